@@ -1,0 +1,57 @@
+"""What can go wrong with keys.
+
+    KeysError
+    ├── KmsUnavailable          unreachable, sealed, throttled, timed out      retryable
+    ├── KmsDenied               the KMS refused this identity
+    ├── KmsKeyError
+    │   ├── KmsKeyNotFound      no such wrapping key
+    │   ├── KmsKeyDisabled      it exists and is switched off
+    │   └── KmsKeyInvalidState  pending deletion, destroyed, wrong kind
+    ├── UnwrapFailed            the wrapped key does not authenticate under its context
+    ├── CanaryFailed            the KMS answers, but not with the key that sealed this realm
+    └── KeyringError            the keyring file or its root secret cannot be used; says what to do
+"""
+
+
+class KeysError(Exception):
+    """Root of all expected failures of this package. Messages never hold key material."""
+
+    retryable = False
+
+
+class KmsUnavailable(KeysError):
+    """The KMS did not answer in time, or asked us to come back later."""
+
+    retryable = True
+
+
+class KmsDenied(KeysError):
+    """The KMS refused the identity that Sealgate uses."""
+
+
+class KmsKeyError(KeysError):
+    """The wrapping key itself cannot be used."""
+
+
+class KmsKeyNotFound(KmsKeyError):
+    """No wrapping key has that id."""
+
+
+class KmsKeyDisabled(KmsKeyError):
+    """The wrapping key exists and is disabled."""
+
+
+class KmsKeyInvalidState(KmsKeyError):
+    """The wrapping key is pending deletion, destroyed, or of a kind that cannot wrap."""
+
+
+class UnwrapFailed(KeysError):
+    """A wrapped key does not authenticate: altered, of another context, or of another wrapping key."""
+
+
+class CanaryFailed(KeysError):
+    """The wrapping key is not the one that sealed this realm. Nothing may be sealed with it."""
+
+
+class KeyringError(KeysError):
+    """The keyring cannot be read or is unsafe; the message says what to do."""
