@@ -1,19 +1,19 @@
 """What can go wrong with bytes and records at rest.
 
-    StorageError
-    ├── StorageUnavailable      the store or the catalogue does not answer     retryable
-    ├── StorageFull             no space or quota left
-    ├── BlobError
-    │   ├── BlobMissing         a referenced blob is not there: an alarm, never a 404
-    │   ├── BlobExists          a blob id was to be written twice
-    │   └── BlobReadFailed      the medium failed while reading
-    ├── Damaged                 what is at rest does not authenticate          never retried, alarm
-    │   ├── SealedDamaged       header, commitment, chunk, length or description
-    │   └── RowDamaged          a catalogue row does not carry its MAC
-    ├── RealmMismatch           catalogue, store and keys are not of one realm
-    ├── CatalogueBusy           another process owns the catalogue
-    ├── CatalogueUnsafe         version, format or settings that may lose data: refused at start
-    └── CatalogueConflict       a command was refused; tree in `storage.catalogue.base`
+StorageError
+├── StorageUnavailable      the store or the catalogue does not answer     retryable
+├── StorageFull             no space or quota left
+├── BlobError
+│   ├── BlobMissing         a referenced blob is not there: an alarm, never a 404
+│   ├── BlobExists          a blob id was to be written twice
+│   └── BlobReadFailed      the medium failed while reading
+├── Damaged                 what is at rest does not authenticate          never retried, alarm
+│   ├── SealedDamaged       header, commitment, chunk, length or description
+│   └── RowDamaged          a catalogue row does not carry its MAC
+├── RealmMismatch           catalogue, store and keys are not of one realm
+├── CatalogueBusy           another process owns the catalogue
+├── CatalogueUnsafe         version, format or settings that may lose data: refused at start
+└── CatalogueConflict       a command was refused; tree in `storage.catalogue.base`
 """
 
 

@@ -44,14 +44,20 @@ AUTHORIZATION_HEADER_MALFORMED = ErrorRow(
     "AuthorizationHeaderMalformed", 400, "The authorization header that you provided is not valid."
 )
 AUTHORIZATION_QUERY_PARAMETERS_ERROR = ErrorRow(
-    "AuthorizationQueryParametersError", 400, "The authorization query parameters that you provided are not valid."
+    "AuthorizationQueryParametersError",
+    400,
+    "The authorization query parameters that you provided are not valid.",
 )
 BAD_DIGEST = ErrorRow(
-    "BadDigest", 400, "The Content-MD5 or checksum value that you specified did not match what the server received."
+    "BadDigest",
+    400,
+    "The Content-MD5 or checksum value that you specified did not match what the server received.",
 )
 BAD_REQUEST = ErrorRow("BadRequest", 400, "Bad Request")
 BUCKET_ALREADY_EXISTS = ErrorRow(
-    "BucketAlreadyExists", 409, "The requested bucket name is not available. Select a different name and try again."
+    "BucketAlreadyExists",
+    409,
+    "The requested bucket name is not available. Select a different name and try again.",
 )
 BUCKET_ALREADY_OWNED_BY_YOU = ErrorRow(
     "BucketAlreadyOwnedByYou",
@@ -64,9 +70,7 @@ CONDITIONAL_REQUEST_CONFLICT = ErrorRow(
     409,
     "The conditional request cannot succeed due to a conflicting operation against this resource.",
 )
-ENTITY_TOO_LARGE = ErrorRow(
-    "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size."
-)
+ENTITY_TOO_LARGE = ErrorRow("EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size.")
 ENTITY_TOO_SMALL = ErrorRow(
     "EntityTooSmall", 400, "Your proposed upload is smaller than the minimum allowed object size."
 )
@@ -76,7 +80,9 @@ ILLEGAL_LOCATION_CONSTRAINT = ErrorRow(
     "The specified location-constraint does not fit the region of this endpoint.",
 )
 INCOMPLETE_BODY = ErrorRow(
-    "IncompleteBody", 400, "You did not provide the number of bytes specified by the Content-Length HTTP header."
+    "IncompleteBody",
+    400,
+    "You did not provide the number of bytes specified by the Content-Length HTTP header.",
 )
 INSUFFICIENT_STORAGE = ErrorRow(
     # Not of AWS: as versitygw and RFC 4918 section 11.5 have it.
@@ -121,7 +127,9 @@ INVALID_URI = ErrorRow("InvalidURI", 400, "The specified URI could not be parsed
 KEY_TOO_LONG = ErrorRow("KeyTooLongError", 400, "Your key is too long")
 KMS_DISABLED = ErrorRow("KMS.DisabledException", 400, "The KMS key that protects this object is disabled.")
 KMS_INVALID_STATE = ErrorRow(
-    "KMS.KMSInvalidStateException", 400, "The KMS key that protects this object is in a state that allows no use."
+    "KMS.KMSInvalidStateException",
+    400,
+    "The KMS key that protects this object is in a state that allows no use.",
 )
 KMS_NOT_FOUND = ErrorRow("KMS.NotFoundException", 400, "The KMS key that protects this object does not exist.")
 MALFORMED_TRAILER = ErrorRow(
@@ -133,15 +141,9 @@ MALFORMED_XML = ErrorRow(
     "The XML you provided was not well-formed or did not validate against our published schema",
 )
 MAX_MESSAGE_LENGTH_EXCEEDED = ErrorRow("MaxMessageLengthExceeded", 400, "Your request was too big.")
-METADATA_TOO_LARGE = ErrorRow(
-    "MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size"
-)
-METHOD_NOT_ALLOWED = ErrorRow(
-    "MethodNotAllowed", 405, "The specified method is not allowed against this resource."
-)
-MISSING_CONTENT_LENGTH = ErrorRow(
-    "MissingContentLength", 411, "You must provide the Content-Length HTTP header."
-)
+METADATA_TOO_LARGE = ErrorRow("MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size")
+METHOD_NOT_ALLOWED = ErrorRow("MethodNotAllowed", 405, "The specified method is not allowed against this resource.")
+MISSING_CONTENT_LENGTH = ErrorRow("MissingContentLength", 411, "You must provide the Content-Length HTTP header.")
 NO_SUCH_BUCKET = ErrorRow("NoSuchBucket", 404, "The specified bucket does not exist")
 NO_SUCH_KEY = ErrorRow("NoSuchKey", 404, "The specified key does not exist.")
 NO_SUCH_UPLOAD = ErrorRow(
@@ -175,13 +177,10 @@ SERVICE_UNAVAILABLE = ErrorRow("ServiceUnavailable", 503, "Service is unable to 
 SIGNATURE_DOES_NOT_MATCH = ErrorRow(
     "SignatureDoesNotMatch",
     403,
-    "The request signature we calculated does not match the signature you provided. Check your key and signing "
-    "method.",
+    "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
 )
 SLOW_DOWN = ErrorRow("SlowDown", 503, "Please reduce your request rate.")
-TOO_MANY_BUCKETS = ErrorRow(
-    "TooManyBuckets", 400, "You have attempted to create more buckets than allowed"
-)
+TOO_MANY_BUCKETS = ErrorRow("TooManyBuckets", 400, "You have attempted to create more buckets than allowed")
 X_AMZ_CONTENT_SHA256_MISMATCH = ErrorRow(
     "XAmzContentSHA256Mismatch",
     400,

@@ -1,0 +1,394 @@
+"""The contract of every catalogue: coarse commands in domain words, each one serialisable transaction.
+
+No transaction object leaves it, so a writer thread with group commit, a socket to the owner and PostgreSQL all fit
+behind it. A command's effect is durable when the call returns; a command that raises a `CatalogueConflict` changed
+nothing, and its refusal, too, was judged against committed state. Conditions are judged inside the transaction that
+publishes. Every row is verified against its MAC when it is read: `RowDamaged` where it fails, never data.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from storage.catalogue.records import (
+    AccessKey,
+    Account,
+    Attributes,
+    Blob,
+    BlobState,
+    Bucket,
+    Content,
+    ObjectVersion,
+    Part,
+    Upload,
+)
+from storage.errors import CatalogueConflict
+
+
+class AccountExists(CatalogueConflict):
+    """An account of that name is there."""
+
+
+class NoSuchAccount(CatalogueConflict):
+    """No account of that name or id."""
+
+
+class NoSuchAccessKey(CatalogueConflict):
+    """No access key of that id."""
+
+
+class BucketExists(CatalogueConflict):
+    """The name is taken; `owner_id` says by which account."""
+
+    def __init__(self, owner_id: bytes) -> None:
+        super().__init__("the bucket name is taken")
+        self.owner_id = owner_id
+
+
+class NoSuchBucket(CatalogueConflict):
+    """No bucket of that name or id (it may have been deleted since it was looked up)."""
+
+
+class BucketNotEmpty(CatalogueConflict):
+    """The bucket holds versions."""
+
+
+class NoSuchVersion(CatalogueConflict):
+    """No object of that key, or no version of that id."""
+
+
+class PreconditionRefused(CatalogueConflict):
+    """A condition of the command does not hold."""
+
+
+class NoSuchUpload(CatalogueConflict):
+    """No open upload of that id under that bucket and object key."""
+
+
+class PartsChanged(CatalogueConflict):
+    """A part that Complete names was uploaded again since it was read; read the parts and try again."""
+
+
+class ContentGone(CatalogueConflict):
+    """The content to be shared was released meanwhile."""
+
+
+class BlobCondemned(CatalogueConflict):
+    """The blob id was condemned by sweep before it was published: the write lost and must answer 503."""
+
+
+class LeaseLost(CatalogueConflict):
+    """Another holder has the lease, or the epoch is stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What must hold for the current version of the key inside the publishing transaction. A delete marker counts as
+    absent."""
+
+    if_none_match_any: bool = False
+    """`If-None-Match: *`: the key must be absent."""
+    if_match_etag: str | None = None
+    """`If-Match`: the current ETag must equal this (no quotes); `*` matches any present one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishVersion:
+    """Make a version the current one of its key."""
+
+    version: ObjectVersion
+    content: Content | None = None
+    """A new content with its blobs; exclusive with `share_content_id`."""
+    share_content_id: bytes | None = None
+    """An existing live content that the version shares (copy)."""
+    link: Blob | None = None
+    """The link blob of a sharing copy."""
+    conditions: Conditions = field(default_factory=Conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version with all that is needed to open it."""
+
+    version: ObjectVersion
+    content: Content | None
+    """None for a delete marker."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteVersion:
+    """Delete an object (`version_id` None) or one version of it."""
+
+    object_key: bytes
+    version_id: str | None = None
+    conditions: Conditions = field(default_factory=Conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a delete did. In a bucket without versioning nothing is left; deleting what is absent is a success."""
+
+    object_key: bytes
+    removed_version_id: str | None = None
+    """The version that went, None where nothing was there."""
+    marker_version_id: str | None = None
+    """The delete marker that was made (versioned buckets)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """One page of current versions, delete markers left out, in byte order of the object key."""
+
+    prefix: bytes = b""
+    delimiter: bytes = b""
+    start_after: bytes = b""
+    """Only keys and common prefixes greater than this; a common prefix that starts `start_after` or equals it and was
+    already given is not given again (S3 marker semantics)."""
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """Keys and common prefixes, each ascending; `limit` counts both together."""
+
+    versions: tuple[ObjectVersion, ...]
+    common_prefixes: tuple[bytes, ...]
+    is_truncated: bool
+    next_start_after: bytes = b""
+    """The `start_after` of the next page: the last key or common prefix of this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsQuery:
+    """One page of open uploads, ordered by object key and then by creation and upload id."""
+
+    prefix: bytes = b""
+    delimiter: bytes = b""
+    key_marker: bytes = b""
+    upload_id_marker: bytes | None = None
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsPage:
+    """Open uploads and common prefixes of their keys."""
+
+    uploads: tuple[Upload, ...]
+    common_prefixes: tuple[bytes, ...]
+    is_truncated: bool
+    next_key_marker: bytes = b""
+    next_upload_id_marker: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteUpload:
+    """Turn an upload into a version: one transaction, or nothing."""
+
+    upload_id: bytes
+    parts: tuple[tuple[int, bytes], ...]
+    """(part number, blob id) ascending, as read by `list_parts`; a part uploaded again since raises `PartsChanged`."""
+    version: ObjectVersion
+    manifest: Blob
+    conditions: Conditions = field(default_factory=Conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a background job. `epoch` rises with every change of holder; commands of the job carry it."""
+
+    name: str
+    holder: str
+    epoch: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the outbox: what a committed command did, for the journal."""
+
+    sequence: int
+    kind: str
+    at: datetime
+    body: Attributes
+
+
+class Catalogue(Protocol):
+    """The catalogue of one realm. All methods are safe to call concurrently.
+
+    Every method may raise `StorageUnavailable` (closing, owner gone), `StorageFull` (no space for the commit; deletes
+    still commit from the reserve) and `RowDamaged`.
+    """
+
+    async def realm_id(self) -> bytes:
+        """The realm that this catalogue belongs to."""
+
+    # Accounts
+
+    async def create_account(self, account: Account, access_key: AccessKey | None = None) -> None:
+        """Add an account, with its first access key where one is given. Raises: AccountExists."""
+
+    async def get_account(self, account_id: bytes) -> Account:
+        """Raises: NoSuchAccount."""
+
+    async def get_account_by_name(self, name: str) -> Account:
+        """Raises: NoSuchAccount."""
+
+    async def list_accounts(self) -> tuple[Account, ...]:
+        """Every account, by name."""
+
+    async def create_access_key(self, access_key: AccessKey) -> None:
+        """Raises: NoSuchAccount; CatalogueConflict where the id is taken."""
+
+    async def get_access_key(self, access_key_id: str) -> tuple[AccessKey, Account]:
+        """Raises: NoSuchAccessKey."""
+
+    async def list_access_keys(self, account_id: bytes) -> tuple[AccessKey, ...]:
+        """Every access key of an account, by creation. Raises: NoSuchAccount."""
+
+    async def set_access_key_enabled(self, access_key_id: str, enabled: bool) -> None:
+        """Raises: NoSuchAccessKey."""
+
+    async def delete_access_key(self, access_key_id: str) -> None:
+        """Raises: NoSuchAccessKey."""
+
+    # Buckets
+
+    async def create_bucket(self, bucket: Bucket, limit: int) -> None:
+        """Add a bucket; an account holds at most `limit`.
+
+        Raises:
+            BucketExists: the name is taken, by whomever.
+            NoSuchAccount: the owner is gone.
+            CatalogueConflict: `limit` is reached.
+        """
+
+    async def get_bucket(self, name: str) -> Bucket:
+        """Raises: NoSuchBucket."""
+
+    async def list_buckets(
+        self, account_id: bytes, *, prefix: str = "", start_after: str = "", limit: int = 10_000
+    ) -> tuple[Bucket, ...]:
+        """Buckets of an account by name, greater than `start_after`, at most `limit`."""
+
+    async def delete_bucket(self, bucket_id: bytes) -> None:
+        """Remove an empty bucket, with its open uploads' parts condemned as by abort.
+
+        Raises:
+            NoSuchBucket: it is gone.
+            BucketNotEmpty: it holds versions.
+        """
+
+    # Versions
+
+    async def publish_version(self, command: PublishVersion) -> ObjectVersion:
+        """Make a version visible and current, atomically; return it with its sequence.
+
+        In a bucket without versioning the version it replaces is removed, its content released, and blobs of a content
+        that nothing refers to any more condemned, in the same transaction. `created_at` is raised to that of the
+        replaced version if the clock went back.
+
+        Raises:
+            NoSuchBucket: the bucket is gone.
+            PreconditionRefused: a condition does not hold.
+            NoSuchVersion: `if_match_etag` on an absent key.
+            ContentGone: the content to share was released.
+            BlobCondemned: sweep took one of the blobs.
+        """
+
+    async def get_version(self, bucket_id: bytes, object_key: bytes, version_id: str | None = None) -> Found:
+        """The current version (delete markers included) or the named one, with its content and blobs.
+
+        Inline blobs come with their bytes. Raises: NoSuchVersion.
+        """
+
+    async def delete_versions(
+        self, bucket_id: bytes, commands: Sequence[DeleteVersion]
+    ) -> tuple[Deleted | CatalogueConflict, ...]:
+        """Delete several keys; each is atomic by itself, all are durable on return, results are in order.
+
+        A refusal of one (`PreconditionRefused`, `NoSuchVersion` for `if_match_etag` on an absent key) is returned in
+        its place. Raises: NoSuchBucket.
+        """
+
+    async def list_versions(self, bucket_id: bytes, query: ListQuery) -> ListPage:
+        """One page of current versions. Visits at most a constant number of rows per entry given (skip-scan)."""
+
+    # Multipart uploads
+
+    async def create_upload(self, upload: Upload) -> None:
+        """Raises: NoSuchBucket."""
+
+    async def get_upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> Upload:
+        """An open or completed upload. Raises: NoSuchUpload."""
+
+    async def put_part(self, part: Part) -> None:
+        """Make a part the newest of its number; the blob it replaces is condemned.
+
+        Raises:
+            NoSuchUpload: it is completed, aborted or unknown.
+            BlobCondemned: sweep took the blob.
+        """
+
+    async def list_parts(self, upload_id: bytes, *, after: int = 0, limit: int = 10_000) -> tuple[Part, ...]:
+        """Parts of an open upload by number, those above `after`. Raises: NoSuchUpload."""
+
+    async def list_uploads(self, bucket_id: bytes, query: UploadsQuery) -> UploadsPage:
+        """One page of open uploads."""
+
+    async def complete_upload(self, command: CompleteUpload) -> ObjectVersion:
+        """Publish the version of an upload; parts that are not named are condemned.
+
+        An upload that is completed already returns the version that was published then and changes nothing (the
+        manifest of the repeated call is condemned).
+
+        Raises:
+            NoSuchUpload: aborted or unknown.
+            PartsChanged: a named part is not the newest of its number.
+            PreconditionRefused, NoSuchVersion, BlobCondemned: as by `publish_version`.
+        """
+
+    async def abort_upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> None:
+        """Drop an open upload and condemn its parts. Raises: NoSuchUpload (completed included)."""
+
+    async def forget_completed_uploads(self, before: datetime) -> int:
+        """Drop the memory of uploads completed before that; return their count."""
+
+    # Blobs and background jobs
+
+    async def blob_states(self, blob_ids: Sequence[bytes]) -> dict[bytes, BlobState]:
+        """State of each id that has a row; ids without one are left out."""
+
+    async def count_live_blobs(self) -> int:
+        """Live rows whose bytes rest in the blob store."""
+
+    async def condemn_orphans(self, blob_ids: Sequence[bytes], lease: Lease) -> tuple[bytes, ...]:
+        """Give each id that has no row a condemned one, so that no later publish can use it; return those.
+
+        Raises: LeaseLost.
+        """
+
+    async def list_condemned(self, before: datetime, limit: int) -> tuple[bytes, ...]:
+        """Ids condemned before that whose bytes rest in the blob store, oldest first."""
+
+    async def forget_condemned(self, blob_ids: Sequence[bytes], lease: Lease) -> None:
+        """Drop condemned rows whose bytes were deleted from the store. Live ids are left alone. Raises: LeaseLost."""
+
+    async def acquire_lease(self, name: str, holder: str, duration: timedelta) -> Lease:
+        """Take or renew a job's lease. Raises: LeaseLost while another holder has it."""
+
+    async def release_lease(self, lease: Lease) -> None:
+        """Give it back; a lease that is no longer held is not an error."""
+
+    async def read_changes(self, after: int, limit: int) -> tuple[Change, ...]:
+        """Outbox lines with a sequence above `after`, ascending."""
+
+    async def verify(self) -> int:
+        """Verify every row and every reference; return the number of rows.
+
+        Raises:
+            RowDamaged: the first row that fails, named by table and primary key only.
+        """
+
+    async def close(self) -> None:
+        """Finish waiting commands, checkpoint, release the file. Idempotent."""
