@@ -1,0 +1,671 @@
+"""Input and Output of every S3 operation, named as in the API, free of HTTP spellings.
+
+Bucket names are text, object keys bytes (UTF-8, decoded from the path once), times aware UTC, ETags without quotes,
+sizes bytes of plaintext. `parsing` makes Inputs from requests, `serialising` makes responses from Outputs;
+operations see only these types. Bodies travel beside an Input, never inside.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Body(Protocol):
+    """A request body after transfer and aws-chunked decoding: plaintext as it comes, in pieces of any size."""
+
+    @property
+    def decoded_length(self) -> int | None:
+        """Bytes that the request declares for the decoded body; None where it is not said (plain chunked)."""
+
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        """Give the decoded bytes. Raises S3Error for a body that is cut short, malformed, late or wrongly signed."""
+
+    @property
+    def trailers(self) -> Mapping[str, str]:
+        """Trailing headers by lower-case name; known once the iteration has ended."""
+
+
+class ChecksumAlgorithm(StrEnum):
+    """Checksums that S3 keeps with an object (AWS: "Checking object integrity")."""
+
+    CRC32 = "CRC32"
+    CRC32C = "CRC32C"
+    CRC64NVME = "CRC64NVME"
+    SHA1 = "SHA1"
+    SHA256 = "SHA256"
+
+
+class ChecksumType(StrEnum):
+    """Whether a checksum covers the object's bytes or the checksums of its parts."""
+
+    FULL_OBJECT = "FULL_OBJECT"
+    COMPOSITE = "COMPOSITE"
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """A kept checksum. `value` is Base64, with `-N` behind it for a composite of N parts."""
+
+    algorithm: ChecksumAlgorithm
+    value: str = field(repr=False)
+    checksum_type: ChecksumType = ChecksumType.FULL_OBJECT
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadExpectation:
+    """What a request says of its body's plaintext; each is verified before anything becomes visible."""
+
+    content_length: int | None = None
+    content_md5: bytes | None = field(default=None, repr=False)
+    """16 bytes."""
+    content_sha256: bytes | None = field(default=None, repr=False)
+    """32 bytes, from x-amz-content-sha256 where it is a hash."""
+    algorithm: ChecksumAlgorithm | None = None
+    """The algorithm of x-amz-checksum-*, of the trailer, or of x-amz-sdk-checksum-algorithm."""
+    checksum: str | None = field(default=None, repr=False)
+    """Its Base64 value where a header carries it."""
+    trailer: str | None = None
+    """The trailing header that will carry it, e.g. `x-amz-checksum-crc32`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHeaders:
+    """System metadata that S3 keeps and gives back as it came."""
+
+    content_type: str | None = None
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    content_encoding: str | None = None
+    """Without `aws-chunked`."""
+    content_language: str | None = None
+    expires: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadConditions:
+    """If-* of reads and, from x-amz-copy-source-if-*, of copy sources. ETags as sent, lists allowed."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+    if_modified_since: datetime | None = None
+    if_unmodified_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteConditions:
+    """If-* of writes: `If-None-Match: *` and `If-Match: etag` (no quotes)."""
+
+    if_none_match_any: bool = False
+    if_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRequest:
+    """One byte range as asked, inclusive as on the wire; exactly one of `first_byte` and `suffix_length` is set."""
+
+    first_byte: int | None = None
+    last_byte: int | None = None
+    suffix_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The owner that listings show."""
+
+    owner_id: str
+    display_name: str
+
+
+# Service and buckets
+
+
+@dataclass(frozen=True, slots=True)
+class ListBucketsInput:
+    """ListBuckets."""
+
+    max_buckets: int | None = None
+    continuation_token: str | None = None
+    prefix: str = ""
+    bucket_region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BucketEntry:
+    """A bucket in a listing."""
+
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ListBucketsOutput:
+    """ListBuckets."""
+
+    buckets: tuple[BucketEntry, ...]
+    owner: Owner
+    region: str
+    prefix: str = ""
+    continuation_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateBucketInput:
+    """CreateBucket; `location_constraint` empty where none was sent."""
+
+    bucket: str
+    location_constraint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateBucketOutput:
+    """CreateBucket."""
+
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class BucketInput:
+    """Every operation whose only argument is the bucket: HeadBucket, DeleteBucket, GetBucketLocation, ..."""
+
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadBucketOutput:
+    """HeadBucket."""
+
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyOutput:
+    """A success that says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetBucketLocationOutput:
+    """GetBucketLocation; serialised empty for us-east-1."""
+
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetBucketEncryptionOutput:
+    """GetBucketEncryption."""
+
+    algorithm: str
+    bucket_key_enabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GetBucketVersioningOutput:
+    """GetBucketVersioning; empty status for a bucket whose versioning was never enabled."""
+
+    status: str = ""
+
+
+# Objects
+
+
+@dataclass(frozen=True, slots=True)
+class PutObjectInput:
+    """PutObject."""
+
+    bucket: str
+    object_key: bytes
+    payload: PayloadExpectation
+    headers: ObjectHeaders = field(default_factory=ObjectHeaders)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """User metadata by lower-case name without `x-amz-meta-`."""
+    conditions: WriteConditions = field(default_factory=WriteConditions)
+    encryption: str | None = None
+    """x-amz-server-side-encryption as sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutObjectOutput:
+    """PutObject."""
+
+    etag: str
+    encryption: str
+    checksum: Checksum | None = None
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetObjectInput:
+    """GetObject and HeadObject."""
+
+    bucket: str
+    object_key: bytes
+    version_id: str | None = None
+    range: RangeRequest | None = None
+    part_number: int | None = None
+    conditions: ReadConditions = field(default_factory=ReadConditions)
+    checksum_mode: bool = False
+    response_overrides: Mapping[str, str] = field(default_factory=dict)
+    """Response header name (`content-type`, ...) -> value, from response-* of a signed query."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetObjectOutput:
+    """GetObject and HeadObject: the headers, and for GetObject the stream of plaintext."""
+
+    size: int
+    """The whole object."""
+    offset: int
+    """Half-open span that `body` gives; the whole object for HeadObject without a range."""
+    length: int
+    is_partial: bool
+    etag: str
+    last_modified: datetime
+    headers: ObjectHeaders
+    metadata: Mapping[str, str]
+    encryption: str
+    checksum: Checksum | None = None
+    """Already left out where the request did not ask for it or where it does not describe the bytes given."""
+    version_id: str | None = None
+    parts_count: int | None = None
+    tag_count: int = 0
+    response_overrides: Mapping[str, str] = field(default_factory=dict)
+    body: AsyncIterator[Buffer] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteObjectInput:
+    """DeleteObject."""
+
+    bucket: str
+    object_key: bytes
+    version_id: str | None = None
+    conditions: WriteConditions = field(default_factory=WriteConditions)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteObjectOutput:
+    """DeleteObject."""
+
+    version_id: str | None = None
+    delete_marker: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectIdentifier:
+    """One entry of a DeleteObjects request."""
+
+    object_key: bytes
+    version_id: str | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteObjectsInput:
+    """DeleteObjects."""
+
+    bucket: str
+    objects: tuple[ObjectIdentifier, ...]
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedEntry:
+    """One success of DeleteObjects."""
+
+    object_key: bytes
+    version_id: str | None = None
+    delete_marker: bool = False
+    delete_marker_version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteErrorEntry:
+    """One refusal of DeleteObjects."""
+
+    object_key: bytes
+    version_id: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteObjectsOutput:
+    """DeleteObjects; `deleted` is left out of the answer when the request was quiet."""
+
+    deleted: tuple[DeletedEntry, ...]
+    errors: tuple[DeleteErrorEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CopySource:
+    """x-amz-copy-source, decoded once; checker and reader use this same value."""
+
+    bucket: str
+    object_key: bytes
+    version_id: str | None = None
+    conditions: ReadConditions = field(default_factory=ReadConditions)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyObjectInput:
+    """CopyObject."""
+
+    bucket: str
+    object_key: bytes
+    source: CopySource
+    replace_metadata: bool = False
+    """x-amz-metadata-directive: REPLACE."""
+    headers: ObjectHeaders = field(default_factory=ObjectHeaders)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    conditions: WriteConditions = field(default_factory=WriteConditions)
+    encryption: str | None = None
+    checksum_algorithm: ChecksumAlgorithm | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyObjectOutput:
+    """CopyObject."""
+
+    etag: str
+    last_modified: datetime
+    encryption: str
+    checksum: Checksum | None = None
+    version_id: str | None = None
+    source_version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetObjectTaggingInput:
+    """GetObjectTagging."""
+
+    bucket: str
+    object_key: bytes
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetObjectTaggingOutput:
+    """GetObjectTagging."""
+
+    tags: tuple[tuple[str, str], ...] = ()
+    version_id: str | None = None
+
+
+# Listing
+
+
+@dataclass(frozen=True, slots=True)
+class ListObjectsInput:
+    """ListObjects (version 1)."""
+
+    bucket: str
+    prefix: bytes = b""
+    delimiter: bytes = b""
+    marker: bytes = b""
+    max_keys: int = 1000
+    url_encoding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListObjectsV2Input:
+    """ListObjectsV2."""
+
+    bucket: str
+    prefix: bytes = b""
+    delimiter: bytes = b""
+    start_after: bytes = b""
+    continuation_token: str | None = None
+    max_keys: int = 1000
+    fetch_owner: bool = False
+    url_encoding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEntry:
+    """An object in a listing."""
+
+    object_key: bytes
+    last_modified: datetime
+    etag: str
+    size: int
+    owner: Owner | None = None
+    checksum_algorithm: ChecksumAlgorithm | None = None
+    checksum_type: ChecksumType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListObjectsOutput:
+    """ListObjects; `request` is echoed. `next_marker` only with a delimiter, as on AWS."""
+
+    request: ListObjectsInput
+    entries: tuple[ObjectEntry, ...]
+    common_prefixes: tuple[bytes, ...]
+    is_truncated: bool
+    next_marker: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListObjectsV2Output:
+    """ListObjectsV2; `request` is echoed."""
+
+    request: ListObjectsV2Input
+    entries: tuple[ObjectEntry, ...]
+    common_prefixes: tuple[bytes, ...]
+    is_truncated: bool
+    next_continuation_token: str | None = None
+
+
+# Multipart uploads
+
+
+@dataclass(frozen=True, slots=True)
+class CreateMultipartUploadInput:
+    """CreateMultipartUpload."""
+
+    bucket: str
+    object_key: bytes
+    headers: ObjectHeaders = field(default_factory=ObjectHeaders)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    encryption: str | None = None
+    checksum_algorithm: ChecksumAlgorithm | None = None
+    checksum_type: ChecksumType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateMultipartUploadOutput:
+    """CreateMultipartUpload."""
+
+    bucket: str
+    object_key: bytes
+    upload_id: str
+    encryption: str
+    checksum_algorithm: ChecksumAlgorithm | None = None
+    checksum_type: ChecksumType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPartInput:
+    """UploadPart."""
+
+    bucket: str
+    object_key: bytes
+    upload_id: str
+    part_number: int
+    payload: PayloadExpectation
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPartOutput:
+    """UploadPart."""
+
+    etag: str
+    encryption: str
+    checksum: Checksum | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPartCopyInput:
+    """UploadPartCopy; `first_byte`/`last_byte` inclusive, both or neither."""
+
+    bucket: str
+    object_key: bytes
+    upload_id: str
+    part_number: int
+    source: CopySource
+    first_byte: int | None = None
+    last_byte: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPartCopyOutput:
+    """UploadPartCopy."""
+
+    etag: str
+    last_modified: datetime
+    encryption: str
+    checksum: Checksum | None = None
+    source_version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedPart:
+    """One entry of a CompleteMultipartUpload request."""
+
+    part_number: int
+    etag: str
+    checksum: Checksum | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteMultipartUploadInput:
+    """CompleteMultipartUpload."""
+
+    bucket: str
+    object_key: bytes
+    upload_id: str
+    parts: tuple[CompletedPart, ...]
+    conditions: WriteConditions = field(default_factory=WriteConditions)
+    checksum: Checksum | None = None
+    """Of the whole object, as the request's header gives it."""
+    checksum_type: ChecksumType | None = None
+    object_size: int | None = None
+    """x-amz-mp-object-size."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteMultipartUploadOutput:
+    """CompleteMultipartUpload."""
+
+    bucket: str
+    object_key: bytes
+    location: str
+    etag: str
+    encryption: str
+    checksum: Checksum | None = None
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AbortMultipartUploadInput:
+    """AbortMultipartUpload."""
+
+    bucket: str
+    object_key: bytes
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListPartsInput:
+    """ListParts."""
+
+    bucket: str
+    object_key: bytes
+    upload_id: str
+    part_number_marker: int = 0
+    max_parts: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PartEntry:
+    """A part in a listing."""
+
+    part_number: int
+    last_modified: datetime
+    etag: str
+    size: int
+    checksum: Checksum | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListPartsOutput:
+    """ListParts; `request` is echoed."""
+
+    request: ListPartsInput
+    parts: tuple[PartEntry, ...]
+    is_truncated: bool
+    owner: Owner
+    next_part_number_marker: int = 0
+    checksum_algorithm: ChecksumAlgorithm | None = None
+    checksum_type: ChecksumType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListMultipartUploadsInput:
+    """ListMultipartUploads."""
+
+    bucket: str
+    prefix: bytes = b""
+    delimiter: bytes = b""
+    key_marker: bytes = b""
+    upload_id_marker: str | None = None
+    max_uploads: int = 1000
+    url_encoding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UploadEntry:
+    """An upload in a listing."""
+
+    object_key: bytes
+    upload_id: str
+    initiated_at: datetime
+    owner: Owner
+    checksum_algorithm: ChecksumAlgorithm | None = None
+    checksum_type: ChecksumType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListMultipartUploadsOutput:
+    """ListMultipartUploads; `request` is echoed."""
+
+    request: ListMultipartUploadsInput
+    uploads: tuple[UploadEntry, ...]
+    common_prefixes: tuple[bytes, ...]
+    is_truncated: bool
+    next_key_marker: bytes = b""
+    next_upload_id_marker: str = ""
+
+
+Input = (
+    ListBucketsInput
+    | CreateBucketInput
+    | BucketInput
+    | PutObjectInput
+    | GetObjectInput
+    | DeleteObjectInput
+    | DeleteObjectsInput
+    | CopyObjectInput
+    | GetObjectTaggingInput
+    | ListObjectsInput
+    | ListObjectsV2Input
+    | CreateMultipartUploadInput
+    | UploadPartInput
+    | UploadPartCopyInput
+    | CompleteMultipartUploadInput
+    | AbortMultipartUploadInput
+    | ListPartsInput
+    | ListMultipartUploadsInput
+)
