@@ -1,0 +1,34 @@
+"""The image's health check: asks the admin listener on loopback whether the gateway is ready to serve.
+
+Source: HEALTHCHECK in the Dockerfile reference: 0 is healthy, 1 is not.
+"""
+
+import http.client
+import os
+import sys
+
+_TIMEOUT_S = 3
+_DEFAULT_ADMIN_PORT = "9444"
+
+
+def main() -> int:
+    """Return 0 for a 200 from `/readyz`, else 1; the reason goes to standard error, where docker keeps it."""
+    # The one reader of the environment outside gateway/config.py: it runs in the image without the gateway's settings.
+    port = os.environ.get("SEALGATE_ADMIN_PORT", _DEFAULT_ADMIN_PORT)  # noqa: TID251
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/readyz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        sys.stderr.write(f"no answer from the admin listener: {error}\n")
+        return 1
+    finally:
+        connection.close()
+    if status != http.HTTPStatus.OK:
+        sys.stderr.write(f"/readyz answered {status}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

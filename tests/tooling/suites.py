@@ -1,0 +1,39 @@
+"""Every suite of tests, the files it owns, the tools it needs and the time it may take.
+
+A suite over its budget fails. The sum of the budgets leaves `.ci/run` room inside its 35 minutes for installing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Suite:
+    """`paths` are relative to `tests/`; a folder owns every `test_*.py` below it that no other row names."""
+
+    name: str
+    paths: Sequence[str]
+    budget_s: int
+    full_budget_s: int
+    tools: Sequence[str] = ()
+
+
+TABLE: Final = (
+    Suite("house", ("test_house.py", "docker"), 60, 60, tools=("hadolint",)),
+    Suite("gateway", ("gateway",), 180, 900),
+    Suite("keys", ("keys",), 120, 600),
+    Suite("storage", ("storage",), 240, 1800),
+    Suite("hostile", ("hostile",), 150, 900),
+    Suite("faults", ("faults",), 300, 3600),
+    Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 120, 300, tools=("aws-cli-1",)),
+    Suite("aws-cli-2", ("blackbox/test_aws_cli_2.py",), 150, 300, tools=("aws-cli-2",)),
+    Suite("boto3", ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py"), 150, 600),
+    Suite("rclone", ("blackbox/test_rclone.py",), 90, 300, tools=("rclone",)),
+    Suite("process", ("blackbox/test_process.py",), 60, 120),
+    Suite("readme", ("blackbox/test_readme.py",), 60, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),
+)
+
+CHECK_BUDGET_S: Final = 180
+CI_LIMIT_S: Final = 35 * 60
+CI_SETUP_S: Final = 4 * 60  # apt, pip and the tools; measured at under two minutes
