@@ -1,15 +1,15 @@
 """What can go wrong with keys.
 
-    KeysError
-    ├── KmsUnavailable          unreachable, sealed, throttled, timed out      retryable
-    ├── KmsDenied               the KMS refused this identity
-    ├── KmsKeyError
-    │   ├── KmsKeyNotFound      no such wrapping key
-    │   ├── KmsKeyDisabled      it exists and is switched off
-    │   └── KmsKeyInvalidState  pending deletion, destroyed, wrong kind
-    ├── UnwrapFailed            the wrapped key does not authenticate under its context
-    ├── CanaryFailed            the KMS answers, but not with the key that sealed this realm
-    └── KeyringError            the keyring file or its root secret cannot be used; says what to do
+KeysError
+├── KmsUnavailable          unreachable, sealed, throttled, timed out      retryable
+├── KmsDenied               the KMS refused this identity
+├── KmsKeyError
+│   ├── KmsKeyNotFound      no such wrapping key
+│   ├── KmsKeyDisabled      it exists and is switched off
+│   └── KmsKeyInvalidState  pending deletion, destroyed, wrong kind
+├── UnwrapFailed            the wrapped key does not authenticate under its context
+├── CanaryFailed            the KMS answers, but not with the key that sealed this realm
+└── KeyringError            the keyring file or its root secret cannot be used; says what to do
 """
 
 

@@ -1,0 +1,1 @@
+"""The KMS contract and its providers."""

@@ -1,0 +1,166 @@
+"""A secret of 32 bytes that is hard to spill, and the public bytes that it is stored as.
+
+Source: docs/decisions/0002-wrapping-record.md (layout and limits of a wrapped key), docs/DESIGN part D4-D6.
+"""
+
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, SupportsIndex, final
+
+from keys.errors import UnwrapFailed
+from keys.record import OVERHEAD, Record
+
+KEY_SIZE: Final = 32
+"""Bytes of every key: AES-256."""
+
+MAX_ENCODED_SIZE: Final = 2048
+"""No encoded wrapped key is longer, whatever the provider."""
+
+MAX_PROVIDER_CIPHERTEXT_SIZE: Final = 1024
+"""RSA-4096 wraps have 512 bytes, AWS KMS about 190, the local keyring 92."""
+
+_VERSION: Final = 1
+_RECORD_SIZE: Final = OVERHEAD + KEY_SIZE
+_HALF: Final = KEY_SIZE // 2
+_PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
+_KMS_KEY_ID = re.compile(r"[\x21-\x7e]{1,512}", re.ASCII)
+_KMS_KEY_VERSION = re.compile(r"[\x21-\x7e]{0,64}", re.ASCII)
+
+
+@final
+class DataKey:
+    """32 secret bytes. `material()` is the only door; printing, pickling and copying do not open it.
+
+    Equality is constant-time, and there is no hash, so that a key never becomes a dictionary key by mistake.
+
+    Raises:
+        ValueError: not 32 bytes, or bytes that no random source makes: one byte repeated, two equal halves (a short
+            key padded by repetition), or a half of one repeated byte (a short key padded with zeros).
+    """
+
+    __slots__ = ("__material",)
+    __hash__ = None  # type: ignore[assignment]  # the documented way to make a class unhashable
+
+    def __init__(self, material: bytes) -> None:
+        if len(material) != KEY_SIZE:
+            raise ValueError(f"a key has {KEY_SIZE} bytes, not {len(material)}")
+        first, second = bytes(material[:_HALF]), bytes(material[_HALF:])
+        if first == second or len(set(first)) == 1 or len(set(second)) == 1:
+            raise ValueError("a key is not random: zero, repeated or padded bytes")
+        self.__material = bytes(material)
+
+    @classmethod
+    def random(cls) -> "DataKey":
+        """A fresh key from the system's random source."""
+        return cls(secrets.token_bytes(KEY_SIZE))
+
+    def material(self) -> bytes:
+        """The 32 bytes. Pass them straight to a primitive; keep no copy, log nothing."""
+        return self.__material
+
+    def __repr__(self) -> str:
+        return "DataKey(...)"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DataKey):
+            return NotImplemented
+        return hmac.compare_digest(self.__material, other.__material)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a key is neither copied nor pickled")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a key is neither copied nor pickled")
+
+    def __init_subclass__(cls, **kwargs: Any) -> NoReturn:
+        raise TypeError("DataKey has no subclasses")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class WrappedKey:
+    """A data key as it is stored: public, useless without the KMS, and bound to its context by the record.
+
+    - `provider`: who unwraps it: the name of a KMS provider, or `bucket` / `content` for keys under our own keys.
+    - `kms_key_id`, `kms_key_version`: which wrapping key; the version may be empty where a provider shows none.
+    - `provider_ciphertext`: the KMS's own wrap of the random K; empty under our own keys.
+    - `record`: the data key under K.
+
+    Raises:
+        ValueError: a field is outside its limits.
+    """
+
+    provider: str
+    kms_key_id: str
+    kms_key_version: str
+    provider_ciphertext: bytes
+    record: Record
+
+    def __post_init__(self) -> None:
+        if (
+            not _PROVIDER.fullmatch(self.provider)
+            or not _KMS_KEY_ID.fullmatch(self.kms_key_id)
+            or not _KMS_KEY_VERSION.fullmatch(self.kms_key_version)
+            or len(self.provider_ciphertext) > MAX_PROVIDER_CIPHERTEXT_SIZE
+            or len(self.record.encode()) != _RECORD_SIZE
+        ):
+            raise ValueError("a field of a wrapped key is outside its limits")
+
+    def __repr__(self) -> str:
+        return (
+            f"WrappedKey(provider={self.provider!r}, kms_key_id={self.kms_key_id!r},"
+            f" kms_key_version={self.kms_key_version!r})"
+        )
+
+    def encode(self) -> bytes:
+        """The canonical bytes: version | provider | key id | key version | provider ciphertext | record.
+
+        Provider and key version are preceded by one length byte, key id and ciphertext by two (big-endian); the
+        record has 92 bytes and ends the encoding. At most `MAX_ENCODED_SIZE` bytes; 233 for the local keyring.
+        """
+        return b"".join(
+            (
+                _VERSION.to_bytes(1, "big"),
+                _prefixed(self.provider.encode("ascii"), 1),
+                _prefixed(self.kms_key_id.encode("ascii"), 2),
+                _prefixed(self.kms_key_version.encode("ascii"), 1),
+                _prefixed(self.provider_ciphertext, 2),
+                self.record.encode(),
+            )
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> "WrappedKey":
+        """Read what `encode` wrote; exactly one byte string stands for each wrapped key.
+
+        Raises:
+            UnwrapFailed: unknown version, a length that does not fit, a field outside its limits, bytes left over.
+        """
+        data = bytes(data)
+        if len(data) > MAX_ENCODED_SIZE or data[:1] != _VERSION.to_bytes(1, "big"):
+            raise UnwrapFailed("a wrapped key is too long or of an unknown version")
+        offset = 1
+        fields: list[bytes] = []
+        for length_size in (1, 2, 1, 2):
+            start = offset + length_size
+            end = start + int.from_bytes(data[offset:start], "big")
+            if end > len(data):
+                raise UnwrapFailed("a wrapped key is cut short")
+            fields.append(data[start:end])
+            offset = end
+        provider, kms_key_id, kms_key_version, provider_ciphertext = fields
+        try:
+            return cls(
+                provider.decode("ascii"),
+                kms_key_id.decode("ascii"),
+                kms_key_version.decode("ascii"),
+                provider_ciphertext,
+                Record.decode(data[offset:]),
+            )
+        except ValueError:  # UnicodeDecodeError is one, too
+            raise UnwrapFailed("a field of a wrapped key is outside its limits") from None
+
+
+def _prefixed(field: bytes, length_size: int) -> bytes:
+    return len(field).to_bytes(length_size, "big") + field

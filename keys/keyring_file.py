@@ -1,0 +1,328 @@
+"""The local keyring: a folder with the sealed wrapping keys (`keyring.json`) and, unless a passphrase is used, `root.key`.
+
+Every wrapping key is sealed under the root secret together with all that is said of it, and the whole file is MACed;
+an old copy of the whole file put back is not noticed. Source: docs/decisions/0002-wrapping-record.md.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+import logging
+import secrets
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from keys.context import canonical
+from keys.datakey import KEY_SIZE, DataKey
+from keys.errors import KeyringError, KmsKeyNotFound, UnwrapFailed
+from keys.kms.base import KeyState
+from keys.record import Record, seal, unseal
+from keys.root_secret import (
+    ROOT_FILE_MAX_BYTES,
+    PassphraseParameters,
+    decode_root_file,
+    encode_root_file,
+)
+from keys.safe_files import check_private_folder, make_private_folder, read_private_file, write_private_file
+
+KEYRING_FILE = "keyring.json"
+ROOT_FILE = "root.key"
+MAX_KEYRING_BYTES = 1 << 20
+DEFAULT_ALIAS = "default"
+
+_FORMAT = "sealgate-keyring"
+_FORMAT_VERSION = 1
+_RESTORE = "restore keyring.json from its backup"
+_log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    """The wall clock, the default of every `now` here."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One generation of a wrapping key. Numbers count from 1 and are never used twice."""
+
+    version: int
+    created_at: datetime
+    material: DataKey
+
+
+@dataclass(frozen=True, slots=True)
+class LocalKey:
+    """A named wrapping key. The last version wraps; all of them unwrap."""
+
+    kms_key_id: str
+    aliases: tuple[str, ...]
+    state: KeyState
+    created_at: datetime
+    versions: tuple[KeyVersion, ...]
+
+
+class LocalKeyring:
+    """An opened keyring. Changes are durable when a method returns, and leave the keyring as it was when it raises.
+
+    Methods block on small files; the owner of the folder calls them, one at a time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        keyring_id: str,
+        root: DataKey,
+        root_fields: dict[str, object],
+        keys: dict[str, LocalKey],
+        now: Callable[[], datetime],
+    ) -> None:
+        """Use `create` or `open`."""
+        self._folder = folder
+        self._keyring_id = keyring_id
+        self._root = root
+        self._root_fields = root_fields
+        self._keys = keys
+        self._now = now
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Whether a keyring was ever completed in this folder (it may still be unusable)."""
+        return (folder / KEYRING_FILE).exists()
+
+    @classmethod
+    def create(
+        cls, folder: Path, passphrase: str | None = None, *, now: Callable[[], datetime] = utc_now
+    ) -> "LocalKeyring":
+        """Make a keyring with one enabled key, alias `default`; with a passphrase there is no `root.key`.
+
+        `keyring.json` is written last. A `root.key` without it is what a crash in here leaves, and is taken up.
+
+        Raises:
+            KeyringError: a keyring exists, the folder is unsafe or cannot be written, the passphrase is weak.
+        """
+        make_private_folder(folder)
+        if cls.exists(folder):
+            raise KeyringError(f"{folder / KEYRING_FILE} already exists; Sealgate never replaces it")
+        if passphrase is None:
+            root, root_fields = cls._take_or_make_root(folder / ROOT_FILE), {"kind": "file"}
+        else:
+            parameters = PassphraseParameters.fresh()
+            root, root_fields = parameters.derive(passphrase), parameters.to_fields()
+        keyring = cls(folder, uuid.uuid4().hex, root, root_fields, {}, now)
+        keyring._save([keyring._fresh_key(DEFAULT_ALIAS)], replace_file=False)
+        _log.info("made keyring %s in %s", keyring._keyring_id, folder)
+        return keyring
+
+    @classmethod
+    def open(
+        cls, folder: Path, passphrase: str | None = None, *, now: Callable[[], datetime] = utc_now
+    ) -> "LocalKeyring":
+        """Open a keyring and check every byte of it.
+
+        Raises:
+            KeyringError: anything missing, unsafe, altered, or a wrong root secret; the message says what to do.
+        """
+        check_private_folder(folder)
+        data = read_private_file(folder / KEYRING_FILE, MAX_KEYRING_BYTES)
+        document = _parse(data)
+        root_fields = document["root"]
+        root = _open_root(folder, root_fields, passphrase)
+        keyring = cls(folder, str(document.get("keyring_id")), root, root_fields, {}, now)
+        keyring._keys = keyring._authenticated_keys(document)
+        return keyring
+
+    @property
+    def keyring_id(self) -> str:
+        """Random, 32 hexadecimal digits; part of nothing secret."""
+        return self._keyring_id
+
+    @property
+    def kms_key_ids(self) -> tuple[str, ...]:
+        """The ids of all wrapping keys, oldest first."""
+        return tuple(self._keys)
+
+    def find(self, name: str | None) -> LocalKey:
+        """The key with this id or alias (`alias/NAME` or `NAME`); `None` finds the default key.
+
+        Raises:
+            KmsKeyNotFound: there is none.
+        """
+        wanted = DEFAULT_ALIAS if name is None else name.removeprefix("alias/")
+        for key in self._keys.values():
+            if wanted == key.kms_key_id or wanted in key.aliases:
+                return key
+        raise KmsKeyNotFound("the local keyring has no such wrapping key")
+
+    def create_key(self, alias: str) -> LocalKey:
+        """Add an enabled wrapping key under a new alias.
+
+        Raises:
+            KeyringError: the alias is taken or not printable ASCII of 1 to 256 characters, or writing fails.
+        """
+        if not (0 < len(alias) <= 256 and alias.isascii() and alias.isprintable() and "/" not in alias):
+            raise KeyringError("an alias has 1 to 256 printable ASCII characters and no slash")
+        if any(alias == key.kms_key_id or alias in key.aliases for key in self._keys.values()):
+            raise KeyringError("that alias is taken; choose another")
+        key = self._fresh_key(alias)
+        self._save([*self._keys.values(), key])
+        return key
+
+    def rotate_key(self, name: str | None) -> LocalKey:
+        """Give a key a new version, which wraps from now on.
+
+        Raises:
+            KmsKeyNotFound: there is no such key.
+            KeyringError: writing fails.
+        """
+        key = self.find(name)
+        fresh = KeyVersion(key.versions[-1].version + 1, self._timestamp(), DataKey.random())
+        return self._change(replace(key, versions=(*key.versions, fresh)))
+
+    def set_key_state(self, name: str | None, state: KeyState) -> LocalKey:
+        """Switch a key on or off.
+
+        Raises:
+            KmsKeyNotFound: there is no such key.
+            KeyringError: writing fails.
+        """
+        return self._change(replace(self.find(name), state=state))
+
+    def _change(self, key: LocalKey) -> LocalKey:
+        self._save([key if key.kms_key_id == old.kms_key_id else old for old in self._keys.values()])
+        return key
+
+    def _fresh_key(self, alias: str) -> LocalKey:
+        created_at = self._timestamp()
+        first = KeyVersion(1, created_at, DataKey.random())
+        return LocalKey(str(uuid.uuid4()), (alias,), KeyState.ENABLED, created_at, (first,))
+
+    def _timestamp(self) -> datetime:
+        return self._now().astimezone(UTC).replace(microsecond=0)
+
+    @staticmethod
+    def _take_or_make_root(path: Path) -> DataKey:
+        if path.is_symlink() or path.exists():
+            return decode_root_file(read_private_file(path, ROOT_FILE_MAX_BYTES))
+        root = DataKey.random()
+        write_private_file(path, encode_root_file(root), replace=False)
+        return root
+
+    def _save(self, keys: list[LocalKey], *, replace_file: bool = True) -> None:
+        document: dict[str, Any] = {
+            "format": _FORMAT,
+            "version": _FORMAT_VERSION,
+            "keyring_id": self._keyring_id,
+            "root": self._root_fields,
+            "root_check": self._root_check(),
+            "keys": [self._sealed(key) for key in keys],
+        }
+        document["mac"] = self._mac(document)
+        write_private_file(self._folder / KEYRING_FILE, _canonical_json(document), replace=replace_file)
+        self._keys = {key.kms_key_id: key for key in keys}
+
+    def _sealed(self, key: LocalKey) -> dict[str, Any]:
+        fields = {
+            "id": key.kms_key_id,
+            "aliases": list(key.aliases),
+            "state": key.state.value,
+            "created_at": key.created_at.isoformat(),
+        }
+        versions = []
+        for version in key.versions:
+            about = {"version": version.version, "created_at": version.created_at.isoformat()}
+            record = seal(self._derive("seal"), version.material.material(), self._binding(fields, about))
+            versions.append({**about, "sealed": base64.b64encode(record.encode()).decode("ascii")})
+        return {**fields, "versions": versions}
+
+    def _unsealed(self, entry: dict[str, Any]) -> LocalKey:
+        fields = {name: value for name, value in entry.items() if name != "versions"}
+        versions = []
+        for item in entry["versions"]:
+            about = {name: value for name, value in item.items() if name != "sealed"}
+            record = Record.decode(base64.b64decode(item["sealed"], validate=True))
+            material = unseal(self._derive("seal"), record, self._binding(fields, about))
+            created_at = datetime.fromisoformat(about["created_at"])
+            versions.append(KeyVersion(int(about["version"]), created_at, DataKey(material)))
+        return LocalKey(
+            fields["id"],
+            tuple(fields["aliases"]),
+            KeyState(fields["state"]),
+            datetime.fromisoformat(fields["created_at"]),
+            tuple(versions),
+        )
+
+    def _authenticated_keys(self, document: dict[str, Any]) -> dict[str, LocalKey]:
+        if not hmac.compare_digest(
+            self._root_check(), str(document.get("root_check")).encode().decode("ascii", "replace")
+        ):
+            secret = ROOT_FILE if self._root_fields["kind"] == "file" else "the passphrase"
+            raise KeyringError(f"{secret} does not open this keyring; use the one that it was made with")
+        mac = str(document.pop("mac", ""))
+        if not hmac.compare_digest(self._mac(document).encode(), mac.encode()):
+            raise KeyringError(f"the keyring was altered; {_RESTORE}")
+        try:
+            keys = [self._unsealed(entry) for entry in document["keys"]]
+        except (UnwrapFailed, KeyError, TypeError, ValueError):
+            raise KeyringError(f"a wrapping key of the keyring cannot be read; {_RESTORE}") from None
+        return {key.kms_key_id: key for key in keys}
+
+    def _binding(self, key_fields: dict[str, Any], version_fields: dict[str, Any]) -> bytes:
+        return canonical(
+            "sealgate/local-wrapping-key/v1",
+            self._keyring_id.encode(),
+            _canonical_json(key_fields),
+            _canonical_json(version_fields),
+        )
+
+    def _root_check(self) -> str:
+        """Tells a wrong root secret from an altered file; bound to the root section, says nothing of the keys."""
+        tag = hmac.digest(self._derive("check"), _canonical_json(self._root_fields), "sha512")
+        return tag[:16].hex()
+
+    def _mac(self, document: dict[str, Any]) -> str:
+        return hmac.digest(self._derive("mac"), _canonical_json(document), "sha512")[:32].hex()
+
+    def _derive(self, use: str) -> bytes:
+        info = canonical("sealgate/local-keyring/v1", self._keyring_id.encode(), use.encode())
+        return HKDF(SHA512(), KEY_SIZE, None, info).derive(self._root.material())
+
+
+def _open_root(folder: Path, root_fields: dict[str, object], passphrase: str | None) -> DataKey:
+    if root_fields == {"kind": "file"}:
+        if passphrase is not None:
+            raise KeyringError(f"this keyring is opened by {ROOT_FILE}; remove the passphrase from the settings")
+        return decode_root_file(read_private_file(folder / ROOT_FILE, ROOT_FILE_MAX_BYTES))
+    if root_fields.get("kind") != "passphrase":
+        raise KeyringError(f"the keyring's root section is altered; {_RESTORE}")
+    parameters = PassphraseParameters.from_fields(root_fields)
+    if passphrase is None:
+        raise KeyringError("this keyring is opened by a passphrase; give it in the settings")
+    return parameters.derive(passphrase)
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    """The document, if the bytes are exactly what we would write for it; so two readers never differ."""
+    try:
+        document = json.loads(data)
+        exact = _canonical_json(document) == data
+    except (ValueError, RecursionError):
+        raise KeyringError(f"the keyring is not a keyring file; {_RESTORE}") from None
+    if not exact or not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise KeyringError(f"the keyring is not as Sealgate wrote it; {_RESTORE}")
+    if document.get("version") != _FORMAT_VERSION:
+        raise KeyringError("the keyring is of another format version; use the Sealgate that wrote it, or a newer one")
+    if not isinstance(document.get("root"), dict):
+        raise KeyringError(f"the keyring's root section is altered; {_RESTORE}")
+    return document
+
+
+def _canonical_json(value: object) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"

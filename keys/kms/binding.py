@@ -1,0 +1,104 @@
+"""The one binding of data keys to contexts, shared by all providers: the KMS wraps a random K, a record binds the rest.
+
+Source: docs/decisions/0002-wrapping-record.md. A provider supplies two small methods, and a third if its KMS can
+re-encrypt inside.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from keys.context import WrapContext
+from keys.datakey import DataKey, WrappedKey
+from keys.errors import UnwrapFailed
+from keys.kms.base import KeyDescription
+from keys.record import seal, unseal
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderWrap:
+    """What a KMS made of K: its ciphertext, and the id and version of the wrapping key to unwrap it with."""
+
+    kms_key_id: str
+    kms_key_version: str
+    ciphertext: bytes
+
+
+class RecordKms(ABC):
+    """`Kms` for providers that can wrap 32 bytes, with or without an encryption context of their own."""
+
+    provider: str
+
+    @abstractmethod
+    async def _wrap_secret(self, secret: bytes, kms_key_id: str | None, context: WrapContext) -> ProviderWrap:
+        """Have the KMS wrap 32 bytes under the current version of a key. Raises as `Kms` methods do."""
+
+    @abstractmethod
+    async def _unwrap_secret(self, wrapped: WrappedKey, context: WrapContext) -> bytes:
+        """Have the KMS unwrap `provider_ciphertext`. Raises as `Kms.unwrap` does; the answer is checked here."""
+
+    async def _rewrap_secret(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> ProviderWrap:
+        """Move K to another wrapping key. Override where the KMS re-encrypts inside and shows no K."""
+        secret = _checked(await self._unwrap_secret(wrapped, context), wrapped)
+        return await self._wrap_secret(secret.material(), kms_key_id, context)
+
+    @abstractmethod
+    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+        """See `Kms.describe`."""
+
+    @abstractmethod
+    async def health(self) -> None:
+        """See `Kms.health`."""
+
+    async def generate(self, kms_key_id: str | None, context: WrapContext) -> tuple[DataKey, WrappedKey]:
+        """See `Kms.generate`. The data key is random here, so no KMS can choose a weak one."""
+        data_key = DataKey.random()
+        return data_key, await self.wrap(data_key, kms_key_id, context)
+
+    async def wrap(self, data_key: DataKey, kms_key_id: str | None, context: WrapContext) -> WrappedKey:
+        """See `Kms.wrap`."""
+        secret = DataKey.random().material()
+        done = await self._wrap_secret(secret, kms_key_id, context)
+        record = seal(secret, data_key.material(), context.encode())
+        return WrappedKey(self.provider, done.kms_key_id, done.kms_key_version, done.ciphertext, record)
+
+    async def unwrap(self, wrapped: WrappedKey, context: WrapContext) -> DataKey:
+        """See `Kms.unwrap`."""
+        self._check_provider(wrapped)
+        secret = _checked(await self._unwrap_secret(wrapped, context), wrapped)
+        try:
+            material = unseal(secret.material(), wrapped.record, context.encode())
+        except UnwrapFailed:
+            _fail(wrapped, "does not authenticate under its context")
+        return _checked(material, wrapped)
+
+    async def rewrap(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
+        """See `Kms.rewrap`. The record stays as it is: only K moves."""
+        self._check_provider(wrapped)
+        done = await self._rewrap_secret(wrapped, context, kms_key_id)
+        return replace(
+            wrapped,
+            kms_key_id=done.kms_key_id,
+            kms_key_version=done.kms_key_version,
+            provider_ciphertext=done.ciphertext,
+        )
+
+    def _check_provider(self, wrapped: WrappedKey) -> None:
+        if wrapped.provider != self.provider:
+            _fail(wrapped, f"is not of provider {self.provider!r}")
+
+
+def _checked(secret: bytes, wrapped: WrappedKey) -> DataKey:
+    """A key as it came from a KMS: 32 bytes that could be random, or nothing. No padding, no default, no cutting."""
+    try:
+        return DataKey(secret)
+    except ValueError:
+        _fail(wrapped, "came back from the KMS with a wrong length or with bytes that are not random")
+
+
+def _fail(wrapped: WrappedKey, reason: str) -> NoReturn:
+    _log.warning("%r %s", wrapped, reason)
+    raise UnwrapFailed(f"{wrapped!r} {reason}") from None

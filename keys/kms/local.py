@@ -1,0 +1,58 @@
+"""The KMS of the embedded default: wrapping keys from a local keyring folder.
+
+It protects only where the folder is kept apart from the data. Source: docs/DESIGN part 3, keys/keyring_file.py.
+"""
+
+from keys.context import WrapContext, canonical
+from keys.datakey import WrappedKey
+from keys.errors import KmsKeyNotFound
+from keys.keyring_file import KeyVersion, LocalKey, LocalKeyring
+from keys.kms.base import KeyDescription, check_usable
+from keys.kms.binding import ProviderWrap, RecordKms
+from keys.record import Record, seal, unseal
+
+_ARN = "arn:sealgate:kms:local::key/"
+
+
+class LocalKms(RecordKms):
+    """`Kms` over an opened `LocalKeyring`. K is sealed in a record of its own under the wrapping key."""
+
+    provider = "local"
+
+    def __init__(self, keyring: LocalKeyring) -> None:
+        self._keyring = keyring
+
+    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+        """See `Kms.describe`."""
+        key = self._find(kms_key_id)
+        version = str(key.versions[-1].version)
+        return KeyDescription(key.kms_key_id, _ARN + key.kms_key_id, key.state, key.created_at, version, key.aliases)
+
+    async def health(self) -> None:
+        """See `Kms.health`."""
+        check_usable(self._find(None).state)
+
+    async def _wrap_secret(self, secret: bytes, kms_key_id: str | None, context: WrapContext) -> ProviderWrap:
+        del context  # the record around the data key binds it
+        key = self._find(kms_key_id)
+        check_usable(key.state)
+        version = key.versions[-1]
+        record = seal(version.material.material(), secret, _binding(key, version))
+        return ProviderWrap(key.kms_key_id, str(version.version), record.encode())
+
+    async def _unwrap_secret(self, wrapped: WrappedKey, context: WrapContext) -> bytes:
+        del context
+        key = self._keyring.find(wrapped.kms_key_id)
+        for version in key.versions:
+            if str(version.version) == wrapped.kms_key_version:
+                check_usable(key.state)
+                record = Record.decode(wrapped.provider_ciphertext)
+                return unseal(version.material.material(), record, _binding(key, version))
+        raise KmsKeyNotFound("the local keyring's wrapping key has no such version")
+
+    def _find(self, kms_key_id: str | None) -> LocalKey:
+        return self._keyring.find(None if kms_key_id is None else kms_key_id.removeprefix(_ARN))
+
+
+def _binding(key: LocalKey, version: KeyVersion) -> bytes:
+    return canonical("sealgate/local-kms/v1", key.kms_key_id.encode(), str(version.version).encode())
