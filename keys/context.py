@@ -1,6 +1,6 @@
 """What a wrapped key is bound to, as bytes that no two different contexts share.
 
-Source: docs/DESIGN part D5 and docs/decisions/0002-wrapping-record.md. Contexts hold random ids only, never names.
+Source: docs/decisions/0002-wrapping-record.md. Contexts hold random ids only, never names.
 """
 
 from dataclasses import dataclass

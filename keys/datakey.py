@@ -1,6 +1,6 @@
 """A secret of 32 bytes that is hard to spill, and the public bytes that it is stored as.
 
-Source: docs/decisions/0002-wrapping-record.md (layout and limits of a wrapped key), docs/DESIGN part D4-D6.
+Source: docs/decisions/0002-wrapping-record.md (layout and limits of a wrapped key).
 """
 
 import hmac

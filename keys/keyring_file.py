@@ -1,15 +1,14 @@
-"""The local keyring: a folder with the sealed wrapping keys (`keyring.json`) and, unless a passphrase is used, `root.key`.
+"""The local keyring: a folder with sealed wrapping keys in `keyring.json` and, without a passphrase, `root.key`.
 
 Every wrapping key is sealed under the root secret together with all that is said of it, and the whole file is MACed;
 an old copy of the whole file put back is not noticed. Source: docs/decisions/0002-wrapping-record.md.
 """
 
 import base64
-import binascii
 import hmac
 import json
 import logging
-import secrets
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -41,6 +40,7 @@ DEFAULT_ALIAS = "default"
 _FORMAT = "sealgate-keyring"
 _FORMAT_VERSION = 1
 _RESTORE = "restore keyring.json from its backup"
+_KEYRING_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _log = logging.getLogger(__name__)
 
 
@@ -111,8 +111,9 @@ class LocalKeyring:
         make_private_folder(folder)
         if cls.exists(folder):
             raise KeyringError(f"{folder / KEYRING_FILE} already exists; Sealgate never replaces it")
+        root_fields: dict[str, object] = {"kind": "file"}
         if passphrase is None:
-            root, root_fields = cls._take_or_make_root(folder / ROOT_FILE), {"kind": "file"}
+            root = cls._take_or_make_root(folder / ROOT_FILE)
         else:
             parameters = PassphraseParameters.fresh()
             root, root_fields = parameters.derive(passphrase), parameters.to_fields()
@@ -260,13 +261,11 @@ class LocalKeyring:
         )
 
     def _authenticated_keys(self, document: dict[str, Any]) -> dict[str, LocalKey]:
-        if not hmac.compare_digest(
-            self._root_check(), str(document.get("root_check")).encode().decode("ascii", "replace")
-        ):
+        if not _same(self._root_check(), document.get("root_check")):
             secret = ROOT_FILE if self._root_fields["kind"] == "file" else "the passphrase"
             raise KeyringError(f"{secret} does not open this keyring; use the one that it was made with")
-        mac = str(document.pop("mac", ""))
-        if not hmac.compare_digest(self._mac(document).encode(), mac.encode()):
+        mac = document.pop("mac", None)
+        if not _same(self._mac(document), mac):
             raise KeyringError(f"the keyring was altered; {_RESTORE}")
         try:
             keys = [self._unsealed(entry) for entry in document["keys"]]
@@ -319,9 +318,14 @@ def _parse(data: bytes) -> dict[str, Any]:
         raise KeyringError(f"the keyring is not as Sealgate wrote it; {_RESTORE}")
     if document.get("version") != _FORMAT_VERSION:
         raise KeyringError("the keyring is of another format version; use the Sealgate that wrote it, or a newer one")
-    if not isinstance(document.get("root"), dict):
-        raise KeyringError(f"the keyring's root section is altered; {_RESTORE}")
+    if not isinstance(document.get("root"), dict) or not _KEYRING_ID.fullmatch(str(document.get("keyring_id"))):
+        raise KeyringError(f"the keyring's id or root section is altered; {_RESTORE}")
     return document
+
+
+def _same(expected: str, found: object) -> bool:
+    """Compare in constant time; `found` is whatever the file holds."""
+    return hmac.compare_digest(expected.encode(), str(found).encode("utf-8", "surrogatepass"))
 
 
 def _canonical_json(value: object) -> bytes:

@@ -1,6 +1,6 @@
 """The contract that every key management service keeps, and what it says of its wrapping keys.
 
-Source: docs/DESIGN part 3; states as AWS KMS names them ("Key states of AWS KMS keys").
+Source: docs/decisions/0002-wrapping-record.md; states as AWS KMS names them ("Key states of AWS KMS keys").
 """
 
 from dataclasses import dataclass

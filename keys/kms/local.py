@@ -1,6 +1,6 @@
 """The KMS of the embedded default: wrapping keys from a local keyring folder.
 
-It protects only where the folder is kept apart from the data. Source: docs/DESIGN part 3, keys/keyring_file.py.
+It protects only where the folder is kept apart from the data. Source: docs/decisions/0002-wrapping-record.md.
 """
 
 from keys.context import WrapContext, canonical

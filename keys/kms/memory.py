@@ -1,6 +1,6 @@
 """A KMS in memory: the reference of the contract, and a fake that can be told to fail in every way a real one does.
 
-Nothing outlives the process. Source: docs/DESIGN part 3; shared fault rows F16, F17 (unavailable, denied, disabled,
+Nothing outlives the process. Source: docs/decisions/0002-wrapping-record.md; the faults (unavailable, denied, disabled,
 wrong key, wrong length, slow).
 """
 
