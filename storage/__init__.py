@@ -1,0 +1,1 @@
+"""Bytes and records at rest. Knows nothing of HTTP or of a KMS."""

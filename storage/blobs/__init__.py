@@ -1,0 +1,1 @@
+"""Blob stores: immutable sealed blobs by random id."""

@@ -62,7 +62,7 @@ class BlobStore(Protocol):
 
         Durable on return (content and directory entry) and never replacing. If `chunks` raises, or anything fails,
         nothing is visible under the id and what was written is removed; the exception of `chunks` passes through.
-        A buffer handed over by `chunks` is not changed by the producer until the next one is asked for.
+        A buffer handed over by `chunks` is the store's from then on: the producer never changes it again.
 
         Raises:
             BlobExists: a blob of that id is there. It is left as it was.

@@ -1,0 +1,396 @@
+"""Blobs as files on a local disk: temporary file, write, fdatasync, link without replacing, fsync of the folder.
+
+Layout: `realm` (the realm id in hexadecimal) and `b/<2 hex>/<2 hex>/<32 hex>`; a temporary file stands in its blob's
+own folder under a name that ends in `.tmp`. Bulk bytes go through a thread pool of this store's own in writes of
+about `WRITE_SIZE`, one under way while the next is made; rarer file operations use aiofiles.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import aiofiles.os
+
+from storage.blobs.base import BLOB_ID_SIZE, BlobStat, Buffer
+from storage.errors import (
+    BlobExists,
+    BlobMissing,
+    BlobReadFailed,
+    RealmMismatch,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+)
+from storage.seams import reach
+
+WRITE_SIZE = 1024 * 1024
+"""Bytes gathered before one write is handed to the pool: an executor hop costs as much as sealing 64 KiB."""
+
+POOL_SIZE = 8
+"""Threads that write, sync and read; each stream has at most one operation under way."""
+
+MAX_IOV = 512
+"""Buffers in one writev; the kernel's limit (IOV_MAX) is 1024."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FILE_MODE = 0o600
+_FOLDER_MODE = 0o700
+_TEMPORARY_SUFFIX = ".tmp"
+
+_T = TypeVar("_T")
+
+
+def _as_storage_error(error: OSError, doing: str) -> StorageError:
+    """Translate an error of the medium; the message names the errno, never a path."""
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    if error.errno in _FULL:
+        return StorageFull(f"no space left while {doing}: {reason}")
+    return StorageUnavailable(f"the disk failed while {doing}: {reason}")
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, buffers: list[Buffer]) -> None:
+    """Write every byte of `buffers`; the kernel may take fewer than it is offered."""
+    views = [memoryview(buffer) for buffer in buffers if len(buffer)]
+    while views:
+        written = os.writev(fd, views[:MAX_IOV])
+        while views and written >= len(views[0]):
+            written -= len(views[0])
+            views.pop(0)
+        if written:
+            views[0] = views[0][written:]
+
+
+def _discard(fd: int, temporary: Path) -> None:
+    os.close(fd)
+    # It is gone where the blob was published; and a medium that fails here leaves debris for sweep.
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+
+
+class DiskBlobReader:
+    """An open file; its bytes stay readable after the blob was deleted."""
+
+    def __init__(self, fd: int, sealed_size: int, submit: Callable[..., "asyncio.Future[bytes]"]) -> None:
+        self._fd = fd
+        self._sealed_size = sealed_size
+        self._submit = submit
+
+    @property
+    def sealed_size(self) -> int:
+        """Bytes at rest, as the file system tells it."""
+        return self._sealed_size
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return exactly that span. Raises: BlobReadFailed."""
+        if offset < 0 or length < 0 or offset + length > self._sealed_size:
+            raise BlobReadFailed("the span lies outside the blob")
+        assert self._fd >= 0, "the reader is closed"
+        return await self._submit(self._read, os.dup(self._fd), offset, length)
+
+    @staticmethod
+    def _read(fd: int, offset: int, length: int) -> bytes:
+        # On a descriptor of its own, so that a close() beside it can never make it read another file.
+        try:
+            pieces: list[bytes] = []
+            while length:
+                piece = os.pread(fd, length, offset)
+                if not piece:
+                    raise BlobReadFailed("the blob is shorter than its file said")
+                if len(piece) == length and not pieces:
+                    return piece
+                pieces.append(piece)
+                offset += len(piece)
+                length -= len(piece)
+            return b"".join(pieces)
+        except OSError as error:
+            raise BlobReadFailed(f"the disk failed while reading: {os.strerror(error.errno or 0)}") from error
+        finally:
+            os.close(fd)
+
+    async def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+
+class DiskBlobStore:
+    """Blobs under one folder; the contract is `storage.blobs.base.BlobStore`. One process owns the folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._blobs = root / "b"
+        self._realm_file = root / "realm"
+        self._pool = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="blobs")
+        self._made_folders: set[Path] = set()
+
+    def _submit(self, function: Callable[..., _T], *arguments: object) -> "asyncio.Future[_T]":
+        return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    async def _run(self, function: Callable[..., _T], *arguments: object) -> _T:
+        return await self._submit(function, *arguments)
+
+    def _path(self, blob_id: bytes) -> Path:
+        assert len(blob_id) == BLOB_ID_SIZE
+        name = blob_id.hex()
+        return self._blobs / name[:2] / name[2:4] / name
+
+    async def realm_id(self) -> bytes | None:
+        """The realm in the `realm` file. Raises: RealmMismatch for a file that holds no realm id."""
+        return await self._run(self._read_realm)
+
+    def _read_realm(self) -> bytes | None:
+        try:
+            text = self._realm_file.read_text("ascii")
+        except FileNotFoundError:
+            return None
+        try:
+            return bytes.fromhex(text.strip())
+        except ValueError as error:
+            raise RealmMismatch("the blob store's realm file is damaged; restore it from a backup") from error
+
+    async def claim(self, realm_id: bytes) -> None:
+        """Write the `realm` file. Raises: RealmMismatch."""
+        await self._run(self._claim, realm_id)
+
+    def _claim(self, realm_id: bytes) -> None:
+        held = self._read_realm()
+        if held is not None:
+            if held != realm_id:
+                raise RealmMismatch("the blob store belongs to another realm")
+            return
+        self._blobs.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        temporary = self._realm_file.with_suffix(_TEMPORARY_SUFFIX)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        try:
+            _write_all(fd, [realm_id.hex().encode("ascii") + b"\n"])
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.rename(self._realm_file)
+        _sync_folder(self._root)
+
+    async def _acquire(self, function: Callable[..., _T], release: Callable[[_T], None], *arguments: object) -> _T:
+        """Run `function`; if the caller is cancelled meanwhile, `release` what it gives, so that nothing leaks."""
+        job = self._submit(function, *arguments)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            job.add_done_callback(
+                lambda done: release(done.result()) if not done.cancelled() and done.exception() is None else None
+            )
+            raise
+
+    async def put(self, blob_id: bytes, chunks: AsyncIterable[Buffer]) -> int:
+        """Store a blob durably. Raises: BlobExists, StorageFull, StorageUnavailable, and what `chunks` raises."""
+        final = self._path(blob_id)
+        temporary = final.with_name(f"{final.name}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}")
+        fd = await self._acquire(self._create, lambda fd: _discard(fd, temporary), final, temporary)
+        job: asyncio.Future[None] | None = None
+        size = 0
+        try:
+            gathered: list[Buffer] = []
+            gathered_size = 0
+            async for chunk in chunks:
+                gathered.append(chunk)
+                gathered_size += len(chunk)
+                if gathered_size >= WRITE_SIZE:
+                    if job is not None:
+                        await asyncio.shield(job)
+                    job = self._submit(self._write, fd, gathered)
+                    size += gathered_size
+                    gathered, gathered_size = [], 0
+            if job is not None:
+                await asyncio.shield(job)
+            job = self._submit(self._publish, fd, gathered, temporary, final)
+            await asyncio.shield(job)
+            return size + gathered_size
+        finally:
+            # A cancelled request must not leave the file behind: the clean-up outlives it.
+            await asyncio.shield(asyncio.ensure_future(self._clean_up(fd, job, temporary)))
+
+    async def _clean_up(self, fd: int, job: "asyncio.Future[None] | None", temporary: Path) -> None:
+        """Close and remove the temporary file, whatever happened; never before the last job has left it."""
+        if job is not None:
+            # The failure that brought us here is the one to tell.
+            with contextlib.suppress(StorageError):
+                await job
+        await self._submit(_discard, fd, temporary)
+
+    def _create(self, final: Path, temporary: Path) -> int:
+        try:
+            self._make_folder(final.parent)
+            if final.exists():
+                raise BlobExists("a blob of this id is already stored")
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        except OSError as error:
+            raise _as_storage_error(error, "creating a blob") from error
+        reach("blob.created")
+        return fd
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a blob's folder with durable entries up to the root; each folder is looked at once per process."""
+        if folder in self._made_folders:
+            return
+        for step in (folder.parent, folder):
+            with contextlib.suppress(FileExistsError):
+                step.mkdir(mode=_FOLDER_MODE)
+            # Also where it was there: the crash that an earlier process died of may have come before its sync.
+            _sync_folder(step.parent)
+        self._made_folders.add(folder)
+
+    @staticmethod
+    def _write(fd: int, buffers: list[Buffer]) -> None:
+        try:
+            _write_all(fd, buffers)
+        except OSError as error:
+            raise _as_storage_error(error, "writing a blob") from error
+        reach("blob.written")
+
+    @staticmethod
+    def _publish(fd: int, buffers: list[Buffer], temporary: Path, final: Path) -> None:
+        try:
+            _write_all(fd, buffers)
+            reach("blob.before_sync")
+            # A failed sync is never tried again: the kernel may have dropped the pages and would then say "fine".
+            os.fdatasync(fd)
+            reach("blob.synced")
+        except OSError as error:
+            raise _as_storage_error(error, "making a blob durable") from error
+        try:
+            # link() refuses to replace, unlike rename().
+            os.link(temporary, final)
+        except FileExistsError as error:
+            raise BlobExists("a blob of this id is already stored") from error
+        except OSError as error:
+            raise _as_storage_error(error, "making a blob durable") from error
+        reach("blob.linked")
+        try:
+            temporary.unlink()
+            _sync_folder(final.parent)
+        except OSError as error:
+            # Its entry may not survive a crash, so it must not be seen now either.
+            with contextlib.suppress(OSError):
+                final.unlink()
+            raise _as_storage_error(error, "making a blob durable") from error
+        reach("blob.durable")
+
+    async def open(self, blob_id: bytes) -> DiskBlobReader:
+        """Open for reading. Raises: BlobMissing, BlobReadFailed."""
+        fd, size = await self._acquire(self._open, lambda opened: os.close(opened[0]), self._path(blob_id))
+        return DiskBlobReader(fd, size, self._submit)
+
+    @staticmethod
+    def _open(path: Path) -> tuple[int, int]:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError as error:
+            raise BlobMissing("a blob is missing") from error
+        except OSError as error:
+            raise BlobReadFailed(f"the disk failed while opening: {os.strerror(error.errno or 0)}") from error
+        return fd, os.fstat(fd).st_size
+
+    async def stat(self, blob_id: bytes) -> BlobStat:
+        """Size and time. Raises: BlobMissing, BlobReadFailed."""
+        try:
+            status = await aiofiles.os.stat(self._path(blob_id))
+        except FileNotFoundError as error:
+            raise BlobMissing("a blob is missing") from error
+        except OSError as error:
+            raise BlobReadFailed(f"the disk failed: {os.strerror(error.errno or 0)}") from error
+        return BlobStat(blob_id, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+    async def delete(self, blob_id: bytes) -> None:
+        """Remove a blob durably. Raises: StorageUnavailable."""
+        path = self._path(blob_id)
+
+        def remove() -> None:
+            try:
+                path.unlink()
+                _sync_folder(path.parent)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise _as_storage_error(error, "deleting a blob") from error
+
+        await self._run(remove)
+
+    async def iterate(self) -> AsyncIterator[BlobStat]:
+        """Every blob, folder by folder."""
+        for folder in await self._run(self._folders):
+            for stat in await self._run(self._stats, folder):
+                yield stat
+
+    def _folders(self) -> list[Path]:
+        if not self._blobs.is_dir():
+            return []
+        return sorted(inner for outer in self._blobs.iterdir() for inner in outer.iterdir())
+
+    @staticmethod
+    def _stats(folder: Path) -> list[BlobStat]:
+        stats = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if len(entry.name) != 2 * BLOB_ID_SIZE:
+                    continue
+                with contextlib.suppress(FileNotFoundError, ValueError):
+                    status = entry.stat(follow_symlinks=False)
+                    modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+                    stats.append(BlobStat(bytes.fromhex(entry.name), status.st_size, modified_at))
+        return stats
+
+    async def reclaim_debris(self, older_than: datetime) -> int:
+        """Remove temporary files that were last written before that."""
+
+        def reclaim(folder: Path) -> int:
+            count = 0
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        if not entry.name.endswith(_TEMPORARY_SUFFIX):
+                            continue
+                        if entry.stat(follow_symlinks=False).st_mtime < older_than.timestamp():
+                            Path(entry.path).unlink()
+                            count += 1
+            return count
+
+        return sum([await self._run(reclaim, folder) for folder in await self._run(self._folders)])
+
+    async def check(self) -> None:
+        """Write, sync, read and delete one small blob. Raises: StorageError."""
+        blob_id, content = secrets.token_bytes(BLOB_ID_SIZE), secrets.token_bytes(64)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content
+
+        await self.put(blob_id, chunks())
+        try:
+            reader = await self.open(blob_id)
+            try:
+                if await reader.read(0, len(content)) != content:
+                    raise StorageUnavailable("the disk gave back other bytes than were written; replace it")
+            finally:
+                await reader.close()
+        finally:
+            await self.delete(blob_id)
+
+    async def close(self) -> None:
+        """Wait for the pool and end it."""
+        self._pool.shutdown(wait=True)
