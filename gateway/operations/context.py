@@ -1,0 +1,86 @@
+"""What an operation is, what it is given, and what stands in its row of the table (`gateway.operations.table`)."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from gateway.access.identities import Identity
+from gateway.engine.multipart import MultipartEngine
+from gateway.engine.objects import ObjectEngine
+from gateway.s3.addressing import Address
+from gateway.s3.request import Request
+from gateway.s3.response import Response
+from gateway.s3.types import Body
+from storage.catalogue.base import Catalogue
+from storage.catalogue.records import Bucket
+
+
+class BodyUse(Enum):
+    """What an operation does with a request body."""
+
+    NONE = "none"
+    """It takes none; what is sent all the same is not read."""
+    DOCUMENT = "document"
+    """A small XML document, read whole (`max_document_bytes`) and verified before `parse`."""
+    STREAM = "stream"
+    """Object data, given to `run` as a stream after every check that needs no body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What operations work with; made once by `gateway.wiring`."""
+
+    catalogue: Catalogue
+    objects: ObjectEngine
+    multipart: MultipartEngine
+    cursors: "CursorSealer"
+    region: str
+    max_buckets_per_account: int
+
+
+class CursorSealer(Protocol):
+    """Makes list positions opaque and refuses those that it did not make."""
+
+    def seal(self, position: bytes, bucket_id: bytes) -> str:
+        """Return an opaque token for a position within one bucket."""
+
+    def open(self, token: str, bucket_id: bytes) -> bytes:
+        """Give the position back. Raises: S3Error InvalidArgument for any other token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request on its way through an operation."""
+
+    services: Services
+    identity: Identity
+    request: Request
+    address: Address
+    bucket_or_none: Bucket | None = None
+    """The admitted bucket (`gateway.operations.admission.admit`); None for ListBuckets and CreateBucket."""
+
+    @property
+    def bucket(self) -> Bucket:
+        """The admitted bucket of an operation that has one."""
+        assert self.bucket_or_none is not None, "the operation's row says that it needs no bucket"
+        return self.bucket_or_none
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One row of the operation table."""
+
+    name: str
+    """As in the API: `PutObject`."""
+    action: str
+    """The IAM action that access is judged by: `s3:PutObject`."""
+    body: BodyUse
+    needs_bucket: bool
+    """Whether `admit` looks the addressed bucket up; false for ListBuckets and CreateBucket alone."""
+    parse: Callable[[Request, Address, bytes], Any]
+    """(request, address, document) -> Input. Raises S3Error."""
+    run: Callable[[Context, Any, Body], Awaitable[Any]]
+    """(context, Input, body) -> Output. Raises S3Error, StorageError, KeysError."""
+    serialise: Callable[[Any], Response]
+    """Output -> response."""
