@@ -1,0 +1,414 @@
+"""Every setting of Sealgate in one table, and the only code that reads the environment and the settings file.
+
+Sources in rising order: a TOML file (`--config` or `SEALGATE_CONFIG`), the environment (`SEALGATE_<NAME>`), flags.
+Unknown names are errors in each of them. docs/SETTINGS.md is written from this table (`sealgate settings --markdown`).
+"""
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticUndefined
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENVIRONMENT_PREFIX: Final = "SEALGATE_"
+CONFIG_VARIABLE: Final = ENVIRONMENT_PREFIX + "CONFIG"
+"""Names the settings file; the one variable that is no setting itself."""
+
+DEFAULT_DATA: Final = Path("sealgate-data")
+DEFAULT_KEYS: Final = Path("sealgate-keys")
+DEFAULT_PORT: Final = 9443
+DEFAULT_HTTP_PORT: Final = 9480
+CLOCK_SKEW_S: Final = 900
+"""Not a setting: SigV4's window is part of what clients and the threat model rely on."""
+
+_KIB: Final = 1024
+_MIB: Final = 1024 * _KIB
+_HOUR_S: Final = 3600
+_DAY_S: Final = 24 * _HOUR_S
+_MAX_PORT: Final = 65_535
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
+)
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has a value that cannot stand. One line, which says what to do and shows no secret."""
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _not_empty(value: object) -> object:
+    # Path("") is the working directory, which nobody means who leaves a variable empty.
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is empty; give a path, or leave the setting out")
+    return value
+
+
+def _host(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(value):
+            raise ValueError("is neither an IP address nor a host name") from None
+    return value
+
+
+def _loopback(value: str) -> str:
+    # Whoever reaches this listener reads the gateway's state without signing in.
+    if value != "localhost":
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError("must be a loopback address: 127.0.0.1, ::1 or localhost") from None
+        if not address.is_loopback:
+            raise ValueError("must be a loopback address: 127.0.0.1, ::1 or localhost; use a local scraper")
+    return value
+
+
+def _domain(value: str) -> str:
+    if not _HOST_NAME.fullmatch(value):
+        raise ValueError(f"{value[:100]!r} is not a host name")
+    return value.lower()
+
+
+def _region(value: str) -> str:
+    if not _REGION.fullmatch(value):
+        raise ValueError("takes small letters, digits and hyphens, at most 32")
+    return value
+
+
+FilePath = Annotated[Path, BeforeValidator(_not_empty)]
+Host = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=1, le=_MAX_PORT)]
+
+
+def _row(default: Any, text: str, *, unit: str = "", shown: str = "", **limits: Any) -> Any:
+    """One row: its default (or how it follows from earlier rows), what it is for, its unit, its limits.
+
+    `shown` stands in the documentation where the default follows from another setting.
+    """
+    if callable(default):
+        limits["default_factory"] = default
+    else:
+        limits["default"] = default
+    return Field(description=text, json_schema_extra={"unit": unit, "shown": shown}, **limits)
+
+
+def _keys_of(values: Mapping[str, Any]) -> Path:
+    data: Path = values["data"]
+    return DEFAULT_KEYS if data == DEFAULT_DATA else data.with_name(data.name + "-keys")
+
+
+def _http_port_of(values: Mapping[str, Any]) -> int:
+    port: int = values["port"]
+    return DEFAULT_HTTP_PORT if port == DEFAULT_PORT else port + 2
+
+
+class Settings(BaseSettings):
+    """The table. Order matters: a default may follow from rows above it."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+    )
+
+    # Where things are
+    data: FilePath = _row(DEFAULT_DATA, "Folder of the sealed data: catalogue and blobs.")
+    keys: FilePath = _row(
+        _keys_of,
+        "Folder of the keyring, the TLS files and client.env. Never inside the data folder; best on another disk.",
+        shown="`sealgate-keys`, or `<data>-keys` where `data` is given",
+    )
+    passphrase_file: FilePath | None = _row(
+        None, "File with the passphrase that protects the keyring. Empty: the keyring lies behind a root secret file."
+    )
+
+    # Who listens where
+    host: Host = _row("127.0.0.1", "Address that the HTTPS endpoint listens on; 0.0.0.0 or :: for every interface.")
+    port: Port = _row(DEFAULT_PORT, "Port of the HTTPS endpoint.")
+    admin_host: Annotated[str, AfterValidator(_loopback)] = _row(
+        "127.0.0.1", "Address of /healthz, /readyz and /metrics. Loopback only, since nobody signs in there."
+    )
+    admin_port: Port = _row(lambda values: values["port"] + 1, "Port of the admin listener.", shown="`port` + 1")
+    http_host: Host = _row(
+        lambda values: values["host"], "Address of the listener that refuses plain HTTP.", shown="`host`"
+    )
+    http_port: int = _row(
+        _http_port_of,
+        "Port of the listener that answers every plain-HTTP request with 403 AccessDenied; 0 turns it off.",
+        shown="9480, or `port` + 2 where `port` is given",
+        ge=0,
+        le=_MAX_PORT,
+    )
+    domains: Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], NoDecode, BeforeValidator(_split)] = _row(
+        ("s3.localhost",), "Base names of virtual-hosted requests (bucket.<name>), separated by commas.", max_length=32
+    )
+    region: Annotated[str, AfterValidator(_region)] = _row("us-east-1", "Region that clients sign for.")
+    tls_certificate: FilePath | None = _row(
+        None, "PEM file with your own server certificate and its chain. Empty: a private CA is made in the keys folder."
+    )
+    tls_key: FilePath | None = _row(None, "PEM file with the private key of `tls_certificate`.")
+
+    # What clients may do
+    etag: Literal["md5", "opaque"] = _row(
+        "md5", "ETags as MD5 of the content, or opaque and cheaper (md5 costs a pass over every byte)."
+    )
+    presigned_v2: bool = _row(
+        True, "Accept presigned URLs of Signature Version 2, which boto3 and aws-cli 1 still make."
+    )
+    max_buckets_per_account: int = _row(10_000, "Buckets that an account may hold.", ge=1, le=1_000_000)
+    max_document_bytes: int = _row(
+        2 * _MIB, "Largest XML document that is read.", unit="bytes", ge=64 * _KIB, le=16 * _MIB
+    )
+    max_header_bytes: int = _row(
+        16 * _KIB, "Largest request line and header section together.", unit="bytes", ge=8 * _KIB, le=64 * _KIB
+    )
+    header_timeout_s: float = _row(10, "Time for a request's header to arrive whole.", unit="s", ge=1, le=60)
+    body_timeout_s: float = _row(
+        30, "Longest time in which a body may bring fewer than 1,024 bytes a second.", unit="s", ge=1, le=600
+    )
+    idle_timeout_s: float = _row(30, "Time that a connection stays open between two requests.", unit="s", ge=1, le=600)
+    drain_timeout_s: float = _row(
+        30, "Time that running requests have to end after SIGTERM.", unit="s", ge=0, le=_HOUR_S
+    )
+    max_connections: int = _row(4096, "Open connections; more are closed at once.", ge=8, le=65_536)
+
+    # Memory and layout
+    inline_max_bytes: int = _row(
+        16 * _KIB,
+        "Objects up to this size rest, sealed alike, in the catalogue instead of a file each; 0: none.",
+        unit="bytes",
+        ge=0,
+        le=64 * _KIB,
+    )
+    read_ahead_bytes: int = _row(
+        _MIB, "Sealed bytes that a GET reads at once.", unit="bytes", ge=64 * _KIB, le=4 * _MIB
+    )
+    stream_memory_bytes: int = _row(
+        64 * _MIB, "Bytes that all running streams hold together; further ones wait.", unit="bytes", ge=8 * _MIB
+    )
+
+    # Keys
+    wrapping: Literal["direct", "bucket-key"] = _row(
+        "direct", "Content keys are wrapped by the KMS itself, or by a key of their bucket that the KMS wraps."
+    )
+    key_cache_s: float = _row(
+        300, "How long an unwrapped key may serve before the KMS is asked again.", unit="s", ge=0, le=300
+    )
+    kms_deadline_s: float = _row(5, "Time that the KMS has to answer.", unit="s", ge=0.1, le=30)
+    canary_interval_s: float = _row(
+        _HOUR_S, "How often the KMS is asked to prove that it holds the right key.", unit="s", ge=10, le=_DAY_S
+    )
+
+    # Background jobs
+    condemned_grace_s: float = _row(
+        _HOUR_S, "How long deleted blobs stay before their bytes are removed.", unit="s", ge=0, le=30 * _DAY_S
+    )
+    orphan_grace_s: float = _row(
+        _DAY_S,
+        "Age from which a blob without a row counts as an orphan; longer than any upload of one blob takes.",
+        unit="s",
+        ge=_HOUR_S,
+        le=30 * _DAY_S,
+    )
+    sweep_interval_s: float = _row(_HOUR_S, "How often the background sweep runs.", unit="s", ge=1, le=_DAY_S)
+    completed_upload_memory_s: float = _row(
+        _DAY_S, "How long a repeated CompleteMultipartUpload gets the same answer.", unit="s", ge=60, le=30 * _DAY_S
+    )
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = _row("info", "What is logged, to standard error.")
+    log_format: Literal["text", "json"] = _row("text", "One line of text, or one JSON object, for each event.")
+    log_names: bool = _row(False, "Log bucket and object names. Off: they stay out of every log.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature belongs to pydantic-settings
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments alone, so that nothing is read behind the back of `load_settings`."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together: give both or neither")
+        ports = [self.port, self.admin_port, *([self.http_port] if self.http_port else [])]
+        if len(set(ports)) != len(ports):
+            raise ValueError("port, admin_port and http_port must differ: give each a number of its own")
+        if self.read_ahead_bytes * 2 > self.stream_memory_bytes:
+            raise ValueError("stream_memory_bytes must be at least twice read_ahead_bytes")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One row of the table as documentation and flags show it."""
+
+    name: str
+    kind: str
+    unit: str
+    default: str
+    secret: bool
+    text: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        """The flag of `sealgate serve`."""
+        return "--" + self.name.replace("_", "-")
+
+
+def setting_rows() -> tuple[SettingRow, ...]:
+    """Every row, in the table's order."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict), f"{name} was not made by _row"
+        shown = str(extra["shown"]) or f"`{_spelled(field.default)}`"
+        assert field.default is not PydanticUndefined or extra["shown"], f"{name} does not show its default"
+        kind = _KINDS.get(name) or _kind(field.annotation, field.metadata)
+        rows.append(
+            SettingRow(name, kind, str(extra["unit"]), shown, field.annotation is SecretStr, field.description or "")
+        )
+    return tuple(rows)
+
+
+_KINDS: Final = {"domains": "host names", "admin_host": "loopback address", "host": "address", "http_host": "address"}
+
+
+def _kind(annotation: Any, metadata: list[Any]) -> str:
+    if getattr(annotation, "__origin__", None) is Literal:
+        return " or ".join(annotation.__args__)
+    plain = {bool: "on or off", str: "text", int: "integer", float: "number", SecretStr: "secret"}.get(annotation)
+    if plain is None:
+        return "path"
+    lowest = next((limit.ge for limit in metadata if hasattr(limit, "ge")), None)
+    highest = next((limit.le for limit in metadata if hasattr(limit, "le")), None)
+    if lowest is None:
+        return plain
+    return f"{plain}, {lowest:,} to {highest:,}" if highest is not None else f"{plain}, from {lowest:,}"
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    return "" if value is None else str(value)
+
+
+def load_settings(
+    flags: Mapping[str, str] | None = None,
+    *,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Gather the settings from file, environment and flags (names as in the table, values as typed).
+
+    Raises:
+        SettingsError: an unknown name, a value that cannot stand, or a file that cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    flags = dict(flags or {})
+    from_environment = _environment(environ)
+    named = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    from_file = _file(named) if named is not None else {}
+    origins = (
+        dict.fromkeys(from_file, f"in {named}")
+        | {name: f"from {ENVIRONMENT_PREFIX}{name.upper()}" for name in from_environment}
+        | {name: "from --" + name.replace("_", "-") for name in flags}
+    )
+    try:
+        return Settings(**(from_file | from_environment | flags))
+    except ValidationError as refused:
+        raise SettingsError(_one_line(refused.errors(include_url=False, include_input=False), origins)) from None
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    for variable in environ:
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
+            raise SettingsError(
+                f"{variable[:100]} is no setting: unset it, or see `sealgate settings` for the names that there are"
+            )
+    source = EnvSettingsSource(Settings, case_sensitive=False)
+    source.env_vars = {name.lower(): value for name, value in environ.items()}
+    return dict(source())
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file():
+            raise SettingsError(f"the settings file {path} is not there: correct --config or {CONFIG_VARIABLE}")
+        values: dict[str, Any] = TomlConfigSettingsSource(Settings, toml_file=path)()
+    except tomllib.TOMLDecodeError as broken:
+        raise SettingsError(f"the settings file {path} is not TOML: {broken}") from None
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise SettingsError(f"the settings file {path} cannot be read: {unreadable}") from None
+    return values
+
+
+def _one_line(errors: list[ErrorDetails], origins: Mapping[str, str]) -> str:
+    # A default that follows from a refused value is no second fault.
+    first = next((error for error in errors if error["type"] != "default_factory_not_called"), errors[0])
+    name = str(first["loc"][0]) if first["loc"] else ""
+    origin = f" ({origins[name]})" if name in origins else ""
+    if first["type"] == "extra_forbidden":
+        return f"{name[:100]!r}{origin} is no setting: see `sealgate settings` for the names that there are"
+    said = first["msg"].removeprefix("Value error, ")
+    said = said[:1].lower() + said[1:]
+    return f"setting {name}{origin}: {said}" if name else f"settings: {said}"
+
+
+def settings_markdown() -> str:
+    """The text of docs/SETTINGS.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Written from the table in `gateway/config.py` by `sealgate settings --markdown`; a test compares.",
+        "",
+        "Sources, each overruling the one before: the TOML file that `--config` or `SEALGATE_CONFIG` names, the",
+        "environment (`SEALGATE_` and the name in capitals), flags of `sealgate serve` (hyphens for underscores).",
+        "An unknown name in any of them is an error, and so is a value outside its limits: the gateway then does not",
+        f"start and says in one line what to do. Clocks may differ by {CLOCK_SKEW_S} s; that is no setting.",
+        "",
+        "Two gateways on one machine need only different `data` and `port`: the other two ports follow from `port`.",
+        "",
+        "| setting | value | unit | default | secret | what for |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{row.name}` | {row.kind} | {row.unit} | {'' if row.default == '``' else row.default} |"
+        f" {'yes' if row.secret else ''} | {row.text} |"
+        for row in setting_rows()
+    ]
+    return "\n".join(lines) + "\n"
