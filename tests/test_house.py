@@ -1,0 +1,182 @@
+"""The house as a whole: what the wheel holds, what the locks pin, what tracked files must not say, who times what.
+
+Source: STYLE sections 2, 3 and 7; the core metadata and wheel specifications of PyPA.
+"""
+
+import functools
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.tooling import suites, tools
+from tests.tooling.places import LOCKS, ROOT, RUNTIME_LOCK, TEST_LOCK
+
+_PACKAGES: Final = {"gateway", "storage", "keys"}
+_LOCK_LINE: Final = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)(?: *;[^\\]*)?(?: *\\)?$", re.MULTILINE)
+
+
+@functools.cache
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def _tracked() -> list[Path]:
+    command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built by the locked backend without a download."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = "import sys; from hatchling.build import build_wheel; build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(folder)], cwd=ROOT, check=True, capture_output=True, timeout=60)
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+def test_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == _PACKAGES
+    assert {f"{package}/py.typed" for package in _PACKAGES} <= set(names)
+
+
+def test_wheel_has_one_console_script_and_the_license(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (entry_points,) = [name for name in archive.namelist() if name.endswith("/entry_points.txt")]
+        assert archive.read(entry_points).decode().split() == [
+            "[console_scripts]",
+            "sealgate",
+            "=",
+            "gateway.cli.main:main",
+        ]
+        (metadata,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        told = archive.read(metadata).decode()
+        assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
+    assert "\nName: sealgate\n" in told
+    assert "\nRequires-Python: >=3.11\n" in told
+
+
+def test_console_script_answers(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("sealgate")
+    done = subprocess.run([str(program), "--help"], cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "serve" in done.stdout
+
+
+@pytest.mark.parametrize("package", sorted(_PACKAGES))
+def test_every_module_folder_is_a_package(package: str) -> None:
+    folders = {path.parent for path in (ROOT / package).rglob("*.py")}
+    for folder in folders:
+        assert (folder / "__init__.py").is_file(), folder
+
+
+# Spelled in pieces, so that this file does not hold what it forbids.
+_FORBIDDEN: Final = {
+    "a folder of some machine": re.compile("/" + "work/|/" + "root/|/" + r"home/(?!nonroot)\w|/" + "Users/"),
+    "a registry host": re.compile(
+        "|".join((r"pypi\." + "org", r"files\.python" + "hosted", r"registry\." + "npmjs", r"proxy\.golang" + r"\.org"))
+    ),
+    "an index option": re.compile("--(extra-)?" + "index-url|--" + "find-links|--trusted" + "-host"),
+}
+
+
+@pytest.mark.parametrize("what", sorted(_FORBIDDEN))
+def test_no_tracked_file_names(what: str) -> None:
+    found = []
+    tracked = _tracked()
+    assert tracked
+    for path in tracked:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in _FORBIDDEN[what].finditer(text)]
+    assert found == []
+
+
+def _locked(lock: Path) -> dict[str, list[str]]:
+    versions: dict[str, list[str]] = {}
+    for name, version in _LOCK_LINE.findall(lock.read_text()):
+        versions.setdefault(canonicalize_name(name), []).append(version)
+    return versions
+
+
+def _group(name: str) -> list[str]:
+    members: list[str] = []
+    for entry in _project()["dependency-groups"][name]:
+        members += _group(entry["include-group"]) if isinstance(entry, dict) else [entry]
+    return members
+
+
+@pytest.mark.parametrize(("lock", "group"), [(RUNTIME_LOCK, "build"), (TEST_LOCK, "dev")], ids=["runtime", "tests"])
+def test_lock_satisfies_what_the_project_asks(lock: Path, group: str) -> None:
+    versions = _locked(lock)
+    for line in [*_project()["project"]["dependencies"], *_group(group)]:
+        wanted = Requirement(line)
+        name = canonicalize_name(wanted.name)
+        assert name in versions, f"{name} is not in {lock.name}; run make lock"
+        assert all(wanted.specifier.contains(version) for version in versions[name]), f"{line}: {versions[name]}"
+
+
+def test_tests_run_on_the_versions_that_serve() -> None:
+    tested = _locked(TEST_LOCK)
+    for name, versions in _locked(RUNTIME_LOCK).items():
+        assert tested[name] == versions, name
+
+
+@pytest.mark.parametrize("lock", [RUNTIME_LOCK, TEST_LOCK, *sorted(LOCKS.glob("*.lock"))], ids=lambda lock: lock.stem)
+def test_every_locked_line_has_hashes(lock: Path) -> None:
+    text = lock.read_text()
+    assert "://" not in text
+    entries = re.split(r"\n(?=\S)", re.sub(r"^#.*\n?", "", text, flags=re.MULTILINE).strip())
+    assert entries
+    for entry in entries:
+        assert "==" in entry
+        assert "--hash=sha256:" in entry, entry.splitlines()[0]
+
+
+def test_every_tool_from_pypi_is_locked_at_its_pin() -> None:
+    for tool in tools.TABLE.values():
+        source = tool.sources[0]
+        assert isinstance(source, tools.Pip)
+        name, _, version = source.requirement.partition("==")
+        assert _locked(LOCKS / f"{tool.name}.lock")[canonicalize_name(name)] == [version]
+
+
+def _owner(path: Path) -> str:
+    """Return the suite that runs a test file: the row with the longest matching path."""
+    name = path.relative_to(ROOT / "tests").as_posix()
+    rows = [
+        (len(own), suite.name)
+        for suite in suites.TABLE
+        for own in suite.paths
+        if name == own or name.startswith(f"{own}/")
+    ]
+    return max(rows)[1] if rows else ""
+
+
+def test_every_test_file_is_in_a_suite_with_a_budget() -> None:
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    homeless = [str(path) for path in files if not _owner(path)]
+    assert homeless == []
+    assert {_owner(path) for path in files} == {suite.name for suite in suites.TABLE}
+    for suite in suites.TABLE:
+        assert 0 < suite.budget_s <= suite.full_budget_s
+        assert set(suite.tools) <= set(tools.TABLE)
+        for path in suite.paths:
+            assert (ROOT / "tests" / path).exists(), path
+
+
+def test_budgets_fit_the_limit_of_ci() -> None:
+    budgets = suites.CHECK_BUDGET_S + sum(suite.budget_s for suite in suites.TABLE)
+    assert budgets + suites.CI_SETUP_S <= suites.CI_LIMIT_S
+    assert str(suites.CI_LIMIT_S) in (ROOT / ".ci" / "run").read_text()
