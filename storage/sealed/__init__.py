@@ -1,0 +1,1 @@
+"""The sealed blob format: bytes and keys in, bytes out, nothing else. Source: docs/FORMAT.md."""
