@@ -121,6 +121,7 @@ def test_serves_as_nobody_in_particular_from_two_volumes() -> None:
     assert keys not in data.parents
     settings = dict(word.split("=", 1) for word in shlex.split(_only("ENV")))
     assert (settings["SEALGATE_DATA"], settings["SEALGATE_KEYS"]) == (str(data), str(keys))
+    assert settings["SEALGATE_HOST"] == "0.0.0.0"  # noqa: S104  # inside the image only what is published is reached
     assert _only("EXPOSE") == "9443"
     assert (json.loads(_only("ENTRYPOINT")), json.loads(_only("CMD"))) == (["sealgate"], ["serve"])
 
@@ -153,22 +154,22 @@ def _admin(status: int) -> Iterator[int]:
             thread.join()
 
 
-def _health(port: int) -> int:
+def _health(**environment: str) -> int:
     source = re.search(r"/opt/sealgate/(\S+\.py)", _only("HEALTHCHECK"))
     assert source is not None
     script = ROOT / "docker" / source[1]
     command = [sys.executable, "-P", str(script)]
-    environment = {"SEALGATE_ADMIN_PORT": str(port)}
     return subprocess.run(command, env=environment, capture_output=True, check=False, timeout=20).returncode
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (404, 1)])
 def test_health_follows_readiness(status: int, code: int) -> None:
     with _admin(status) as port:
-        assert _health(port) == code
+        assert _health(SEALGATE_ADMIN_PORT=str(port)) == code
+        assert _health(SEALGATE_PORT=str(port - 1)) == code
 
 
 def test_health_fails_where_nothing_listens() -> None:
     with _admin(200) as port:
         pass
-    assert _health(port) == 1
+    assert _health(SEALGATE_ADMIN_PORT=str(port)) == 1
