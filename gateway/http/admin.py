@@ -1,0 +1,64 @@
+"""Health, readiness and metrics, on a listener of their own that is bound to loopback.
+
+Paths match exactly; everything else is 404, so that no prefix can slip past (FAULTS.md W70). No S3 data and no
+secret passes here, which is why plain HTTP is allowed on it, and only on it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.types import Receive, Scope, Send
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    status: int
+    body: bytes
+    content_type: str = _TEXT
+
+
+class AdminApp:
+    """The ASGI application of that listener. `is_ready` tells whether requests can be served now."""
+
+    def __init__(self, registry: CollectorRegistry, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        self._registry = registry
+        self._is_ready = is_ready
+        self._pages: dict[bytes, Callable[[], Awaitable[_Page]]] = {
+            b"/healthz": self._health,
+            b"/readyz": self._readiness,
+            b"/metrics": self._metrics,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        del receive
+        assert scope["type"] == "http"
+        page = _Page(404, b"not found\n")
+        found = self._pages.get(scope["raw_path"])
+        if found is not None and scope["method"] in {"GET", "HEAD"}:
+            page = await found()
+        headers = [
+            (b"content-type", page.content_type.encode("ascii")),
+            (b"content-length", str(len(page.body)).encode("ascii")),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": page.status, "headers": headers})
+        await send({"type": "http.response.body", "body": page.body})
+
+    async def _health(self) -> _Page:
+        return _Page(200, b"ok\n")
+
+    async def _readiness(self) -> _Page:
+        return _Page(200, b"ready\n") if await self._is_ready() else _Page(503, b"not ready\n")
+
+    async def _metrics(self) -> _Page:
+        # Rendering walks every series; beside the loop it cannot hold up a stream.
+        body = await asyncio.to_thread(generate_latest, self._registry)
+        return _Page(200, body, CONTENT_TYPE_LATEST)

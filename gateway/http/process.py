@@ -1,0 +1,50 @@
+"""What the process asks of the operating system before it serves: a calmer allocator and no core dumps.
+
+Sources: mallopt(3), setrlimit(2), prctl(2) PR_SET_DUMPABLE. The thresholds were measured: with glibc's defaults every
+TLS read of 256 KiB is a fresh mmap and munmap, which doubles the cost of an upload.
+"""
+
+import ctypes
+import logging
+import resource
+import sys
+
+_LOG = logging.getLogger(__name__)
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_PR_SET_DUMPABLE = 4
+
+MMAP_THRESHOLD_BYTES = 4 * 1024 * 1024
+TRIM_THRESHOLD_BYTES = 16 * 1024 * 1024
+
+
+def tune_allocator() -> bool:
+    """Keep buffers of up to 4 MiB on the heap and 16 MiB of free heap with the process.
+
+    Returns whether the allocator took it; a libc without mallopt (musl) goes on unchanged, only slower.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    taken = mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES) and mallopt(_M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES)
+    return bool(taken)
+
+
+def forbid_core_dumps() -> None:
+    """Make sure that no core file and no unprivileged debugger sees keys.
+
+    Raises: OSError where the system refuses; a process that cannot promise this must not hold keys.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) was refused")
+
+
+def prepare_process() -> None:
+    """Do all of the above; once, before keys are loaded and before the loop runs."""
+    forbid_core_dumps()
+    if not tune_allocator():
+        _LOG.warning("the C library takes no mallopt: uploads cost about twice the processor time")

@@ -1,0 +1,296 @@
+"""uvicorn's httptools protocol, made strict: caps, one valid Host, deadlines, and refusals in S3's XML.
+
+Sources: RFC 9112 sections 2-6 and 9 (framing), RFC 9110 section 7.2 (Host), uvicorn 0.54 `httptools_impl`. llhttp
+already refuses conflicting lengths, folded headers and bare line feeds; what is here is what it lets through.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from gateway.http.answers import new_request_id, raw_refusal
+from gateway.s3.errors import (
+    BAD_REQUEST,
+    METHOD_NOT_ALLOWED,
+    REQUEST_HEADER_SECTION_TOO_LARGE,
+    REQUEST_TIMEOUT,
+    S3Error,
+)
+
+ABORT = "sealgate.abort"
+"""ASGI extension: `scope["extensions"][ABORT]["call"]()` resets the connection, without any clean end."""
+
+READ_HIGH_WATER_BYTES = 512 * 1024
+WRITE_HIGH_WATER_BYTES = 512 * 1024
+MIN_BODY_BYTES_PER_S = 1024
+
+_METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
+_VERSIONS = frozenset({"1.0", "1.1"})
+_SINGLE = frozenset({
+    b"authorization", b"content-encoding", b"content-length", b"content-md5", b"content-type", b"date", b"expect",
+    b"host", b"if-match", b"if-none-match", b"range", b"transfer-encoding", b"x-amz-content-sha256", b"x-amz-date",
+    b"x-amz-decoded-content-length", b"x-amz-security-token", b"x-amz-trailer",
+})  # fmt: skip
+_HOST = re.compile(rb"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_VALUE_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
+"""Origin form alone (RFC 9112 section 3.2.1), in visible ASCII and without a fragment."""
+_TLS_NUMBERS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLimits:
+    """What one connection may take; all of them are settings."""
+
+    max_head_bytes: int = 16 * 1024
+    """Request line and header section together."""
+    head_timeout_s: float = 10.0
+    """From the connection, or from the first byte of a further request, to the end of its head."""
+    body_timeout_s: float = 30.0
+    """A body that is waited for and brings fewer than 1,024 bytes a second over this time is stalled."""
+    idle_timeout_s: float = 30.0
+    write_timeout_s: float = 60.0
+    """How long a client may leave what was sent to it unread."""
+    linger_s: float = 2.0
+    """How long a client may go on sending after an early refusal, so that a reset does not eat the answer."""
+    max_connections: int = 4096
+    drain_timeout_s: float = 30.0
+
+
+class _Refused(Exception):
+    """Leaves a parser callback; llhttp makes its own error of it, so the reason waits in `_refusal`."""
+
+
+class S3Protocol(HttpToolsProtocol):
+    """One connection. Deadlines are timers of the loop; whatever is refused below ASGI closes the connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        limits: EdgeLimits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, asyncio.get_running_loop())
+        self.timeout_keep_alive = ceil(limits.idle_timeout_s)
+        self._limits = limits
+        self._refusal: S3Error | None = None
+        self._is_deaf = False
+        self._in_head = False
+        self._head_began_in_read = False
+        self._head_bytes = 0
+        self._head_reads_bytes = 0
+        self._body_bytes = 0
+        self._seen: set[bytes] = set()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+
+    # Connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrowed by uvicorn
+        """Begin the wait for the first head, unless there are too many connections."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.max_connections:
+            self.abort()
+            return
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES, low=WRITE_HIGH_WATER_BYTES // 2)
+        self._arm(self._limits.head_timeout_s, self.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End every timer."""
+        self._disarm()
+        self._end_write_stall()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, unless all that may still come is to be thrown away."""
+        if self._is_deaf or self.transport.is_closing():
+            return
+        self._head_began_in_read = False
+        super().data_received(data)
+        if self._in_head and not self._head_began_in_read:
+            # llhttp holds an unfinished header without telling; counting whole reads inside the head bounds it.
+            self._head_reads_bytes += len(data)
+            if self._head_reads_bytes > self._limits.max_head_bytes and not self._is_deaf:
+                self._refuse_now(S3Error(REQUEST_HEADER_SECTION_TOO_LARGE))
+
+    # Parser callbacks
+
+    def on_message_begin(self) -> None:
+        """Begin a head. A request that does not wait for the answer before it is dropped with the connection.
+
+        No S3 client pipelines, and RFC 9112 section 9.3.2 lets a server close instead; so what follows a request can
+        never be taken for one, nor its answer for another's.
+        """
+        running = self._running_cycle()
+        if running is not None:
+            running.keep_alive = False
+            self._is_deaf = True
+            raise _Refused
+        super().on_message_begin()
+        self._in_head = self._head_began_in_read = True
+        self._head_bytes = self._head_reads_bytes = 0
+        self._seen = set()
+        extensions: dict[str, dict[object, object]] = {ABORT: {"call": self.abort}}
+        tls = self.transport.get_extra_info("ssl_object")
+        if tls is not None:
+            extensions["tls"] = {"tls_version": _TLS_NUMBERS.get(tls.version())}
+        self.scope["extensions"] = extensions
+        self._arm(self._limits.head_timeout_s, self.abort)
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request target."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header of the head; those behind a chunked body (trailers) are refused, since nobody signed them."""
+        lowered = name.lower()
+        if not self._in_head:
+            self._refuse(S3Error(BAD_REQUEST, "Trailer fields of HTTP are not supported."))
+        self._count_head(len(name) + len(value) + 4)
+        if lowered in self._seen and lowered in _SINGLE:
+            self._refuse(S3Error(BAD_REQUEST, f"The header {lowered.decode('ascii')} may stand only once."))
+        if _VALUE_CONTROLS.search(value):
+            self._refuse(S3Error(BAD_REQUEST, "A header holds a control character."))
+        if lowered == b"host" and not _HOST.fullmatch(value.strip(b" \t")):
+            self._refuse(S3Error(BAD_REQUEST, "The Host header is not valid."))
+        if lowered == b"transfer-encoding" and value.strip(b" \t").lower() != b"chunked":
+            self._refuse(S3Error(BAD_REQUEST, "The only transfer coding is chunked."))
+        self._seen.add(lowered)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Judge the head as a whole, then let uvicorn start the request."""
+        has_chunks = b"transfer-encoding" in self._seen
+        version = self.parser.get_http_version()
+        if self.parser.get_method() not in _METHODS:
+            self._refuse(S3Error(METHOD_NOT_ALLOWED))
+        if version not in _VERSIONS or self.parser.should_upgrade():
+            self._refuse(S3Error(BAD_REQUEST, "This endpoint speaks HTTP/1.1."))
+        if has_chunks and (version == "1.0" or b"content-length" in self._seen):
+            self._refuse(S3Error(BAD_REQUEST, "Transfer-Encoding excludes Content-Length and HTTP/1.0."))
+        if b"host" not in self._seen:
+            self._refuse(S3Error(BAD_REQUEST, "The Host header is missing."))
+        if not _TARGET.fullmatch(self.url):
+            self._refuse(S3Error(BAD_REQUEST, "The request target must be a path that begins with a slash."))
+        self._in_head = False
+        self._disarm()
+        self._body_bytes = 0
+        super().on_headers_complete()
+        if has_chunks or b"content-length" in self._seen:
+            self._arm(self._limits.body_timeout_s, self._body_window_ended)
+
+    def on_body(self, body: bytes) -> None:
+        """Hold a piece of the body; uvicorn's own mark of 64 KiB would stop the socket after every read."""
+        self._body_bytes += len(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > READ_HIGH_WATER_BYTES:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """End the wait for a body."""
+        self._disarm()
+        super().on_message_complete()
+
+    # Refusals
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.max_head_bytes:
+            self._refuse(S3Error(REQUEST_HEADER_SECTION_TOO_LARGE))
+
+    def _refuse(self, error: S3Error) -> None:
+        """Refuse from within a parser callback: the parser stops, and uvicorn calls `send_400_response`."""
+        self._refusal = error
+        raise _Refused
+
+    def _refuse_now(self, error: S3Error) -> None:
+        self._refusal = error
+        self.send_400_response("")
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not S3's
+        """Answer what cannot be, or cannot go on as, a request. An answer that has begun is cut instead."""
+        if self._is_deaf:
+            return
+        self._is_deaf = True
+        self._disarm()
+        running = self._running_cycle()
+        if running is not None and running.response_started:
+            self.abort()
+            return
+        self._disconnect_cycle()
+        error = self._refusal or S3Error(METHOD_NOT_ALLOWED if self._is_method_unknown() else BAD_REQUEST)
+        self.transport.write(raw_refusal(error, new_request_id(), is_secure=self.scheme == "https"))
+        self.transport.close()
+
+    def _is_method_unknown(self) -> bool:
+        """Whether llhttp stopped before it had a target: what it did not take was the method."""
+        return self._in_head and not self.url
+
+    def abort(self) -> None:
+        """Reset the connection. The request's task sees a disconnect; what was sent gets no clean end."""
+        self._disconnect_cycle()
+        self.transport.abort()
+
+    def _disconnect_cycle(self) -> None:
+        running = self._running_cycle()
+        if running is not None:
+            running.disconnected = True
+            running.message_event.set()
+            self.flow.resume_writing()
+
+    def _running_cycle(self) -> RequestResponseCycle | None:
+        """The request that is being answered now; uvicorn leaves None in `cycle` before the first one."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return None if cycle is None or cycle.response_complete else cycle
+
+    # Deadlines
+
+    def _arm(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, callback)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _body_window_ended(self) -> None:
+        """Look at what the last window brought. Only a body that the application waits for can be late."""
+        cycle = self.cycle
+        is_awaited = not (
+            cycle.body or cycle.waiting_for_100_continue or self.flow.read_paused or cycle.response_complete
+        )
+        if is_awaited and self._body_bytes < MIN_BODY_BYTES_PER_S * self._limits.body_timeout_s:
+            self._refuse_now(S3Error(REQUEST_TIMEOUT))
+            return
+        self._body_bytes = 0
+        self._arm(self._limits.body_timeout_s, self._body_window_ended)
+
+    def pause_writing(self) -> None:
+        """Begin the wait for a client that leaves much unread."""
+        super().pause_writing()
+        self._end_write_stall()
+        self._write_deadline = self.loop.call_later(self._limits.write_timeout_s, self.abort)
+
+    def resume_writing(self) -> None:
+        """End that wait."""
+        self._end_write_stall()
+        super().resume_writing()
+
+    def _end_write_stall(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None

@@ -1,0 +1,106 @@
+"""The server's TLS context: Mozilla's intermediate profile, and its certificate renewed without a restart.
+
+Sources: Mozilla "Server Side TLS" 5.7 (intermediate), RFC 8446, SSL_CTX_set1_groups_list(3). Every step narrows what
+OpenSSL would offer by itself; none widens it.
+"""
+
+import ctypes
+import logging
+import ssl
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+GROUPS = "X25519:P-256:P-384"
+
+_SSL_CTRL_SET_GROUPS_LIST = 92
+
+
+class TlsError(Exception):
+    """The certificate, its key or the TLS library cannot be used as asked; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Where the server's certificate chain and its private key rest, both PEM."""
+
+    certfile: Path
+    keyfile: Path
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Put chain and key into a context. Raises: TlsError."""
+        try:
+            context.load_cert_chain(self.certfile, self.keyfile)
+        except (OSError, ssl.SSLError) as error:
+            raise TlsError(f"certificate {self.certfile} with key {self.keyfile} cannot be used: {error}") from error
+
+
+def server_context(certificate: Certificate) -> ssl.SSLContext:
+    """Return a context that offers TLS 1.2 and 1.3 with forward secrecy and authenticated ciphers only.
+
+    Raises: TlsError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    limit_groups(context)
+    certificate.load_into(context)
+    return context
+
+
+def limit_groups(context: ssl.SSLContext) -> str:
+    """Offer `GROUPS` for the key exchange, or P-256 alone where the interpreter gives no way to a list.
+
+    Returns what is offered now. P-256 alone is also within the profile, and every client has it; it costs those that
+    begin with X25519 one more round trip. Raises: TlsError where neither can be had.
+    """
+    try:
+        if hasattr(context, "set_groups"):  # Python 3.15
+            context.set_groups(GROUPS)
+            return GROUPS
+        if _set_groups_list(context):
+            return GROUPS
+        context.set_ecdh_curve("prime256v1")
+    except (ValueError, ssl.SSLError) as error:
+        raise TlsError(f"the TLS library takes no list of groups: {error}") from error
+    _LOG.info("key exchange is limited to P-256: this interpreter takes no list of groups")
+    return "P-256"
+
+
+def _set_groups_list(context: ssl.SSLContext) -> bool:
+    """Call SSL_CTX_set1_groups_list on the context's own SSL_CTX; False where that cannot be reached safely.
+
+    CPython 3.11 to 3.14 keep the pointer as the first field behind the object header (Modules/_ssl.c,
+    `PySSLContext`). The symbol is looked up through the `_ssl` extension itself, so it is of the very library that
+    made the context; an interpreter with `_ssl` built in has no such file and is not touched.
+    """
+    known = sys.implementation.name == "cpython" and (3, 11) <= sys.version_info[:2] <= (3, 14)
+    extension = getattr(sys.modules.get("_ssl"), "__file__", None)
+    if not known or extension is None:
+        return False
+    try:
+        control = ctypes.CDLL(extension).SSL_CTX_ctrl
+    except (OSError, AttributeError):
+        return False
+    control.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p]
+    control.restype = ctypes.c_long
+    pointer = ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value
+    if not pointer:
+        return False
+    return bool(control(pointer, _SSL_CTRL_SET_GROUPS_LIST, 0, GROUPS.encode("ascii")) == 1)
+
+
+def reload_certificate(context: ssl.SSLContext, certificate: Certificate) -> None:
+    """Serve a renewed certificate to every handshake from now on; connections that stand are not touched.
+
+    The pair is tried in a context of its own first, so that a half-written pair leaves the old one in service.
+
+    Raises: TlsError, with the old certificate still served.
+    """
+    certificate.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    certificate.load_into(context)
