@@ -1,0 +1,260 @@
+"""What Sealgate says of itself: log lines, counters and audit events, with redaction in this one place.
+
+Secrets, presigned queries, tokens, user metadata and object data never reach a line; object names appear as keyed
+HMAC ids unless the operator opts in. Sources: FAULTS.md part 1 "cross-cutting decisions", Prometheus naming practice.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TextIO
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Field = str | int | float | bool | None
+
+ACCESS_LOG = logging.getLogger("sealgate.access")
+AUDIT_LOG = logging.getLogger("sealgate.audit")
+
+_REDACTED = "[redacted]"
+
+_SECRET_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # The whole presigned query goes: its signature is a credential as long as it lives.
+    (
+        re.compile(r"\?[^\s\"']*(?:X-Amz-Signature|X-Amz-Credential|[?&]Signature)=[^\s\"']*", re.IGNORECASE),
+        "?[redacted]",
+    ),
+    (
+        re.compile(
+            r"\b(X-Amz-(?:Signature|Security-Token|Credential)|AWSAccessKeyId|Signature)=[^\s&,\"']+", re.IGNORECASE
+        ),
+        r"\1=[redacted]",
+    ),
+    (
+        re.compile(
+            r"\b(authorization|proxy-authorization|cookie|x-amz-security-token|x-vault-token|x-amz-meta-[\w-]+"
+            r"|x-amz-tagging|x-amz-[\w-]*customer-key(?:-md5)?)\b(['\"]?\s*[:=,]\s*)[^\r\n]*",
+            re.IGNORECASE,
+        ),
+        r"\1\2[redacted]",
+    ),
+    (re.compile(r"\b(AWS4-HMAC-SHA256|AWS4-ECDSA-P256-SHA256|Bearer|Basic)\s+\S[^\r\n]*"), r"\1 [redacted]"),
+    (re.compile(r"\bAWS [\w/+=.-]+:[\w/+=]+"), "AWS [redacted]"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), _REDACTED),
+)
+
+
+def redact(text: str) -> str:
+    """Return text without what looks like a credential or user metadata.
+
+    This is the net below, not the rule: nothing is to be logged that needs it.
+    """
+    for pattern, replacement in _SECRET_PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def describe_error(error: BaseException) -> str:
+    """Type and frames of an error and of its causes, without messages and without values.
+
+    A message of an unexpected error may quote what it met: a key, a name, a header. Frames name only our own code.
+    """
+    lines: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        lines.append(f"{type(current).__module__}.{type(current).__qualname__}")
+        lines += [
+            f"  {frame.filename}:{frame.lineno} in {frame.name}"
+            for frame in traceback.extract_tb(current.__traceback__)
+        ]
+        current = current.__cause__ or current.__context__
+    return "\n".join(lines)
+
+
+class _Formatter(logging.Formatter):
+    """One line a record: time, level, logger, message and fields, redacted; tracebacks without messages."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        parts: dict[str, Field] = {
+            "at": at,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": redact(record.getMessage()),
+        }
+        fields: Mapping[str, Field] = getattr(record, "fields", {})
+        parts |= {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()}
+        if record.exc_info and record.exc_info[1] is not None:
+            parts["error"] = describe_error(record.exc_info[1])
+        if self._as_json:
+            return json.dumps(parts, ensure_ascii=True)
+        head = f"{at} {record.levelname} {record.name}: {_one_line(str(parts['message']))}"
+        tail = [f"{name}={_one_line(str(parts[name]))}" for name in fields]
+        error = str(parts.get("error", ""))
+        # Frames keep their own lines, indented, so that no line of them can pass for a record.
+        return " ".join([head, *tail]) + "".join(f"\n    {line}" for line in error.splitlines())
+
+
+def _one_line(text: str) -> str:
+    """Escape control characters, so that nothing a client sends can forge a line of its own."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def configure_logging(*, level: str = "INFO", as_json: bool = False, stream: TextIO | None = None) -> None:
+    """Send every log record of the process to one stream (standard error by default), redacted.
+
+    Libraries stay at WARNING at every level: their debug lines hold headers and queries that redaction would have to
+    guess at.
+
+    Raises: ValueError for a level that logging does not know.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_Formatter(as_json=as_json))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    for name in ("sealgate", "gateway", "storage", "keys"):
+        logging.getLogger(name).setLevel(level)
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What is noted of one request on its way, for the access log and the counters."""
+
+    request_id: str
+    method: str = ""
+    operation: str = ""
+    """Empty until the request was routed."""
+    status: int = 0
+    error_code: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    access_key_id: str = ""
+    """Only one that was found and whose signature was verified."""
+    account_id: str = ""
+    bucket: str = ""
+    object_key: bytes | None = field(default=None, repr=False)
+    client_host: str = ""
+    was_cut: bool = False
+    """The response could not be completed: the client left, or sealed data did not authenticate."""
+
+
+class Telemetry:
+    """Counters, audit events and the access log of one process.
+
+    `name_key` (32 bytes) keys the ids that stand for object names; `with_names` writes the names themselves.
+    """
+
+    def __init__(self, name_key: bytes, *, with_names: bool = False) -> None:
+        if len(name_key) != 32:
+            raise ValueError("the key of name ids has 32 bytes")
+        self._name_key = name_key
+        self._with_names = with_names
+        self.registry = CollectorRegistry(auto_describe=True)
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self.requests = counter("sealgate_requests", "Requests answered.", ("operation", "status"))
+        self.received = counter("sealgate_received_bytes", "Body bytes received, as decoded.")
+        self.sent = counter("sealgate_sent_bytes", "Body bytes sent.")
+        self.in_flight = gauge("sealgate_requests_in_flight", "Requests being answered now.")
+        self.duration = histogram(
+            "sealgate_request_duration_seconds",
+            "From the request's headers to the last byte handed to the socket.",
+            ("operation",),
+            (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+        )
+        self.shed = counter("sealgate_requests_shed", "Requests refused because too many were in flight.")
+        self.cut_responses = counter("sealgate_responses_cut", "Responses aborted after the status line.", ("cause",))
+        self.damaged = counter(
+            "sealgate_damaged", "Alarm: sealed data, rows or keys that did not authenticate.", ("kind",)
+        )
+        self.kms_errors = counter("sealgate_kms_errors", "Failures of the key management system.", ("kind",))
+        self.unexpected_errors = counter("sealgate_unexpected_errors", "Defects: errors that nobody foresaw.")
+        self.catalogue_commits = counter("sealgate_catalogue_commits", "Transactions committed by the catalogue.")
+        self.catalogue_batch = histogram(
+            "sealgate_catalogue_batch_commands",
+            "Commands that shared one transaction.",
+            (),
+            (1, 2, 4, 8, 16, 32, 64, 128, 256),
+        )
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def object_field(self, bucket: str, object_key: bytes) -> str:
+        """Return what logs say of an object: a 24-digit keyed id, or its name where the operator opted in."""
+        if self._with_names:
+            return f"{bucket}/{object_key.decode('utf-8', 'backslashreplace')}"
+        text = len(bucket).to_bytes(2, "big") + bucket.encode("utf-8") + object_key
+        return hmac.new(self._name_key, text, hashlib.sha256).hexdigest()[:24]
+
+    def _bucket_field(self, bucket: str) -> str:
+        return bucket if self._with_names or not bucket else self.object_field(bucket, b"")
+
+    def _subject(self, record: RequestRecord) -> dict[str, Field]:
+        """Who asked for what, in the words that both the access log and audit events use."""
+        fields: dict[str, Field] = {
+            "request_id": record.request_id,
+            "operation": record.operation,
+            "account": record.account_id,
+            "access_key_id": record.access_key_id,
+            "bucket": self._bucket_field(record.bucket),
+            "client": record.client_host,
+        }
+        if record.object_key is not None:
+            fields["object"] = self.object_field(record.bucket, record.object_key)
+        return {name: value for name, value in fields.items() if value not in ("", None)}
+
+    def request_done(self, record: RequestRecord, duration_s: float) -> None:
+        """Count a request and write its line of the access log."""
+        operation = record.operation or "none"
+        self.requests.labels(operation, str(record.status)).inc()
+        self.duration.labels(operation).observe(duration_s)
+        self.received.inc(record.bytes_in)
+        self.sent.inc(record.bytes_out)
+        fields = {
+            "method": record.method,
+            "status": record.status,
+            "code": record.error_code,
+            "bytes_in": record.bytes_in,
+            "bytes_out": record.bytes_out,
+            "duration_ms": round(duration_s * 1000, 1),
+            "cut": record.was_cut,
+            **self._subject(record),
+        }
+        ACCESS_LOG.info("request", extra={"fields": {n: v for n, v in fields.items() if v not in ("", False)}})
+
+    def mutation(self, record: RequestRecord) -> None:
+        """Write the audit event of a change that is about to be acknowledged."""
+        AUDIT_LOG.info("mutation", extra={"fields": self._subject(record)})
+
+    def alarm(self, kind: str, record: RequestRecord | None = None) -> None:
+        """Count damage and write its audit event; `kind` is the name of the error class."""
+        self.damaged.labels(kind).inc()
+        fields: dict[str, Field] = {"kind": kind}
+        AUDIT_LOG.error("damaged", extra={"fields": fields | (self._subject(record) if record else {})})
+
+    def kms_failed(self, kind: str, record: RequestRecord | None = None, *, refused: bool = False) -> None:
+        """Count a failure of the KMS; a refusal of our own identity is an audit event as well."""
+        self.kms_errors.labels(kind).inc()
+        if refused:
+            fields: dict[str, Field] = {"kind": kind}
+            AUDIT_LOG.error("kms refused", extra={"fields": fields | (self._subject(record) if record else {})})
