@@ -23,7 +23,7 @@ from storage.catalogue.records import (
     Part,
     Upload,
 )
-from storage.errors import CatalogueConflict
+from storage.errors import CatalogueConflict as CatalogueConflict  # the root of this module's refusals
 
 
 class AccountExists(CatalogueConflict):
@@ -44,6 +44,10 @@ class BucketExists(CatalogueConflict):
     def __init__(self, owner_id: bytes) -> None:
         super().__init__("the bucket name is taken")
         self.owner_id = owner_id
+
+
+class TooManyBuckets(CatalogueConflict):
+    """The account holds as many buckets as it may."""
 
 
 class NoSuchBucket(CatalogueConflict):
@@ -260,7 +264,7 @@ class Catalogue(Protocol):
         Raises:
             BucketExists: the name is taken, by whomever.
             NoSuchAccount: the owner is gone.
-            CatalogueConflict: `limit` is reached.
+            TooManyBuckets: `limit` is reached.
         """
 
     async def get_bucket(self, name: str) -> Bucket:
@@ -296,8 +300,12 @@ class Catalogue(Protocol):
             BlobCondemned: sweep took one of the blobs.
         """
 
-    async def get_version(self, bucket_id: bytes, object_key: bytes, version_id: str | None = None) -> Found:
+    async def get_version(
+        self, bucket_id: bytes, object_key: bytes, version_id: str | None = None, *, with_content: bool = True
+    ) -> Found:
         """The current version (delete markers included) or the named one, with its content and blobs.
+
+        `with_content` False leaves the content out (HeadObject of 10,000 parts needs one row only).
 
         Inline blobs come with their bytes. Raises: NoSuchVersion.
         """

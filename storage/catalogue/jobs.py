@@ -1,0 +1,97 @@
+"""Blobs as sweep sees them, leases of background jobs, the outbox, over verified rows.
+
+See `base` for what each command promises.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from storage.catalogue import rows
+from storage.catalogue.base import Change, Lease, LeaseLost
+from storage.catalogue.records import BlobState
+from storage.catalogue.schema import BLOBS, LEASES, OUTBOX, LeaseRow
+from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
+
+_NOBODY = ""
+"""Holder of a lease that was given back; the row stays, so that epochs go on rising."""
+
+
+def blob_states(session: Session, blob_ids: Sequence[bytes]) -> Scan[dict[bytes, BlobState]]:
+    """See `Catalogue.blob_states`."""
+    states = {}
+    for number, blob_id in enumerate(blob_ids, start=1):
+        row = session.find(BLOBS, blob_id)
+        if row is not None:
+            states[blob_id] = BlobState(row.state)
+        if number % SLICE_ROWS == 0:
+            yield
+    return states
+
+
+def condemn_orphans(tx: Transaction, blob_ids: Sequence[bytes], lease: Lease) -> tuple[bytes, ...]:
+    """See `Catalogue.condemn_orphans`."""
+    _require_lease(tx, lease)
+    condemned = []
+    for blob_id in blob_ids:
+        if tx.find(BLOBS, blob_id) is None:
+            tx.insert(BLOBS, rows.condemned_row(blob_id, "orphan", 0, tx.now))
+            condemned.append(blob_id)
+    return tuple(condemned)
+
+
+def list_condemned(session: Session, before: int, limit: int) -> Scan[tuple[bytes, ...]]:
+    """See `Catalogue.list_condemned`; `before` in microseconds since 1970."""
+    found: list[bytes] = []
+    for row in session.walk(BLOBS, "WHERE condemned_at < ? ORDER BY condemned_at, blob_id LIMIT ?", before, limit):
+        found.append(row.blob_id)
+        if len(found) % SLICE_ROWS == 0:
+            yield
+    return tuple(found)
+
+
+def forget_condemned(tx: Transaction, blob_ids: Sequence[bytes], lease: Lease) -> None:
+    """See `Catalogue.forget_condemned`."""
+    _require_lease(tx, lease)
+    for blob_id in blob_ids:
+        row = tx.find(BLOBS, blob_id)
+        if row is not None and row.state == BlobState.CONDEMNED:
+            tx.delete(BLOBS, row)
+
+
+def acquire_lease(tx: Transaction, name: str, holder: str, duration: timedelta) -> Lease:
+    """See `Catalogue.acquire_lease`."""
+    assert holder, "a lease has a holder"
+    expires_at = tx.now + duration // timedelta(microseconds=1)
+    row = tx.find(LEASES, name)
+    if row is None:
+        taken = LeaseRow(name, holder, 1, expires_at)
+        tx.insert(LEASES, taken)
+        return rows.lease(taken)
+    if row.holder not in {holder, _NOBODY} and row.expires_at > tx.now:
+        raise LeaseLost("another holder has the lease")
+    taken = LeaseRow(name, holder, row.epoch + (row.holder != holder), expires_at)
+    tx.update(LEASES, taken)
+    return rows.lease(taken)
+
+
+def release_lease(tx: Transaction, lease: Lease) -> None:
+    """See `Catalogue.release_lease`."""
+    row = tx.find(LEASES, lease.name)
+    if row is not None and (row.holder, row.epoch) == (lease.holder, lease.epoch):
+        tx.update(LEASES, row._replace(holder=_NOBODY, expires_at=tx.now))
+
+
+def _require_lease(session: Transaction, lease: Lease) -> None:
+    row = session.find(LEASES, lease.name)
+    if row is None or (row.holder, row.epoch) != (lease.holder, lease.epoch) or row.expires_at <= session.now:
+        raise LeaseLost("the lease is another's, or over")
+
+
+def read_changes(session: Session, after: int, limit: int) -> Scan[tuple[Change, ...]]:
+    """See `Catalogue.read_changes`."""
+    found: list[Change] = []
+    for row in session.walk(OUTBOX, "WHERE sequence > ? ORDER BY sequence LIMIT ?", after, limit):
+        found.append(rows.change(row))
+        if len(found) % SLICE_ROWS == 0:
+            yield
+    return tuple(found)

@@ -1,0 +1,280 @@
+"""The tables of the SQLite catalogue: their rows as tuples, their SQL, and the version that both belong to.
+
+Every table ends in a `mac` column that `rowmac` fills and checks; the row types here list all the others, in column
+order, the primary key first. Sources: DESIGN part 4; SQLite "STRICT Tables" and "WITHOUT ROWID".
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, NamedTuple, TypeVar
+
+SCHEMA_VERSION = 1
+"""Part of every row's MAC, and of the realm row. A newer catalogue is refused; an older one would be migrated."""
+
+
+class RealmRow(NamedTuple):
+    """The one row that says whose catalogue this is, with the counters that every commit carries on."""
+
+    singleton: int
+    realm_id: bytes
+    schema_version: int
+    sequence: int
+    """The last change number given."""
+    live_blob_count: int
+    """Live blobs whose bytes rest in the blob store."""
+
+
+class AccountRow(NamedTuple):
+    account_id: bytes
+    name: str
+    created_at: int
+
+
+class AccessKeyRow(NamedTuple):
+    access_key_id: str
+    account_id: bytes
+    sealed_secret: bytes
+    created_at: int
+    enabled: int
+
+
+class BucketRow(NamedTuple):
+    bucket_id: bytes
+    name: str
+    account_id: bytes
+    created_at: int
+    attributes: str
+
+
+class VersionRow(NamedTuple):
+    bucket_id: bytes
+    object_key: bytes
+    sequence: int
+    version_id: str
+    is_listed: int
+    """1 where the version is its key's current one and no delete marker: what a listing shows."""
+    content_id: bytes | None
+    link_id: bytes | None
+    """The link blob of a sharing copy; it lives and dies with the version."""
+    size: int
+    etag: str
+    created_at: int
+    attributes: str
+
+
+class ContentRow(NamedTuple):
+    content_id: bytes
+    bucket_id: bytes
+    account_id: bytes
+    encryption: str
+    kms_key_id: str
+    wrapped_key: bytes
+    reference_count: int
+    blob_count: int
+    """How many live blob rows name this content: one that went missing is noticed."""
+
+
+class BlobRow(NamedTuple):
+    blob_id: bytes
+    state: str
+    content_id: bytes | None
+    """The content (of a part also before Complete); None for links and condemned blobs."""
+    role: str
+    part_number: int
+    plaintext_size: int
+    sealed_size: int
+    slot_size: int
+    salt: bytes
+    commitment: bytes
+    footer_hash: bytes
+    wrapped_key: bytes
+    is_inline: int
+    condemned_at: int | None
+
+
+class InlineRow(NamedTuple):
+    blob_id: bytes
+    sealed: bytes
+
+
+class UploadRow(NamedTuple):
+    upload_id: bytes
+    bucket_id: bytes
+    object_key: bytes
+    account_id: bytes
+    content_id: bytes
+    content_bucket_id: bytes
+    content_account_id: bytes
+    encryption: str
+    kms_key_id: str
+    wrapped_key: bytes
+    created_at: int
+    attributes: str
+    part_count: int
+    completed_at: int | None
+    completed: str | None
+    """The version that Complete published, as JSON."""
+
+
+class PartRow(NamedTuple):
+    upload_id: bytes
+    part_number: int
+    blob_id: bytes
+    etag: str
+    size: int
+    created_at: int
+    attributes: str
+
+
+class ChangeRow(NamedTuple):
+    sequence: int
+    kind: str
+    at: int
+    body: str
+
+
+class LeaseRow(NamedTuple):
+    name: str
+    holder: str
+    epoch: int
+    expires_at: int
+
+
+R = TypeVar("R", bound=tuple[object, ...])
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Generic[R]):
+    """One table: the statements that every access to it is made of. `key_size` leading columns are its primary key."""
+
+    name: str
+    row: type[R]
+    key_size: int = 1
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns but `mac`, in order."""
+        return tuple(self.row._fields)  # type: ignore[attr-defined]  # R is always a NamedTuple
+
+    @cached_property
+    def select(self) -> str:
+        """`SELECT` of all columns and the MAC, to be followed by a condition."""
+        return f"SELECT {', '.join(self.columns)}, mac FROM {self.name} "
+
+    @cached_property
+    def insert(self) -> str:
+        """`INSERT` of one whole row."""
+        names = (*self.columns, "mac")
+        return f"INSERT INTO {self.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+
+    @cached_property
+    def by_key(self) -> str:
+        """The condition that names one row."""
+        return "WHERE " + " AND ".join(f"{column} = ?" for column in self.columns[: self.key_size])
+
+    @cached_property
+    def update(self) -> str:
+        """`UPDATE` of all that is not the key; its bindings are those columns, the MAC, then the key."""
+        names = (*self.columns[self.key_size :], "mac")
+        return f"UPDATE {self.name} SET {', '.join(f'{name} = ?' for name in names)} {self.by_key}"
+
+    @cached_property
+    def delete(self) -> str:
+        """`DELETE` of one row."""
+        return f"DELETE FROM {self.name} {self.by_key}"
+
+
+REALM = Table("realm", RealmRow)
+ACCOUNTS = Table("accounts", AccountRow)
+ACCESS_KEYS = Table("access_keys", AccessKeyRow)
+BUCKETS = Table("buckets", BucketRow)
+VERSIONS = Table("versions", VersionRow, key_size=3)
+CONTENTS = Table("contents", ContentRow)
+BLOBS = Table("blobs", BlobRow)
+INLINE_BLOBS = Table("inline_blobs", InlineRow)
+UPLOADS = Table("uploads", UploadRow)
+PARTS = Table("parts", PartRow, key_size=2)
+OUTBOX = Table("outbox", ChangeRow)
+LEASES = Table("leases", LeaseRow)
+
+TABLES: tuple[Table[tuple[object, ...]], ...] = (
+    REALM, ACCOUNTS, ACCESS_KEYS, BUCKETS, VERSIONS, CONTENTS, BLOBS, INLINE_BLOBS, UPLOADS, PARTS, OUTBOX, LEASES,
+)  # fmt: skip  # a list of names reads better in one line
+"""Every table."""
+
+DDL = """
+CREATE TABLE realm (
+    singleton INTEGER NOT NULL PRIMARY KEY CHECK (singleton = 1),
+    realm_id BLOB NOT NULL, schema_version INTEGER NOT NULL,
+    sequence INTEGER NOT NULL, live_blob_count INTEGER NOT NULL, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE accounts (
+    account_id BLOB NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE access_keys (
+    access_key_id TEXT NOT NULL PRIMARY KEY, account_id BLOB NOT NULL REFERENCES accounts,
+    sealed_secret BLOB NOT NULL, created_at INTEGER NOT NULL, enabled INTEGER NOT NULL, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX access_keys_of_account ON access_keys (account_id, created_at);
+
+CREATE TABLE buckets (
+    bucket_id BLOB NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, account_id BLOB NOT NULL REFERENCES accounts,
+    created_at INTEGER NOT NULL, attributes TEXT NOT NULL, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX buckets_of_account ON buckets (account_id, name);
+
+CREATE TABLE versions (
+    bucket_id BLOB NOT NULL REFERENCES buckets, object_key BLOB NOT NULL, sequence INTEGER NOT NULL,
+    version_id TEXT NOT NULL, is_listed INTEGER NOT NULL, content_id BLOB, link_id BLOB, size INTEGER NOT NULL,
+    etag TEXT NOT NULL, created_at INTEGER NOT NULL, attributes TEXT NOT NULL, mac BLOB NOT NULL,
+    PRIMARY KEY (bucket_id, object_key, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX versions_listed ON versions (bucket_id, object_key) WHERE is_listed = 1;
+
+CREATE TABLE contents (
+    content_id BLOB NOT NULL PRIMARY KEY, bucket_id BLOB NOT NULL, account_id BLOB NOT NULL, encryption TEXT NOT NULL,
+    kms_key_id TEXT NOT NULL, wrapped_key BLOB NOT NULL, reference_count INTEGER NOT NULL,
+    blob_count INTEGER NOT NULL, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blobs (
+    blob_id BLOB NOT NULL PRIMARY KEY, state TEXT NOT NULL, content_id BLOB, role TEXT NOT NULL,
+    part_number INTEGER NOT NULL, plaintext_size INTEGER NOT NULL, sealed_size INTEGER NOT NULL,
+    slot_size INTEGER NOT NULL, salt BLOB NOT NULL, commitment BLOB NOT NULL, footer_hash BLOB NOT NULL,
+    wrapped_key BLOB NOT NULL, is_inline INTEGER NOT NULL, condemned_at INTEGER, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blobs_of_content ON blobs (content_id, part_number) WHERE content_id IS NOT NULL;
+CREATE INDEX blobs_condemned ON blobs (condemned_at, blob_id) WHERE condemned_at IS NOT NULL;
+
+CREATE TABLE inline_blobs (
+    blob_id BLOB NOT NULL PRIMARY KEY, sealed BLOB NOT NULL, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE uploads (
+    upload_id BLOB NOT NULL PRIMARY KEY, bucket_id BLOB NOT NULL, object_key BLOB NOT NULL,
+    account_id BLOB NOT NULL, content_id BLOB NOT NULL, content_bucket_id BLOB NOT NULL,
+    content_account_id BLOB NOT NULL, encryption TEXT NOT NULL, kms_key_id TEXT NOT NULL, wrapped_key BLOB NOT NULL,
+    created_at INTEGER NOT NULL, attributes TEXT NOT NULL, part_count INTEGER NOT NULL, completed_at INTEGER,
+    completed TEXT, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX uploads_of_bucket ON uploads (bucket_id, completed_at, object_key, created_at, upload_id);
+CREATE INDEX uploads_completed ON uploads (completed_at) WHERE completed_at IS NOT NULL;
+
+CREATE TABLE parts (
+    upload_id BLOB NOT NULL REFERENCES uploads, part_number INTEGER NOT NULL, blob_id BLOB NOT NULL,
+    etag TEXT NOT NULL, size INTEGER NOT NULL, created_at INTEGER NOT NULL, attributes TEXT NOT NULL,
+    mac BLOB NOT NULL, PRIMARY KEY (upload_id, part_number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbox (
+    sequence INTEGER NOT NULL PRIMARY KEY, kind TEXT NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE leases (
+    name TEXT NOT NULL PRIMARY KEY, holder TEXT NOT NULL, epoch INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+    mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+"""

@@ -1,0 +1,138 @@
+"""Verified access to rows: the one place where rows are read and written, so no row comes or goes without its MAC.
+
+A `Session` reads; a `Transaction` also writes, numbers changes and fills the outbox. Source: DESIGN part 4.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
+
+import apsw
+
+from storage.catalogue import rows
+from storage.catalogue.records import Attributes
+from storage.catalogue.rowmac import RowMac, describe
+from storage.catalogue.schema import OUTBOX, REALM, ChangeRow, R, RealmRow, Table
+from storage.errors import RowDamaged
+
+T = TypeVar("T")
+Scan = Generator[None, None, T]
+"""A read of many rows that pauses by `yield` after every slice, so that its driver can let others run."""
+
+SLICE_ROWS = 64
+"""Rows that a scan reads between two pauses: about half a millisecond."""
+
+Binding = bytes | str | int | None
+
+
+class Session:
+    """Reads verified rows over one connection."""
+
+    def __init__(self, connection: apsw.Connection, mac: RowMac) -> None:
+        self.connection = connection
+        self._mac = mac
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all reads inside see one committed state."""
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+
+    def find(self, table: Table[R], *key: Binding) -> R | None:
+        """The row of that primary key."""
+        return self.first(table, table.by_key, *key)
+
+    def first(self, table: Table[R], condition: str, *bindings: Binding) -> R | None:
+        """The first row that meets an SQL condition (with its order)."""
+        found = self.connection.execute(table.select + condition + " LIMIT 1", bindings).fetchall()
+        return self._mac.verify(table, found[0]) if found else None
+
+    def all(self, table: Table[R], condition: str, *bindings: Binding) -> list[R]:
+        """Every row that meets a condition: for few rows."""
+        verify = self._mac.verify
+        found = self.connection.execute(table.select + condition, bindings).fetchall()
+        return [verify(table, values) for values in found]
+
+    def walk(self, table: Table[R], condition: str = "", *bindings: Binding) -> Iterator[R]:
+        """Rows one by one as they are asked for. Close the iterator, or drop it, to end the statement."""
+        verify = self._mac.verify
+        for values in self.connection.execute(table.select + condition, bindings):
+            yield verify(table, values)
+
+    def count(self, table: Table[R], condition: str, *bindings: Binding) -> int:
+        """How many rows meet a condition; only to compare with a count that a verified row holds."""
+        ((number,),) = self.connection.execute(f"SELECT count(*) FROM {table.name} {condition}", bindings).fetchall()  # noqa: S608  # names of our own tables
+        return int(number)
+
+    def realm(self) -> RealmRow:
+        """The realm's row. Raises: RowDamaged also where it is missing."""
+        row = self.find(REALM, 1)
+        if row is None:
+            raise RowDamaged("the realm row is missing")
+        return row
+
+
+class _Counters(NamedTuple):
+    sequence: int
+    live_blobs: int
+
+
+class Transaction(Session):
+    """The writer's session. Counters live in memory between commits and go back with a command that is rolled back."""
+
+    def __init__(self, connection: apsw.Connection, mac: RowMac) -> None:
+        super().__init__(connection, mac)
+        self._realm = self.realm()
+        self.sequence = self._realm.sequence
+        self.live_blobs = self._realm.live_blob_count
+        self.now = 0
+        """Microseconds since 1970, read once for each command."""
+
+    def counters(self) -> _Counters:
+        """The counters, to be restored when what follows is rolled back."""
+        return _Counters(self.sequence, self.live_blobs)
+
+    def restore(self, counters: _Counters) -> None:
+        """Put the counters back."""
+        self.sequence, self.live_blobs = counters
+
+    def insert(self, table: Table[R], row: R) -> None:
+        """Add a row. Raises: apsw.ConstraintError where its key is taken."""
+        self.connection.execute(table.insert, (*row, self._mac.sign(table, row)))
+
+    def update(self, table: Table[R], row: R) -> None:
+        """Replace the row of the same primary key."""
+        size = table.key_size
+        self.connection.execute(table.update, (*row[size:], self._mac.sign(table, row), *row[:size]))
+        if self.connection.changes() != 1:
+            raise RowDamaged(f"a row went missing: {describe(table, row)}")
+
+    def delete(self, table: Table[R], row: R) -> None:
+        """Remove the row of that primary key."""
+        self.connection.execute(table.delete, row[: table.key_size])
+
+    def next_sequence(self) -> int:
+        """A number greater than every one given before."""
+        self.sequence += 1
+        return self.sequence
+
+    def record(self, kind: str, body: Attributes, sequence: int | None = None) -> None:
+        """Write what the command did to the outbox, in its own transaction."""
+        number = self.next_sequence() if sequence is None else sequence
+        self.insert(OUTBOX, ChangeRow(number, kind, self.now, rows.to_json(body)))
+
+    def save_counters(self) -> None:
+        """Write the counters if they moved; the last step before a commit."""
+        current = self._realm._replace(sequence=self.sequence, live_blob_count=self.live_blobs)
+        if current != self._realm:
+            self.update(REALM, current)
+            self._realm = current
+
+    def reload(self) -> None:
+        """Take the counters from the file again, after a transaction that did not commit."""
+        self._realm = self.realm()
+        self.sequence, self.live_blobs = self._realm.sequence, self._realm.live_blob_count

@@ -1,0 +1,391 @@
+"""The embedded catalogue: one encrypted SQLite file, one owner process, one writer thread with group commit.
+
+Reads run on the event loop, point reads in one go and scans in slices of half a millisecond over a snapshot of their
+own; decision record 0003 has the measurements. Source: DESIGN part 4.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeVar
+
+from storage.catalogue import identities, jobs, listing, uploads, verifying, versions
+from storage.catalogue.base import (
+    Change,
+    CompleteUpload,
+    Deleted,
+    DeleteVersion,
+    Found,
+    Lease,
+    ListPage,
+    ListQuery,
+    NoSuchBucket,
+    PublishVersion,
+    UploadsPage,
+    UploadsQuery,
+)
+from storage.catalogue.checkpoints import Checkpointer
+from storage.catalogue.connection import connect, translated
+from storage.catalogue.files import check_realm, create_file
+from storage.catalogue.owner import OwnerLock, Reserve
+from storage.catalogue.records import AccessKey, Account, BlobState, Bucket, ObjectVersion, Part, Upload
+from storage.catalogue.rowmac import RowMac
+from storage.catalogue.rows import to_micros
+from storage.catalogue.session import Scan, Session, Transaction
+from storage.catalogue.writer import Writer
+from storage.errors import CatalogueConflict, StorageUnavailable
+
+T = TypeVar("T")
+
+RESERVE_BYTES = 8 << 20
+"""Space kept for deletes on a full disk."""
+SNAPSHOTS = 4
+"""Scans that run at once; more wait for one of these."""
+_CACHE_KIB = 16 << 10
+_SCAN_CACHE_KIB = 4 << 10
+
+
+class SqliteCatalogue:
+    """`Catalogue` over SQLite. Make it with `create` or `open`, use it from one event loop, `close` it."""
+
+    def __init__(
+        self, lock: OwnerLock, writer: Writer, checkpointer: Checkpointer, point: Session, scanners: list[Session]
+    ) -> None:
+        self._lock = lock
+        self._writer = writer
+        self._checkpointer = checkpointer
+        self._point = point
+        self._scanners = scanners
+        self._free_scanners = asyncio.Semaphore(len(scanners))
+        self._closed: asyncio.Future[None] | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        realm_id: bytes,
+        database_key: bytes,
+        row_mac_key: bytes,
+        clock: Callable[[], datetime],
+        *,
+        reserve_bytes: int = RESERVE_BYTES,
+    ) -> Self:
+        """Make an empty catalogue and open it. Arguments and errors as `open`.
+
+        Raises:
+            CatalogueUnsafe: a catalogue is there already.
+        """
+        lock = OwnerLock(path.parent)
+        try:
+            create_file(path, realm_id, database_key, RowMac(row_mac_key, realm_id))
+        except BaseException:
+            lock.release()
+            raise
+        return cls._open(lock, path, realm_id, database_key, row_mac_key, clock, reserve_bytes)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        realm_id: bytes,
+        database_key: bytes,
+        row_mac_key: bytes,
+        clock: Callable[[], datetime],
+        *,
+        reserve_bytes: int = RESERVE_BYTES,
+    ) -> Self:
+        """Open an existing catalogue and own it until `close`. Blocks for some milliseconds, longer after a crash.
+
+        Args:
+            path: the database; lock, log and reserve stand beside it.
+            realm_id: 16 bytes, the realm that the caller expects.
+            database_key: 32 raw bytes, the key of the file.
+            row_mac_key: 32 raw bytes, the key of the rows' MACs.
+            clock: the time, aware.
+            reserve_bytes: space kept for deletes on a full disk.
+
+        Raises:
+            CatalogueBusy: another process owns it.
+            CatalogueUnsafe: library, settings, schema or database key are not right.
+            RealmMismatch: it belongs to another realm, or its rows to another key.
+            RowDamaged: it is damaged.
+            StorageUnavailable: it cannot be read.
+        """
+        return cls._open(OwnerLock(path.parent), path, realm_id, database_key, row_mac_key, clock, reserve_bytes)
+
+    @classmethod
+    def _open(
+        cls,
+        lock: OwnerLock,
+        path: Path,
+        realm_id: bytes,
+        database_key: bytes,
+        row_mac_key: bytes,
+        clock: Callable[[], datetime],
+        reserve_bytes: int,
+    ) -> Self:
+        mac = RowMac(row_mac_key, realm_id)
+        with ExitStack() as undo:
+            undo.callback(lock.release)
+
+            def session(cache_kib: int) -> Session:
+                connection = connect(path, database_key, cache_kib=cache_kib)
+                undo.callback(connection.close)
+                return Session(connection, mac)
+
+            point = session(_CACHE_KIB)
+            check_realm(point, realm_id, mac)
+            scanners = [session(_SCAN_CACHE_KIB) for _ in range(SNAPSHOTS)]
+            checkpointer = Checkpointer(connect(path, database_key, cache_kib=_SCAN_CACHE_KIB))
+            undo.callback(checkpointer.close)
+
+            def connect_writer() -> Transaction:
+                connection = connect(path, database_key, cache_kib=_CACHE_KIB)
+                connection.set_wal_hook(lambda _connection, _name, pages: checkpointer.notice(pages) or 0)
+                with translated(connection):
+                    return Transaction(connection, mac)
+
+            reserve = Reserve(path.with_name(path.name + ".reserve"), reserve_bytes)
+            writer = Writer(connect_writer, lambda: to_micros(clock()), reserve)
+            undo.pop_all()
+        return cls(lock, writer, checkpointer, point, scanners)
+
+    async def close(self) -> None:
+        """See `Catalogue.close`."""
+        if self._closed is None:
+            loop = asyncio.get_running_loop()
+            self._closed = loop.create_future()
+            for _ in range(len(self._scanners)):
+                await self._free_scanners.acquire()
+            ending = threading.Thread(target=self._finish, args=(loop, self._closed), name="catalogue-close")
+            ending.start()
+            await asyncio.shield(self._closed)
+            ending.join()
+        await asyncio.shield(self._closed)
+
+    def _finish(self, loop: asyncio.AbstractEventLoop, done: "asyncio.Future[None]") -> None:
+        """What blocks in `close`, in a thread of its own."""
+        try:
+            self._writer.close()
+            for session in (self._point, *self._scanners):
+                session.connection.close()
+            self._checkpointer.close()
+            self._lock.release()
+        finally:
+            loop.call_soon_threadsafe(done.set_result, None)
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise StorageUnavailable("the catalogue is closed")
+
+    def _read(self, read: Callable[[Session], T]) -> T:
+        """A read of few rows, on the loop: it costs less than a hop to a thread."""
+        self._check_open()
+        with translated(self._point.connection), self._point.snapshot():
+            return read(self._point)
+
+    async def _scan(self, read: Callable[[Session], Scan[T]]) -> T:
+        """A read of any number of rows: small ones end in the first slice, others go on in a snapshot of their own."""
+        self._check_open()
+        with translated(self._point.connection), self._point.snapshot():
+            scan = read(self._point)
+            try:
+                next(scan)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]  # a generator's return value is untyped there
+            finally:
+                scan.close()
+        async with self._free_scanners:
+            self._check_open()
+            session = self._scanners.pop()
+            try:
+                with translated(session.connection), session.snapshot():
+                    return await _drive(read(session))
+            finally:
+                self._scanners.append(session)
+
+    async def _write(self, run: Callable[[Transaction], T], *, reclaims: bool = False) -> T:
+        return await self._writer.submit(run, reclaims=reclaims)
+
+    async def realm_id(self) -> bytes:
+        """See `Catalogue.realm_id`."""
+        return self._read(lambda session: session.realm().realm_id)
+
+    async def create_account(self, account: Account, access_key: AccessKey | None = None) -> None:
+        """See `Catalogue.create_account`."""
+        await self._write(lambda tx: identities.create_account(tx, account, access_key))
+
+    async def get_account(self, account_id: bytes) -> Account:
+        """See `Catalogue.get_account`."""
+        return self._read(lambda session: identities.get_account(session, account_id))
+
+    async def get_account_by_name(self, name: str) -> Account:
+        """See `Catalogue.get_account_by_name`."""
+        return self._read(lambda session: identities.get_account_by_name(session, name))
+
+    async def list_accounts(self) -> tuple[Account, ...]:
+        """See `Catalogue.list_accounts`."""
+        return await self._scan(identities.list_accounts)
+
+    async def create_access_key(self, access_key: AccessKey) -> None:
+        """See `Catalogue.create_access_key`."""
+        await self._write(lambda tx: identities.create_access_key(tx, access_key))
+
+    async def get_access_key(self, access_key_id: str) -> tuple[AccessKey, Account]:
+        """See `Catalogue.get_access_key`."""
+        return self._read(lambda session: identities.get_access_key(session, access_key_id))
+
+    async def list_access_keys(self, account_id: bytes) -> tuple[AccessKey, ...]:
+        """See `Catalogue.list_access_keys`."""
+        return self._read(lambda session: identities.list_access_keys(session, account_id))
+
+    async def set_access_key_enabled(self, access_key_id: str, enabled: bool) -> None:
+        """See `Catalogue.set_access_key_enabled`."""
+        await self._write(lambda tx: identities.set_access_key_enabled(tx, access_key_id, enabled), reclaims=True)
+
+    async def delete_access_key(self, access_key_id: str) -> None:
+        """See `Catalogue.delete_access_key`."""
+        await self._write(lambda tx: identities.delete_access_key(tx, access_key_id), reclaims=True)
+
+    async def create_bucket(self, bucket: Bucket, limit: int) -> None:
+        """See `Catalogue.create_bucket`."""
+        await self._write(lambda tx: identities.create_bucket(tx, bucket, limit))
+
+    async def get_bucket(self, name: str) -> Bucket:
+        """See `Catalogue.get_bucket`."""
+        return self._read(lambda session: identities.get_bucket(session, name))
+
+    async def list_buckets(
+        self, account_id: bytes, *, prefix: str = "", start_after: str = "", limit: int = 10_000
+    ) -> tuple[Bucket, ...]:
+        """See `Catalogue.list_buckets`."""
+        return await self._scan(
+            lambda session: identities.list_buckets(session, account_id, prefix, start_after, limit)
+        )
+
+    async def delete_bucket(self, bucket_id: bytes) -> None:
+        """See `Catalogue.delete_bucket`."""
+        await self._write(lambda tx: identities.delete_bucket(tx, bucket_id), reclaims=True)
+
+    async def publish_version(self, command: PublishVersion) -> ObjectVersion:
+        """See `Catalogue.publish_version`."""
+        versions.check_publishable(command)
+        return await self._write(lambda tx: versions.publish_version(tx, command))
+
+    async def get_version(self, bucket_id: bytes, object_key: bytes, version_id: str | None = None) -> Found:
+        """See `Catalogue.get_version`."""
+        return await self._scan(lambda session: versions.get_version(session, bucket_id, object_key, version_id))
+
+    async def delete_versions(
+        self, bucket_id: bytes, commands: Sequence[DeleteVersion]
+    ) -> tuple[Deleted | CatalogueConflict, ...]:
+        """See `Catalogue.delete_versions`. Each key is a command of its own, so a thousand do not hold up the rest."""
+        self._read(lambda session: identities.require_bucket(session, bucket_id))
+        answers = await asyncio.gather(
+            *(
+                self._writer.submit(partial(_delete, bucket_id=bucket_id, command=command), reclaims=True)
+                for command in commands
+            ),
+            return_exceptions=True,
+        )
+        results: list[Deleted | CatalogueConflict] = []
+        for answer in answers:
+            if isinstance(answer, BaseException) and (
+                isinstance(answer, NoSuchBucket) or not isinstance(answer, CatalogueConflict)
+            ):
+                raise answer
+            results.append(answer)
+        return tuple(results)
+
+    async def list_versions(self, bucket_id: bytes, query: ListQuery) -> ListPage:
+        """See `Catalogue.list_versions`."""
+        return await self._scan(lambda session: listing.list_versions(session, bucket_id, query))
+
+    async def create_upload(self, upload: Upload) -> None:
+        """See `Catalogue.create_upload`."""
+        await self._write(lambda tx: uploads.create_upload(tx, upload))
+
+    async def get_upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> Upload:
+        """See `Catalogue.get_upload`."""
+        return self._read(lambda session: uploads.get_upload(session, bucket_id, object_key, upload_id))
+
+    async def put_part(self, part: Part) -> None:
+        """See `Catalogue.put_part`."""
+        await self._write(lambda tx: uploads.put_part(tx, part))
+
+    async def list_parts(self, upload_id: bytes, *, after: int = 0, limit: int = 10_000) -> tuple[Part, ...]:
+        """See `Catalogue.list_parts`."""
+        return await self._scan(lambda session: uploads.list_parts(session, upload_id, after, limit))
+
+    async def list_uploads(self, bucket_id: bytes, query: UploadsQuery) -> UploadsPage:
+        """See `Catalogue.list_uploads`."""
+        return await self._scan(lambda session: listing.list_uploads(session, bucket_id, query))
+
+    async def complete_upload(self, command: CompleteUpload) -> ObjectVersion:
+        """See `Catalogue.complete_upload`."""
+        return await self._write(lambda tx: uploads.complete_upload(tx, command))
+
+    async def abort_upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> None:
+        """See `Catalogue.abort_upload`."""
+        await self._write(lambda tx: uploads.abort_upload(tx, bucket_id, object_key, upload_id), reclaims=True)
+
+    async def forget_completed_uploads(self, before: datetime) -> int:
+        """See `Catalogue.forget_completed_uploads`."""
+        return await self._write(lambda tx: uploads.forget_completed_uploads(tx, to_micros(before)), reclaims=True)
+
+    async def blob_states(self, blob_ids: Sequence[bytes]) -> dict[bytes, BlobState]:
+        """See `Catalogue.blob_states`."""
+        return await self._scan(lambda session: jobs.blob_states(session, blob_ids))
+
+    async def count_live_blobs(self) -> int:
+        """See `Catalogue.count_live_blobs`."""
+        return self._read(lambda session: session.realm().live_blob_count)
+
+    async def condemn_orphans(self, blob_ids: Sequence[bytes], lease: Lease) -> tuple[bytes, ...]:
+        """See `Catalogue.condemn_orphans`."""
+        return await self._write(lambda tx: jobs.condemn_orphans(tx, blob_ids, lease), reclaims=True)
+
+    async def list_condemned(self, before: datetime, limit: int) -> tuple[bytes, ...]:
+        """See `Catalogue.list_condemned`."""
+        return await self._scan(lambda session: jobs.list_condemned(session, to_micros(before), limit))
+
+    async def forget_condemned(self, blob_ids: Sequence[bytes], lease: Lease) -> None:
+        """See `Catalogue.forget_condemned`."""
+        await self._write(lambda tx: jobs.forget_condemned(tx, blob_ids, lease), reclaims=True)
+
+    async def acquire_lease(self, name: str, holder: str, duration: timedelta) -> Lease:
+        """See `Catalogue.acquire_lease`."""
+        return await self._write(lambda tx: jobs.acquire_lease(tx, name, holder, duration), reclaims=True)
+
+    async def release_lease(self, lease: Lease) -> None:
+        """See `Catalogue.release_lease`."""
+        await self._write(lambda tx: jobs.release_lease(tx, lease), reclaims=True)
+
+    async def read_changes(self, after: int, limit: int) -> tuple[Change, ...]:
+        """See `Catalogue.read_changes`."""
+        return await self._scan(lambda session: jobs.read_changes(session, after, limit))
+
+    async def verify(self) -> int:
+        """See `Catalogue.verify`."""
+        return await self._scan(verifying.verify)
+
+
+def _delete(tx: Transaction, bucket_id: bytes, command: DeleteVersion) -> Deleted:
+    return versions.delete_version(tx, bucket_id, command)
+
+
+async def _drive(scan: Scan[T]) -> T:
+    """Let others run between the slices of a scan."""
+    try:
+        while True:
+            try:
+                next(scan)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]  # a generator's return value is untyped there
+            await asyncio.sleep(0)
+    finally:
+        scan.close()
