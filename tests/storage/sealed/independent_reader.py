@@ -86,8 +86,7 @@ def read_without_row(
     need(head[11] == 0 and head[16:32] == realm_id and head[48:] == bytes(16), "header")
     slot_size = u(head[12:16])
     need(1 <= slot_size <= 8192, "header")
-    need(len(blob) >= 120 + slot_size + 16 + 512 + 24, "length")
-    need(tail[12:] == bytes(4) + b"\x89SGEND\r\n" and u(tail[:8]) < 2**52, "trailer")
+    need(len(tail) == 24 and tail[12:] == bytes(4) + b"\x89SGEND\r\n" and u(tail[:8]) < 2**52, "trailer")
     size, footer_size, slot_end = u(tail[:8]), u(tail[8:12]), 64 + slot_size
     need(512 <= footer_size <= 70144 and footer_size % 512 == 0, "length")
     need(len(blob) == slot_end + payload_size(size) + footer_size + 24, "length")
@@ -106,15 +105,56 @@ def read_without_row(
     return canonical_object(text[8 : 8 + json_size]), text[8 + json_size : used], row
 
 
+TYPES: dict[str, Any] = {}
+for _names, _default in (
+    ("account_id bucket_id content_id object_key upload_id", b""),
+    ("bucket_name etag lock_mode version_id", ""),
+    ("checksums encryption headers tags user_metadata", {}),
+    ("commit_order part_number plaintext_size", 0),
+    ("created_at modified_at retain_until", None),
+    ("legal_hold", False),
+):
+    TYPES |= dict.fromkeys(_names.split(), _default)
+
+
+def strict_integer(text: str) -> int:
+    need(not text.startswith("-") and len(text) < 20 and int(text) < 2**63, "description")
+    return int(text)
+
+
+def no_number(text: str) -> None:
+    raise Refused("description")
+
+
+def check_member(name: str, value: Any) -> None:
+    default = TYPES[name]
+    if default == b"":
+        need(isinstance(value, str), "description")
+        raw = base64.b64decode(value, validate=True)
+        need(raw != b"" and base64.b64encode(raw).decode() == value, "description")
+    elif default is None:
+        need(type(value) is int and value < 253402300800000000, "description")
+    else:
+        need(type(value) is type(default) and value != default, "description")
+        need(default != {} or all(isinstance(item, str) for item in value.values()), "description")
+
+
+def depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+
 def canonical_object(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode("utf-8"))
+        value = json.loads(
+            data.decode("utf-8"), parse_int=strict_integer, parse_float=no_number, parse_constant=no_number
+        )
         again = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
         need(isinstance(value, dict) and again == data and "created_at" in value, "description")
-        for name in ("object_key", "bucket_id", "content_id"):
-            raw = base64.b64decode(value.get(name, ""), validate=True)
-            need(base64.b64encode(raw).decode() == value.get(name, ""), "description")
-    except (ValueError, TypeError, RecursionError):
+        need(depth(value) <= 33, "description")
+        for name in value.keys() & TYPES.keys():
+            check_member(name, value[name])
+    except (ValueError, RecursionError):
         raise Refused("description") from None
     return value  # type: ignore[no-any-return]  # json gives Any
 
