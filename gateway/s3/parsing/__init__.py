@@ -1,0 +1,62 @@
+"""From a request to the Input of its operation: `parse_<operation>(request, address, document)` for each operation.
+
+All parsers have one signature and raise S3Error alone. `document` is the whole body of CreateBucket, DeleteObjects and
+CompleteMultipartUpload, and empty for the others. Sources stand in the families' modules.
+"""
+
+from gateway.s3.parsing.buckets import (
+    parse_create_bucket,
+    parse_delete_bucket,
+    parse_get_bucket_encryption,
+    parse_get_bucket_location,
+    parse_get_bucket_versioning,
+    parse_head_bucket,
+    parse_list_buckets,
+)
+from gateway.s3.parsing.copying import parse_copy_object, parse_upload_part_copy
+from gateway.s3.parsing.documents import document_expectation
+from gateway.s3.parsing.fields import response_overrides
+from gateway.s3.parsing.listing import parse_list_multipart_uploads, parse_list_objects, parse_list_objects_v2
+from gateway.s3.parsing.multipart import (
+    parse_abort_multipart_upload,
+    parse_complete_multipart_upload,
+    parse_create_multipart_upload,
+    parse_list_parts,
+    parse_upload_part,
+)
+from gateway.s3.parsing.objects import (
+    parse_delete_object,
+    parse_delete_objects,
+    parse_get_object,
+    parse_get_object_tagging,
+    parse_head_object,
+    parse_put_object,
+)
+
+__all__ = [
+    "document_expectation",
+    "parse_abort_multipart_upload",
+    "parse_complete_multipart_upload",
+    "parse_copy_object",
+    "parse_create_bucket",
+    "parse_create_multipart_upload",
+    "parse_delete_bucket",
+    "parse_delete_object",
+    "parse_delete_objects",
+    "parse_get_bucket_encryption",
+    "parse_get_bucket_location",
+    "parse_get_bucket_versioning",
+    "parse_get_object",
+    "parse_get_object_tagging",
+    "parse_head_bucket",
+    "parse_head_object",
+    "parse_list_buckets",
+    "parse_list_multipart_uploads",
+    "parse_list_objects",
+    "parse_list_objects_v2",
+    "parse_list_parts",
+    "parse_put_object",
+    "parse_upload_part",
+    "parse_upload_part_copy",
+    "response_overrides",
+]

@@ -1,0 +1,62 @@
+"""Requests about the service and about buckets as such.
+
+Sources: AWS "ListBuckets", "CreateBucket", "HeadBucket" and the configuration reads.
+"""
+
+from typing import Final
+
+from gateway.s3 import xml
+from gateway.s3.addressing import Address
+from gateway.s3.errors import NOT_IMPLEMENTED, S3Error
+from gateway.s3.parsing.fields import bucket_of, invalid, number
+from gateway.s3.parsing.start import begin
+from gateway.s3.request import Request
+from gateway.s3.types import BucketInput, CreateBucketInput, ListBucketsInput
+
+MAX_BUCKETS: Final = 10_000
+
+
+def parse_list_buckets(request: Request, address: Address, document: bytes) -> ListBucketsInput:  # noqa: ARG001 - one signature for all
+    """Read ListBuckets.
+
+    Raises:
+        S3Error: InvalidArgument where max-buckets is not 1..10000 or the token is empty; what `begin` raises.
+    """
+    query = begin(request).query
+    max_buckets = number(query, "max-buckets", default=0, low=1, high=MAX_BUCKETS) if "max-buckets" in query else None
+    if query.get("continuation-token") == "":
+        raise invalid("continuation-token", "The continuation token provided is incorrect")
+    return ListBucketsInput(
+        max_buckets=max_buckets,
+        continuation_token=query.get("continuation-token"),
+        prefix=query.get("prefix", ""),
+        bucket_region=query.get("bucket-region"),
+    )
+
+
+def parse_create_bucket(request: Request, address: Address, document: bytes) -> CreateBucketInput:
+    """Read CreateBucket; the document may be empty.
+
+    Raises:
+        S3Error: MalformedXML; NotImplemented for the members of directory buckets and for tags; what `begin` raises.
+    """
+    begin(request)
+    if not document:
+        return CreateBucketInput(bucket_of(address))
+    root = xml.parse(document, "CreateBucketConfiguration", max_elements=256)
+    parts = root.parts(once=("LocationConstraint", "Location", "Bucket", "Tags"))
+    if any(parts.once[name].children or parts.once[name].text for name in parts.once if name != "LocationConstraint"):
+        raise S3Error(NOT_IMPLEMENTED)
+    return CreateBucketInput(bucket_of(address), parts.text("LocationConstraint") or "")
+
+
+def _parse_bucket(request: Request, address: Address, document: bytes) -> BucketInput:  # noqa: ARG001 - one signature for all
+    begin(request)
+    return BucketInput(bucket_of(address))
+
+
+parse_head_bucket = _parse_bucket
+parse_delete_bucket = _parse_bucket
+parse_get_bucket_location = _parse_bucket
+parse_get_bucket_encryption = _parse_bucket
+parse_get_bucket_versioning = _parse_bucket

@@ -1,0 +1,128 @@
+"""Requests that copy: the source, its conditions and its range.
+
+Sources: AWS "CopyObject", "UploadPartCopy". The source is decoded here once; whoever judges access to it and whoever
+reads it use this one value.
+"""
+
+import re
+from typing import Final
+
+from gateway.s3.addressing import Address, check_bucket_name, decode_key
+from gateway.s3.checksums import algorithm_named
+from gateway.s3.errors import INVALID_ARGUMENT, INVALID_REQUEST, S3Error
+from gateway.s3.headers import single
+from gateway.s3.parsing import fields
+from gateway.s3.parsing.fields import bucket_of, key_of
+from gateway.s3.parsing.start import begin
+from gateway.s3.ranges import parse_copy_range
+from gateway.s3.request import Headers, Request
+from gateway.s3.routing import COPY_SOURCE
+from gateway.s3.types import (
+    ChecksumAlgorithm,
+    CopyObjectInput,
+    CopySource,
+    ObjectHeaders,
+    UploadPartCopyInput,
+)
+
+_VERSION: Final = re.compile(r"versionId=([A-Za-z0-9._~-]+)")
+
+
+def copy_source(request: Request, headers: Headers) -> CopySource:
+    """Read x-amz-copy-source: `bucket/key`, percent-encoded, perhaps with `/` before and `?versionId=` behind.
+
+    A `?` that belongs to the key is sent as `%3F`; the slash between bucket and key may be sent as `%2F`.
+
+    Raises:
+        S3Error: InvalidArgument for anything else.
+    """
+    text = single(headers, COPY_SOURCE) or ""
+    path, question, query = text.removeprefix("/").partition("?")
+    version = _VERSION.fullmatch(query)
+    if question and version is None:
+        raise _invalid_source()
+    try:
+        bucket, _, object_key = decode_key(path.encode("latin-1")).partition(b"/")
+        check_bucket_name(bucket.decode("utf-8"))
+    except S3Error as error:
+        raise _invalid_source() from error
+    if not object_key:
+        raise _invalid_source()
+    return CopySource(
+        bucket=bucket.decode("utf-8"),
+        object_key=object_key,
+        version_id=version[1] if version is not None else None,
+        conditions=fields.read_conditions(headers, request.received_at, "x-amz-copy-source-"),
+    )
+
+
+def _invalid_source() -> S3Error:
+    return S3Error(
+        INVALID_ARGUMENT,
+        "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+        fields={"ArgumentName": COPY_SOURCE},
+    )
+
+
+def parse_copy_object(request: Request, address: Address, document: bytes) -> CopyObjectInput:  # noqa: ARG001 - one signature for all
+    """Read CopyObject. Headers and metadata count only with the directive REPLACE, as on AWS.
+
+    Raises:
+        S3Error: InvalidArgument for a bad source or directive; InvalidRequest for a copy onto itself that changes
+            nothing; what `begin` and the readers of `fields` raise.
+    """
+    headers = begin(request).headers
+    directive = single(headers, "x-amz-metadata-directive") or "COPY"
+    if directive not in {"COPY", "REPLACE"}:
+        raise fields.invalid("x-amz-metadata-directive", "Unknown metadata directive.")
+    replace = directive == "REPLACE"
+    algorithm = single(headers, "x-amz-checksum-algorithm")
+    source = copy_source(request, headers)
+    asked = CopyObjectInput(
+        bucket=bucket_of(address),
+        object_key=key_of(address),
+        source=source,
+        replace_metadata=replace,
+        headers=fields.object_headers(headers) if replace else ObjectHeaders(),
+        metadata=fields.metadata(headers) if replace else {},
+        conditions=fields.write_conditions(headers),
+        encryption=fields.encryption(headers),
+        checksum_algorithm=None if algorithm is None else ChecksumAlgorithm(algorithm_named(algorithm).name),
+    )
+    if _changes_nothing(asked):
+        raise S3Error(
+            INVALID_REQUEST,
+            "This copy request is illegal because it is trying to copy an object to itself without changing the "
+            "object's metadata, storage class, website redirect location or encryption attributes.",
+        )
+    return asked
+
+
+def _changes_nothing(asked: CopyObjectInput) -> bool:
+    source = asked.source
+    return (
+        (source.bucket, source.object_key, source.version_id) == (asked.bucket, asked.object_key, None)
+        and not asked.replace_metadata
+        and asked.encryption is None
+        and asked.checksum_algorithm is None
+    )
+
+
+def parse_upload_part_copy(request: Request, address: Address, document: bytes) -> UploadPartCopyInput:  # noqa: ARG001 - one signature for all
+    """Read UploadPartCopy.
+
+    Raises:
+        S3Error: InvalidArgument for a bad source, range or part number; what `begin` raises.
+    """
+    parsed = begin(request)
+    text = single(parsed.headers, "x-amz-copy-source-range")
+    first, last = (None, None) if text is None else parse_copy_range(text)
+    return UploadPartCopyInput(
+        bucket=bucket_of(address),
+        object_key=key_of(address),
+        upload_id=parsed.query["uploadId"],
+        part_number=fields.part_number(parsed.query),
+        source=copy_source(request, parsed.headers),
+        first_byte=first,
+        last_byte=last,
+    )

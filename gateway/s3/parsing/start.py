@@ -1,0 +1,29 @@
+"""What every parser begins with: the headers, judged, and the query.
+
+A `Parsed` holds both, so that no parser can look at headers that were never judged.
+"""
+
+from dataclasses import dataclass
+
+from gateway.s3.parsing.support import refuse_unsupported
+from gateway.s3.query import Query, effective_headers, parse_query
+from gateway.s3.request import Headers, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Headers, those in the query included, and the query."""
+
+    headers: Headers
+    query: Query
+
+
+def begin(request: Request) -> Parsed:
+    """Read what all operations share.
+
+    Raises:
+        S3Error: what `effective_headers`, `parse_query` and `refuse_unsupported` raise.
+    """
+    headers = effective_headers(request)
+    refuse_unsupported(request.method, headers)
+    return Parsed(headers, parse_query(request))

@@ -1,0 +1,151 @@
+"""Which `x-amz-*` headers a request may carry: nothing that asks for more than is done passes in silence.
+
+Source: the S3 API reference (the test compares with botocore's service model). Denied by default: a header of S3 that
+is not served answers 501, any other `x-amz-*` name 400.
+"""
+
+from types import MappingProxyType
+from typing import Final
+
+from gateway.s3.errors import (
+    INVALID_ARGUMENT,
+    INVALID_ENCRYPTION_ALGORITHM,
+    INVALID_STORAGE_CLASS,
+    NOT_IMPLEMENTED,
+    S3Error,
+)
+from gateway.s3.request import Headers
+
+SERVED: Final = frozenset(
+    {
+        "x-amz-bucket-region",
+        "x-amz-checksum-algorithm",
+        "x-amz-checksum-crc32",
+        "x-amz-checksum-crc32c",
+        "x-amz-checksum-crc64nvme",
+        "x-amz-checksum-mode",
+        "x-amz-checksum-sha1",
+        "x-amz-checksum-sha256",
+        "x-amz-checksum-type",
+        "x-amz-content-sha256",
+        "x-amz-copy-source",
+        "x-amz-copy-source-if-match",
+        "x-amz-copy-source-if-modified-since",
+        "x-amz-copy-source-if-none-match",
+        "x-amz-copy-source-if-unmodified-since",
+        "x-amz-copy-source-range",
+        "x-amz-date",
+        "x-amz-decoded-content-length",
+        "x-amz-metadata-directive",
+        "x-amz-mp-object-size",
+        "x-amz-sdk-checksum-algorithm",
+        "x-amz-security-token",
+        "x-amz-server-side-encryption",
+        "x-amz-storage-class",
+        "x-amz-trailer",
+    }
+)
+"""Read by a parser, by the signature, or judged below."""
+
+TOLERATED: Final = frozenset({"x-amz-user-agent", "x-amz-cf-id", "x-amz-te"})
+"""They ask for nothing: who calls, and what a proxy on the way has added."""
+
+ONLY_INERT: Final = MappingProxyType(
+    {
+        # The owner has full control and nobody else any: what these two say is so already.
+        "x-amz-acl": frozenset({"private", "bucket-owner-full-control"}),
+        "x-amz-bucket-namespace": frozenset({"global"}),
+        "x-amz-bucket-object-lock-enabled": frozenset({"false"}),
+        "x-amz-bypass-governance-retention": frozenset({"false"}),
+        "x-amz-checksum-md5": frozenset(),
+        "x-amz-checksum-sha512": frozenset(),
+        "x-amz-checksum-xxhash128": frozenset(),
+        "x-amz-checksum-xxhash3": frozenset(),
+        "x-amz-checksum-xxhash64": frozenset(),
+        "x-amz-copy-source-server-side-encryption-customer-algorithm": frozenset(),
+        "x-amz-copy-source-server-side-encryption-customer-key": frozenset(),
+        "x-amz-copy-source-server-side-encryption-customer-key-md5": frozenset(),
+        "x-amz-expected-bucket-owner": frozenset(),
+        "x-amz-grant-full-control": frozenset(),
+        "x-amz-grant-read": frozenset(),
+        "x-amz-grant-read-acp": frozenset(),
+        "x-amz-grant-write": frozenset(),
+        "x-amz-grant-write-acp": frozenset(),
+        "x-amz-if-match-initiated-time": frozenset(),
+        "x-amz-if-match-last-modified-time": frozenset(),
+        "x-amz-if-match-size": frozenset(),
+        "x-amz-mfa": frozenset(),
+        "x-amz-object-annotation-directive": frozenset(),
+        "x-amz-object-lock-event-hold": frozenset(),
+        "x-amz-object-lock-event-hold-duration-days": frozenset(),
+        "x-amz-object-lock-event-hold-duration-years": frozenset(),
+        "x-amz-object-lock-legal-hold": frozenset(),
+        "x-amz-object-lock-mode": frozenset(),
+        "x-amz-object-lock-retain-until-date": frozenset(),
+        # There are no ACLs, which is what this value asks for.
+        "x-amz-object-ownership": frozenset({"bucketownerenforced"}),
+        # Nothing is ever archived, so nothing has a restore status to show.
+        "x-amz-optional-object-attributes": frozenset({"restorestatus"}),
+        "x-amz-request-payer": frozenset(),
+        "x-amz-server-side-encryption-aws-kms-key-id": frozenset(),
+        "x-amz-server-side-encryption-bucket-key-enabled": frozenset({"false"}),
+        "x-amz-server-side-encryption-context": frozenset(),
+        "x-amz-server-side-encryption-customer-algorithm": frozenset(),
+        "x-amz-server-side-encryption-customer-key": frozenset(),
+        "x-amz-server-side-encryption-customer-key-md5": frozenset(),
+        "x-amz-source-expected-bucket-owner": frozenset(),
+        "x-amz-tagging": frozenset({""}),
+        "x-amz-tagging-directive": frozenset({"copy"}),
+        "x-amz-website-redirect-location": frozenset(),
+        "x-amz-write-offset-bytes": frozenset(),
+    }
+)
+"""Headers of S3 that are not served -> values, in lower case, that ask for nothing and pass; any other answers 501."""
+
+_FOREIGN: Final = ("x-sealgate-", "x-minio-")
+"""Names that some server might take for orders of its own."""
+_KMS: Final = frozenset({"aws:kms", "aws:kms:dsse"})
+
+
+def refuse_unsupported(method: str, headers: Headers) -> None:
+    """Go through every header of a request and refuse what would have to be ignored.
+
+    Raises:
+        S3Error: NotImplemented for what S3 has and this endpoint has not; InvalidArgument for names that S3 has not,
+            and for encryption headers on a read; InvalidEncryptionAlgorithmError; InvalidStorageClass.
+    """
+    for name, value in headers:
+        if name.startswith("x-amz-"):
+            _judge(method, name, value)
+        elif name.startswith(_FOREIGN):
+            raise _unknown(name)
+
+
+def _judge(method: str, name: str, value: str) -> None:
+    if name in ONLY_INERT:
+        if value.lower() not in ONLY_INERT[name]:
+            raise S3Error(NOT_IMPLEMENTED, fields={"Header": name})
+    elif name == "x-amz-server-side-encryption":
+        _judge_encryption(method, value)
+    elif name == "x-amz-storage-class":
+        if value != "STANDARD":
+            raise S3Error(INVALID_STORAGE_CLASS)
+    elif name not in SERVED and name not in TOLERATED and not name.startswith("x-amz-meta-"):
+        raise _unknown(name)
+
+
+def _judge_encryption(method: str, value: str) -> None:
+    if method not in {"PUT", "POST"}:
+        raise S3Error(
+            INVALID_ARGUMENT,
+            "x-amz-server-side-encryption header is not supported for this operation.",
+            fields={"ArgumentName": "x-amz-server-side-encryption"},
+        )
+    if value in _KMS:
+        raise S3Error(NOT_IMPLEMENTED, fields={"Header": "x-amz-server-side-encryption"})
+    if value != "AES256":
+        raise S3Error(INVALID_ENCRYPTION_ALGORITHM)
+
+
+def _unknown(name: str) -> S3Error:
+    return S3Error(INVALID_ARGUMENT, "This header is not known here.", fields={"ArgumentName": name})

@@ -1,0 +1,83 @@
+"""The query of a request, decoded once and strictly; and the headers, with those that a presigned URL carries in it.
+
+Sources: AWS "Authenticating Requests: Using Query Parameters"; SDKs move `x-amz-*` headers into the query when they
+presign, and S3 reads them there as headers.
+"""
+
+import re
+from types import MappingProxyType
+from typing import Final
+
+from gateway.s3.errors import INVALID_ARGUMENT, INVALID_URI, S3Error
+from gateway.s3.request import Headers, Request
+from gateway.s3.sigv4.canonical import query_pairs
+
+PERCENT_ENCODED: Final = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*", re.DOTALL)
+"""Text in which each `%` begins an escape. Python's own decoder would leave a broken one as it stands."""
+
+Query = MappingProxyType[str, str]
+
+SIGNATURE_NAMES: Final = frozenset(
+    {
+        "x-amz-algorithm",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-signedheaders",
+        "x-amz-signature",
+        "x-amz-security-token",
+        "x-amz-content-sha256",
+        "AWSAccessKeyId",
+        "Signature",
+        "Expires",
+    }
+)
+"""Names that belong to the signature and to nobody else; those of SigV4 in lower case."""
+
+
+def parse_query(request: Request) -> Query:
+    """Decode the query: `+` is a blank, each name stands once.
+
+    Raises:
+        S3Error: InvalidURI for a broken escape, a NUL or what is not UTF-8; InvalidArgument for a repeated name.
+    """
+    if not PERCENT_ENCODED.fullmatch(request.raw_query):
+        raise S3Error(INVALID_URI)
+    pairs: dict[str, str] = {}
+    for raw_name, raw_value in query_pairs(request.raw_query):
+        try:
+            name, value = raw_name.decode("utf-8"), raw_value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise S3Error(INVALID_URI) from error
+        if "\0" in name or "\0" in value:
+            raise S3Error(INVALID_URI)
+        if name in pairs:
+            raise S3Error(INVALID_ARGUMENT, "A query parameter was sent more than once.")
+        pairs[name] = value
+    return MappingProxyType(pairs)
+
+
+def is_header_name(name: str) -> bool:
+    """Whether a name in the query stands for a header."""
+    return name.lower().startswith("x-amz-") and name.lower() not in SIGNATURE_NAMES
+
+
+def effective_headers(request: Request) -> Headers:
+    """The headers of a request, those in its query included.
+
+    Raises:
+        S3Error: what `parse_query` raises; InvalidArgument where a header stands in the query and outside it, or where
+            its value in the query is none that a header may have.
+    """
+    moved = [(name, value) for name, value in parse_query(request).items() if is_header_name(name)]
+    if not moved:
+        return request.headers
+    pairs = list(request.headers.raw())
+    for name, value in moved:
+        if not name.isascii() or name.lower() in Headers(pairs):
+            raise S3Error(INVALID_ARGUMENT, "A header was sent more than once.")
+        try:
+            pairs.append((name.encode("ascii"), value.encode("latin-1")))
+        except UnicodeEncodeError as error:
+            raise S3Error(INVALID_ARGUMENT, f"The value of {name} cannot stand in an HTTP header.") from error
+    return Headers(pairs)

@@ -1,0 +1,64 @@
+"""From the Output of an operation to its response: `serialise_<operation>(output)` for each operation, and errors.
+
+Sources stand in the families' modules. `Content-Length` is set here only for objects, where HEAD must state it too.
+"""
+
+from gateway.s3.serialising.buckets import (
+    serialise_create_bucket,
+    serialise_delete_bucket,
+    serialise_get_bucket_encryption,
+    serialise_get_bucket_location,
+    serialise_get_bucket_versioning,
+    serialise_head_bucket,
+    serialise_list_buckets,
+)
+from gateway.s3.serialising.errors import error_response
+from gateway.s3.serialising.listing import (
+    serialise_list_multipart_uploads,
+    serialise_list_objects,
+    serialise_list_objects_v2,
+)
+from gateway.s3.serialising.multipart import (
+    serialise_abort_multipart_upload,
+    serialise_complete_multipart_upload,
+    serialise_create_multipart_upload,
+    serialise_list_parts,
+    serialise_upload_part,
+    serialise_upload_part_copy,
+)
+from gateway.s3.serialising.objects import (
+    serialise_copy_object,
+    serialise_delete_object,
+    serialise_delete_objects,
+    serialise_get_object,
+    serialise_get_object_tagging,
+    serialise_head_object,
+    serialise_put_object,
+)
+
+__all__ = [
+    "error_response",
+    "serialise_abort_multipart_upload",
+    "serialise_complete_multipart_upload",
+    "serialise_copy_object",
+    "serialise_create_bucket",
+    "serialise_create_multipart_upload",
+    "serialise_delete_bucket",
+    "serialise_delete_object",
+    "serialise_delete_objects",
+    "serialise_get_bucket_encryption",
+    "serialise_get_bucket_location",
+    "serialise_get_bucket_versioning",
+    "serialise_get_object",
+    "serialise_get_object_tagging",
+    "serialise_head_bucket",
+    "serialise_head_object",
+    "serialise_list_buckets",
+    "serialise_list_multipart_uploads",
+    "serialise_list_objects",
+    "serialise_list_objects_v2",
+    "serialise_list_parts",
+    "serialise_put_object",
+    "serialise_upload_part",
+    "serialise_upload_part_copy",
+]

@@ -1,0 +1,101 @@
+"""What the answers of several families share: header names, checksums, documents, url-encoded names.
+
+Sources: AWS "Common response headers"; the response syntax of each operation in the S3 API reference.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+from urllib.parse import quote_from_bytes
+
+from gateway.s3.response import Response
+from gateway.s3.types import Checksum, ChecksumAlgorithm, ChecksumType, Owner
+from gateway.s3.xml import Node, holds, optional
+
+Header = tuple[str, str]
+
+CONTENT_TYPE: Final = "Content-Type"
+ETAG: Final = "ETag"
+ENCRYPTION: Final = "x-amz-server-side-encryption"
+VERSION_ID: Final = "x-amz-version-id"
+SOURCE_VERSION_ID: Final = "x-amz-copy-source-version-id"
+DELETE_MARKER: Final = "x-amz-delete-marker"
+CHECKSUM_ALGORITHM: Final = "x-amz-checksum-algorithm"
+CHECKSUM_TYPE: Final = "x-amz-checksum-type"
+STORAGE_CLASS: Final = "STANDARD"
+
+XML_HEADERS: Final[tuple[Header, ...]] = ((CONTENT_TYPE, "application/xml"), ("X-Content-Type-Options", "nosniff"))
+
+
+def present(*pairs: tuple[str, str | None]) -> tuple[Header, ...]:
+    """Keep the headers that have a value."""
+    return tuple((name, value) for name, value in pairs if value is not None)
+
+
+def document(root: Node, *headers: tuple[str, str | None]) -> Response:
+    """Make a 200 with an XML document."""
+    return Response(200, (*XML_HEADERS, *present(*headers)), root.document())
+
+
+def checksum_headers(checksum: Checksum | None) -> tuple[Header, ...]:
+    """Write a checksum as headers."""
+    if checksum is None:
+        return ()
+    return (
+        (f"x-amz-checksum-{checksum.algorithm.value.lower()}", checksum.value),
+        (CHECKSUM_TYPE, checksum.checksum_type.value),
+    )
+
+
+def checksum_node(checksum: Checksum | None) -> Node | None:
+    """Write a checksum's value as an element."""
+    return None if checksum is None else Node(f"Checksum{checksum.algorithm.value}", checksum.value)
+
+
+def checksum_type_node(checksum: Checksum | None) -> Node | None:
+    """Write a checksum's type as an element."""
+    return None if checksum is None else Node("ChecksumType", checksum.checksum_type.value)
+
+
+def checksum_kind(algorithm: ChecksumAlgorithm | None, checksum_type: ChecksumType | None) -> Iterator[Node | None]:
+    """Write which checksum something has, without its value."""
+    yield optional("ChecksumAlgorithm", None if algorithm is None else algorithm.value)
+    yield optional("ChecksumType", None if checksum_type is None else checksum_type.value)
+
+
+def person(name: str, owner: Owner) -> Node:
+    """Write an Owner or Initiator."""
+    return Node(name, Node("ID", owner.owner_id), Node("DisplayName", owner.display_name))
+
+
+def key_text(object_key: bytes) -> str:
+    """Decode a key; catalogued keys are UTF-8."""
+    return object_key.decode("utf-8")
+
+
+class Names:
+    """Writes the keys, prefixes and markers of one listing, url-encoded or as they are.
+
+    They are url-encoded where the request asks for it, and also where one of them holds a character that XML 1.0 has
+    no way to write: the answer then says `EncodingType` url, so a client still learns the exact names.
+    """
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, *, url_encoding: bool, names: Iterable[bytes]) -> None:
+        self.encoded = url_encoding or not all(holds(key_text(name)) for name in names)
+
+    def node(self, element: str, name: bytes) -> Node:
+        """Write one name. `/` stays; a blank is `%20` and a plus `%2B`, which every decoder reads alike."""
+        return Node(element, quote_from_bytes(name, safe="/") if self.encoded else key_text(name))
+
+    def given(self, element: str, name: bytes) -> Node | None:
+        """Write one name, or nothing where it is empty."""
+        return self.node(element, name) if name else None
+
+    def encoding_type(self) -> Node | None:
+        """Write EncodingType where names are encoded."""
+        return Node("EncodingType", "url") if self.encoded else None
+
+    def common_prefixes(self, prefixes: Iterable[bytes]) -> Iterator[Node]:
+        """Write the groups that a delimiter makes."""
+        return (Node("CommonPrefixes", self.node("Prefix", prefix)) for prefix in prefixes)

@@ -1,0 +1,210 @@
+"""XML under limits: a reader for the three documents that clients send, and a writer that is always well-formed.
+
+Sources: XML 1.0 (fifth edition), "Namespaces in XML"; the limits are ours. The reader is expat through defusedxml.
+
+Writing what XML 1.0 cannot hold: AWS answers `&#x1;`, which no parser takes. Here such characters become U+FFFD, and
+listings, where the exact name matters, switch to `encoding-type=url` by themselves (see `serialising.listing`).
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser, ParseError
+
+from gateway.s3.errors import MALFORMED_XML, MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
+
+NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
+MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
+MAX_DEPTH: Final = 8
+
+_DECLARATION: Final = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*[\"']([^\"']*)[\"']")
+_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# A bare carriage return would come back as a line feed (XML 1.0 section 2.11).
+_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"})
+
+
+@dataclass(slots=True)
+class Element:
+    """An element that was read. It has either text or children; the blanks between children are dropped."""
+
+    name: str
+    """Local name; the namespace is S3's or none."""
+    text: str = ""
+    children: list["Element"] = field(default_factory=list)
+
+    def leaf(self) -> str:
+        """The text of an element that has no children.
+
+        Raises:
+            S3Error: MalformedXML where it has some.
+        """
+        if self.children:
+            raise S3Error(MALFORMED_XML)
+        return self.text
+
+    def parts(self, *, once: Collection[str] = (), many: Collection[str] = ()) -> "Parts":
+        """Sort the children by name.
+
+        Raises:
+            S3Error: MalformedXML for a name that is in neither list, one of `once` that stands twice, or text.
+        """
+        if self.text.strip():
+            raise S3Error(MALFORMED_XML)
+        parts = Parts()
+        for child in self.children:
+            if child.name in once and child.name not in parts.once:
+                parts.once[child.name] = child
+            elif child.name in many:
+                parts.many.append(child)
+            else:
+                raise S3Error(MALFORMED_XML)
+        return parts
+
+
+@dataclass(slots=True)
+class Parts:
+    """The children of an element, sorted."""
+
+    once: dict[str, Element] = field(default_factory=dict)
+    many: list[Element] = field(default_factory=list)
+
+    def text(self, name: str) -> str | None:
+        """Text of the child of that name; None where there is none.
+
+        Raises:
+            S3Error: MalformedXML where that child has children.
+        """
+        child = self.once.get(name)
+        return None if child is None else child.leaf()
+
+    def required(self, name: str) -> str:
+        """Text of the child of that name.
+
+        Raises:
+            S3Error: MalformedXML where there is none or where it has children.
+        """
+        text = self.text(name)
+        if text is None:
+            raise S3Error(MALFORMED_XML)
+        return text
+
+
+class _Target:
+    """Builds `Element`s, and stops the parser at the first thing that no S3 document has."""
+
+    def __init__(self, max_elements: int) -> None:
+        self._left = max_elements
+        self._open: list[Element] = []
+        self._text: list[list[str]] = []
+        self.root: Element | None = None
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._left -= 1
+        if attributes or self._left < 0 or len(self._open) == MAX_DEPTH:
+            raise S3Error(MALFORMED_XML)
+        element = Element(_local_name(tag))
+        if self._open:
+            self._open[-1].children.append(element)
+        else:
+            self.root = element
+        self._open.append(element)
+        self._text.append([])
+
+    def end(self, tag: str) -> None:  # noqa: ARG002 - the parser's protocol
+        element = self._open.pop()
+        element.text = "".join(self._text.pop())
+        if element.children:
+            if element.text.strip():
+                raise S3Error(MALFORMED_XML)
+            element.text = ""
+
+    def data(self, text: str) -> None:
+        self._text[-1].append(text)
+
+    def pi(self, target: str, data: str) -> None:  # noqa: ARG002 - the parser's protocol
+        raise S3Error(MALFORMED_XML)
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def _local_name(tag: str) -> str:
+    # The parser writes `{namespace}name`.
+    namespace, brace, name = tag.rpartition("}")
+    if brace and namespace != "{" + NAMESPACE:
+        raise S3Error(MALFORMED_XML)
+    return name
+
+
+def parse(document: bytes, root: str, *, max_elements: int) -> Element:
+    """Read one document whose root element has the name `root`.
+
+    Refused: a document type, processing instructions, attributes, any namespace but S3's or none, any encoding but
+    UTF-8, more than `max_elements` elements, more than `MAX_DEPTH` levels, and bytes behind the root.
+
+    Raises:
+        S3Error: MaxMessageLengthExceeded beyond 4 MiB, else MalformedXML.
+    """
+    if len(document) > MAX_DOCUMENT_BYTES:
+        raise S3Error(MAX_MESSAGE_LENGTH_EXCEEDED, fields={"MaxMessageLengthBytes": str(MAX_DOCUMENT_BYTES)})
+    declared = _DECLARATION.match(document[:256])
+    if declared is not None and declared[1].lower() not in {b"utf-8", b"utf8", b"us-ascii"}:
+        raise S3Error(MALFORMED_XML)
+    target = _Target(max_elements)
+    # The encoding given here overrules the document's own, so UTF-16 is never even tried.
+    parser = DefusedXMLParser(target=target, encoding="utf-8", forbid_dtd=True)
+    try:
+        parser.feed(document)
+        parser.close()
+    except (ParseError, DefusedXmlException) as error:
+        raise S3Error(MALFORMED_XML) from error
+    assert target.root is not None, "a document without a root is a ParseError"
+    if target.root.name != root:
+        raise S3Error(MALFORMED_XML)
+    return target.root
+
+
+def holds(text: str) -> bool:
+    """Whether XML 1.0 can hold every character of a text."""
+    return _FORBIDDEN.search(text) is None
+
+
+def escape(text: str) -> str:
+    """Write character data or an attribute's value; characters that XML 1.0 forbids become U+FFFD."""
+    return _FORBIDDEN.sub("\ufffd", text).translate(_ESCAPES)
+
+
+class Node:
+    """An element to be written: a text, or further nodes. None is left out, so optional members read plainly."""
+
+    __slots__ = ("_content", "_name")
+
+    def __init__(self, name: str, *content: "str | int | bool | Node | None") -> None:
+        self._name = name
+        self._content = content
+
+    def pieces(self, attributes: str = "") -> Iterator[str]:
+        """Give the element as text, in pieces."""
+        yield f"<{self._name}{attributes}>"
+        for item in self._content:
+            if isinstance(item, Node):
+                yield from item.pieces()
+            elif isinstance(item, bool):
+                yield "true" if item else "false"
+            elif item is not None:
+                yield escape(str(item))
+        yield f"</{self._name}>"
+
+    def document(self, namespace: str | None = NAMESPACE) -> bytes:
+        """Give the whole document with this element as its root, in UTF-8."""
+        attributes = f' xmlns="{namespace}"' if namespace else ""
+        pieces = "".join(self.pieces(attributes))
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n{pieces}'.encode()
+
+
+def optional(name: str, content: str | int | bool | None) -> Node | None:
+    """Make a node, or nothing where there is no content."""
+    return None if content is None else Node(name, content)
