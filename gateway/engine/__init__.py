@@ -1,0 +1,1 @@
+"""Joins catalogue, blobs and keys into objects; knows nothing of HTTP."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
 
@@ -37,15 +38,17 @@ class Services:
     cursors: "CursorSealer"
     region: str
     max_buckets_per_account: int
+    clock: Callable[[], datetime]
+    """Aware UTC."""
 
 
 class CursorSealer(Protocol):
     """Makes list positions opaque and refuses those that it did not make."""
 
-    def seal(self, position: bytes, bucket_id: bytes) -> str:
-        """Return an opaque token for a position within one bucket."""
+    def seal(self, position: bytes, scope: bytes) -> str:
+        """Return an opaque token for a position within one scope (a bucket or an account id)."""
 
-    def open(self, token: str, bucket_id: bytes) -> bytes:
+    def open(self, token: str, scope: bytes) -> bytes:
         """Give the position back. Raises: S3Error InvalidArgument for any other token."""
 
 

@@ -114,6 +114,7 @@ INVALID_PART = ErrorRow(
     "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified "
     "entity tag might not have matched the part's entity tag.",
 )
+INVALID_PART_NUMBER = ErrorRow("InvalidPartNumber", 416, "The requested partnumber is not satisfiable")
 INVALID_PART_ORDER = ErrorRow(
     "InvalidPartOrder",
     400,

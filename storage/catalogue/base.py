@@ -23,7 +23,7 @@ from storage.catalogue.records import (
     Part,
     Upload,
 )
-from storage.errors import CatalogueConflict as CatalogueConflict  # the root of this module's refusals
+from storage.errors import CatalogueConflict as CatalogueConflict  # noqa: PLC0414  # exported: the root of these refusals
 
 
 class AccountExists(CatalogueConflict):
@@ -88,8 +88,10 @@ class LeaseLost(CatalogueConflict):
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What must hold for the current version of the key inside the publishing transaction. A delete marker counts as
-    absent."""
+    """What must hold for the current version of the key inside the publishing transaction.
+
+    A delete marker counts as absent.
+    """
 
     if_none_match_any: bool = False
     """`If-None-Match: *`: the key must be absent."""

@@ -1,0 +1,373 @@
+"""Multipart uploads: parts are sealed blobs and rows, Complete is one transaction and a sealed manifest.
+
+No data moves at Complete, and reads never need the manifest: it is there for recovery. Source: AWS "Uploading and
+copying objects using multipart upload"; DESIGN part 2.
+"""
+
+import hashlib
+from collections.abc import AsyncIterable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from gateway.engine.attributes import ObjectAttributes, decode_checksum, encode_checksum
+from gateway.engine.custody import Custody
+from gateway.engine.integrity import EtagMode, PayloadCheck, VerifiedPayload, opaque_etag
+from gateway.engine.objects import SSE_S3, ObjectEngine, blob_reference, describe, new_id, once
+from gateway.engine.sealing import BlobPlan, BlobWriter
+from gateway.s3.checksums import ALGORITHMS, PayloadDigests, combine, composite
+from gateway.s3.checksums import decode_checksum as decode_digest
+from gateway.s3.checksums import encode_checksum as encode_digest
+from gateway.s3.errors import (
+    BAD_DIGEST,
+    ENTITY_TOO_LARGE,
+    ENTITY_TOO_SMALL,
+    INVALID_PART,
+    INVALID_REQUEST,
+    SERVICE_UNAVAILABLE,
+    S3Error,
+)
+from gateway.s3.types import (
+    Body,
+    Buffer,
+    Checksum,
+    ChecksumAlgorithm,
+    ChecksumType,
+    CompletedPart,
+    PayloadExpectation,
+)
+from storage.catalogue.base import Catalogue, CompleteUpload, Conditions, Found, PartsChanged
+from storage.catalogue.records import (
+    NULL_VERSION_ID,
+    BlobRole,
+    Bucket,
+    Content,
+    ObjectVersion,
+    Part,
+    Upload,
+)
+from storage.sealed.description import Description
+from storage.sealed.records import Manifest, encode_manifest
+from storage.seams import reach
+
+MIN_PART_BYTES = 5 * 1024**2
+"""Of every part but the last (AWS: "Amazon S3 multipart upload limits")."""
+
+MAX_OBJECT_BYTES = 5 * 1024**4
+"""Of a completed object."""
+
+COMPLETE_ATTEMPTS = 5
+"""Times that Complete reads the parts again when one was replaced meanwhile."""
+
+
+class MultipartEngine:
+    """Multipart uploads of one realm."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        custody: Custody,
+        writer: BlobWriter,
+        objects: ObjectEngine,
+        etag_mode: EtagMode,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._catalogue = catalogue
+        self._custody = custody
+        self._writer = writer
+        self._objects = objects
+        self._etag_mode = etag_mode
+        self._clock = clock
+
+    async def create(self, bucket: Bucket, object_key: bytes, attributes: ObjectAttributes) -> Upload:
+        """Begin an upload; its content key is made and wrapped now. Raises: KeysError, StorageError."""
+        upload_id, content_id = new_id(), new_id()
+        _, slot = await self._custody.new_content_key(bucket.bucket_id, content_id)
+        upload = Upload(
+            upload_id=upload_id,
+            bucket_id=bucket.bucket_id,
+            object_key=object_key,
+            account_id=bucket.account_id,
+            content=Content(
+                content_id=content_id,
+                bucket_id=bucket.bucket_id,
+                account_id=bucket.account_id,
+                encryption=SSE_S3,
+                kms_key_id="",
+                wrapped_key=slot,
+            ),
+            created_at=self._clock(),
+            attributes=attributes.encode(),
+        )
+        await self._catalogue.create_upload(upload)
+        reach("upload.created")
+        return upload
+
+    async def put_part(
+        self, bucket: Bucket, upload: Upload, part_number: int, expectation: PayloadExpectation, body: Body
+    ) -> Part:
+        """Seal a body into a part, under a data key of this attempt alone.
+
+        Raises:
+            S3Error: the body is not what the request says, or its checksum is not of the upload's algorithm.
+            NoSuchUpload: the upload ended meanwhile.
+        """
+        wanted = ObjectAttributes.decode(upload.attributes).checksum_algorithm
+        if wanted is not None and expectation.algorithm not in (None, wanted):
+            raise S3Error(
+                INVALID_REQUEST,
+                f"Checksum Type mismatch occurred, expected checksum Type: {wanted.value.lower()}, "
+                f"actual checksum Type: {str(expectation.algorithm).lower()}",
+            )
+        check = PayloadCheck(expectation, self._etag_mode, wanted)
+        return await self._put_part(
+            bucket, upload, part_number, body, check.digests, lambda size: check.finish(size, body.trailers)
+        )
+
+    async def copy_part(
+        self, bucket: Bucket, upload: Upload, part_number: int, source: Found, offset: int, length: int
+    ) -> Part:
+        """Seal a span of another version anew as a part. Raises: as by `put_part` and `ObjectEngine.open`."""
+        wanted = ObjectAttributes.decode(upload.attributes).checksum_algorithm
+        check = PayloadCheck(PayloadExpectation(content_length=length), self._etag_mode, wanted)
+        plaintext = await self._objects.open(source, offset, length)
+        return await self._put_part(
+            bucket, upload, part_number, plaintext, check.digests, lambda size: check.finish(size, {})
+        )
+
+    async def _put_part(
+        self,
+        bucket: Bucket,
+        upload: Upload,
+        part_number: int,
+        source: AsyncIterable[Buffer],
+        digests: PayloadDigests,
+        finish: Callable[[int], VerifiedPayload],
+    ) -> Part:
+        content = upload.content
+        content_key = await self._custody.open_content_key(content.bucket_id, content.content_id, content.wrapped_key)
+        blob_id = new_id()
+        data_key, slot = self._custody.new_blob_key(content_key, content, blob_id)
+        payload: VerifiedPayload | None = None
+        created_at = self._clock()
+
+        def judge_and_describe(size: int) -> Description:
+            nonlocal payload
+            payload = finish(size)
+            attributes = replace(ObjectAttributes.decode(upload.attributes), checksum=payload.checksum)
+            version = ObjectVersion(
+                bucket_id=upload.bucket_id,
+                object_key=upload.object_key,
+                version_id=NULL_VERSION_ID,
+                content_id=content.content_id,
+                size=size,
+                etag=payload.etag,
+                created_at=created_at,
+                attributes=attributes.encode(),
+            )
+            return describe(bucket, version, content.content_id, part_number=part_number, upload_id=upload.upload_id)
+
+        plan = BlobPlan(blob_id, BlobRole.PART, data_key, slot, under_content_key=True, part_number=part_number)
+        blob = await self._writer.write(plan, source, digests, judge_and_describe, may_be_inline=False)
+        assert payload is not None, "the blob was described"
+        part = Part(
+            upload_id=upload.upload_id,
+            part_number=part_number,
+            blob=blob,
+            etag=payload.etag,
+            size=payload.size,
+            created_at=created_at,
+            attributes={"checksum": encode_checksum(payload.checksum)},
+        )
+        reach("part.before_commit")
+        await self._catalogue.put_part(part)
+        reach("part.committed")
+        return part
+
+    async def complete(
+        self,
+        bucket: Bucket,
+        upload: Upload,
+        wanted: Sequence[CompletedPart],
+        conditions: Conditions,
+        *,
+        checksum: Checksum | None = None,
+        checksum_type: ChecksumType | None = None,
+        object_size: int | None = None,
+    ) -> ObjectVersion:
+        """Publish the named parts as one version. A second call answers with the version of the first.
+
+        Raises:
+            S3Error: InvalidPart, EntityTooSmall, EntityTooLarge, InvalidRequest, BadDigest.
+            NoSuchUpload, PreconditionRefused, NoSuchVersion: as by `Catalogue.complete_upload`.
+        """
+        if upload.completed is not None:
+            return upload.completed
+        for _ in range(COMPLETE_ATTEMPTS):
+            held = {part.part_number: part for part in await self._catalogue.list_parts(upload.upload_id)}
+            parts = choose_parts(held, wanted)
+            size = sum(part.size for part in parts)
+            if object_size is not None and object_size != size:
+                raise S3Error(
+                    INVALID_REQUEST,
+                    f"The provided 'x-amz-mp-object-size' header value {object_size} does not match what was "
+                    f"computed: {size}",
+                )
+            version = self._version_of(upload, parts, size, checksum, checksum_type)
+            content_key = await self._custody.open_content_key(
+                upload.content.bucket_id, upload.content.content_id, upload.content.wrapped_key
+            )
+            blob_id = new_id()
+            data_key, slot = self._custody.new_blob_key(content_key, upload.content, blob_id)
+            record = Manifest(
+                content_id=upload.content.content_id,
+                bucket_id=upload.content.bucket_id,
+                wrapped_key=upload.content.wrapped_key,
+                plaintext_size=size,
+                blobs=tuple(blob_reference(part.blob) for part in parts),
+            )
+            description = describe(bucket, version, upload.content.content_id, upload_id=upload.upload_id)
+            # A manifest must outlive the catalogue, as its parts do.
+            manifest = await self._writer.write(
+                BlobPlan(blob_id, BlobRole.MANIFEST, data_key, slot, under_content_key=True),
+                once(encode_manifest(record)),
+                PayloadDigests(()),
+                partial(_same, description),
+                may_be_inline=False,
+            )
+            command = CompleteUpload(
+                upload_id=upload.upload_id,
+                parts=tuple((part.part_number, part.blob.blob_id) for part in parts),
+                version=version,
+                manifest=manifest,
+                conditions=conditions,
+            )
+            reach("complete.before_commit")
+            try:
+                published = await self._catalogue.complete_upload(command)
+            except PartsChanged:
+                continue
+            reach("complete.committed")
+            return published
+        raise S3Error(SERVICE_UNAVAILABLE, "Parts of the upload keep changing. Complete it once they are all uploaded.")
+
+    def _version_of(
+        self,
+        upload: Upload,
+        parts: Sequence[Part],
+        size: int,
+        checksum: Checksum | None,
+        checksum_type: ChecksumType | None,
+    ) -> ObjectVersion:
+        attributes = ObjectAttributes.decode(upload.attributes)
+        kept = object_checksum(attributes, parts, checksum, checksum_type)
+        return ObjectVersion(
+            bucket_id=upload.bucket_id,
+            object_key=upload.object_key,
+            version_id=NULL_VERSION_ID,
+            content_id=upload.content.content_id,
+            size=size,
+            etag=self._etag_of(parts),
+            created_at=self._clock(),
+            attributes=replace(attributes, checksum=kept, checksum_algorithm=None, checksum_type=None).encode(),
+        )
+
+    def _etag_of(self, parts: Sequence[Part]) -> str:
+        """MD5 of the parts' MD5s and their number; part ETags are MD5s where the object's is to be one."""
+        if self._etag_mode is EtagMode.OPAQUE:
+            return f"{opaque_etag()}-{len(parts)}"
+        md5s = b"".join(bytes.fromhex(part.etag) for part in parts)
+        return f"{hashlib.md5(md5s, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _same(description: Description, _size: int) -> Description:
+    return description
+
+
+def choose_parts(held: dict[int, Part], wanted: Sequence[CompletedPart]) -> list[Part]:
+    """Find the parts that Complete names; their order was judged when the request was parsed.
+
+    Raises:
+        S3Error: InvalidPart, EntityTooSmall, EntityTooLarge.
+    """
+    parts = []
+    for asked in wanted:
+        part = held.get(asked.part_number)
+        if part is None or part.etag != asked.etag or not _same_checksum(part, asked.checksum):
+            raise S3Error(INVALID_PART, fields={"PartNumber": str(asked.part_number), "ETag": asked.etag})
+        parts.append(part)
+    for part in parts[:-1]:
+        if part.size < MIN_PART_BYTES:
+            raise S3Error(
+                ENTITY_TOO_SMALL,
+                "Your proposed upload is smaller than the minimum allowed size",
+                fields={
+                    "ProposedSize": str(part.size),
+                    "MinSizeAllowed": str(MIN_PART_BYTES),
+                    "PartNumber": str(part.part_number),
+                    "ETag": part.etag,
+                },
+            )
+    if sum(part.size for part in parts) > MAX_OBJECT_BYTES:
+        raise S3Error(ENTITY_TOO_LARGE, fields={"MaxSizeAllowed": str(MAX_OBJECT_BYTES)})
+    return parts
+
+
+def _same_checksum(part: Part, asked: Checksum | None) -> bool:
+    held = part_checksum(part)
+    return asked is None or held is None or asked.algorithm is not held.algorithm or asked.value == held.value
+
+
+def part_checksum(part: Part) -> Checksum | None:
+    """The checksum kept of a part."""
+    return decode_checksum(part.attributes.get("checksum"))
+
+
+def object_checksum(
+    attributes: ObjectAttributes,
+    parts: Sequence[Part],
+    declared: Checksum | None,
+    declared_type: ChecksumType | None,
+) -> Checksum | None:
+    """Make the checksum of a completed object from those of its parts; None where they are not of one algorithm.
+
+    The type is the upload's, or the request's, or the algorithm's default (AWS: "Full object and composite
+    checksums").
+
+    Raises:
+        S3Error: InvalidRequest for a type that the upload or the algorithm does not have; BadDigest where the
+            request declares another value.
+    """
+    checksums = [part_checksum(part) for part in parts]
+    algorithms = {None if checksum is None else checksum.algorithm for checksum in checksums}
+    if declared_type is not None and attributes.checksum_type not in (None, declared_type):
+        raise S3Error(
+            INVALID_REQUEST,
+            f"The upload was created using the {attributes.checksum_type} checksum mode. The complete request must "
+            f"use the same checksum mode.",
+        )
+    if len(algorithms) != 1 or None in algorithms:
+        return None
+    algorithm = ChecksumAlgorithm(str(algorithms.pop()))
+    rules = ALGORITHMS[algorithm.value]
+    kind = attributes.checksum_type or declared_type or ChecksumType(rules.types[0].value)
+    if kind.value not in {allowed.value for allowed in rules.types}:
+        raise S3Error(
+            INVALID_REQUEST,
+            f"The {kind.value} checksum type cannot be used with the {algorithm.value.lower()} checksum algorithm.",
+        )
+    digests = [decode_digest(rules, checksum.value) for checksum in checksums if checksum is not None]
+    if kind is ChecksumType.COMPOSITE:
+        value = composite(rules, digests)
+    else:
+        value = encode_digest(combine(rules, zip(digests, [part.size for part in parts], strict=True)))
+    if declared is not None and declared.algorithm is not algorithm:
+        raise S3Error(
+            INVALID_REQUEST,
+            f"Checksum Type mismatch occurred, expected checksum Type: {algorithm.value.lower()}, "
+            f"actual checksum Type: {declared.algorithm.value.lower()}",
+        )
+    if declared is not None and declared.value not in (value, value.split("-")[0]):
+        raise S3Error(BAD_DIGEST, f"The {algorithm.value} you specified did not match the calculated checksum.")
+    return Checksum(algorithm, value, kind)

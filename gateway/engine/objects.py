@@ -1,0 +1,266 @@
+"""Objects: put, find, open, copy, delete. Write order everywhere: sealed blob durable, one transaction, answer.
+
+A crash before the transaction leaves an orphan for sweep, never half an object. Source: DESIGN parts 1 and 2.
+"""
+
+import secrets
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.custody import Custody
+from gateway.engine.integrity import EtagMode, PayloadCheck, VerifiedPayload
+from gateway.engine.opening import BlobOpener
+from gateway.engine.sealing import BlobPlan, BlobWriter
+from gateway.s3.checksums import PayloadDigests
+from gateway.s3.types import Body, Buffer, PayloadExpectation
+from storage.catalogue.base import (
+    Catalogue,
+    CatalogueConflict,
+    Conditions,
+    Deleted,
+    DeleteVersion,
+    Found,
+    PublishVersion,
+)
+from storage.catalogue.records import (
+    ID_SIZE,
+    NULL_VERSION_ID,
+    Blob,
+    BlobRole,
+    Bucket,
+    Content,
+    ObjectVersion,
+)
+from storage.sealed.description import Description
+from storage.sealed.records import BlobReference, Link, encode_link
+from storage.seams import reach
+
+SSE_S3 = "AES256"
+"""The encryption of every content: S3's name for keys that the service manages."""
+
+
+def new_id() -> bytes:
+    """A fresh random id."""
+    return secrets.token_bytes(ID_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """What a version is to be, before its bytes."""
+
+    object_key: bytes
+    attributes: ObjectAttributes
+    conditions: Conditions
+
+
+def describe(
+    bucket: Bucket, version: ObjectVersion, content_id: bytes, *, part_number: int = 0, upload_id: bytes = b""
+) -> Description:
+    """Say of a blob what recovery needs to know of its object (FORMAT section 10)."""
+    attributes = ObjectAttributes.decode(version.attributes)
+    headers = version.attributes.get("headers", {})
+    checksum = attributes.checksum
+    return Description(
+        created_at=version.created_at,
+        account_id=bucket.account_id,
+        bucket_id=bucket.bucket_id,
+        bucket_name=bucket.name,
+        checksums={} if checksum is None else {checksum.algorithm.value: checksum.value},
+        commit_order=time.time_ns() // 1000,
+        content_id=content_id,
+        encryption={"algorithm": SSE_S3},
+        etag=version.etag,
+        headers=headers,
+        object_key=version.object_key,
+        part_number=part_number,
+        plaintext_size=version.size,
+        tags=dict(attributes.tags),
+        upload_id=upload_id,
+        user_metadata=dict(attributes.metadata),
+        version_id=version.version_id,
+    )
+
+
+def blob_reference(blob: Blob) -> BlobReference:
+    """A content's blob as manifest and link records name it."""
+    return BlobReference(
+        blob_id=blob.blob_id,
+        commitment=blob.commitment,
+        footer_hash=blob.footer_hash,
+        part_number=blob.part_number,
+        plaintext_size=blob.plaintext_size,
+        salt=blob.salt,
+        sealed_size=blob.sealed_size,
+        slot_size=blob.slot_size,
+        wrapped_key=blob.wrapped_key,
+    )
+
+
+async def once(data: bytes) -> AsyncIterator[bytes]:
+    """A source of one piece."""
+    yield data
+
+
+class ObjectEngine:
+    """Objects of one realm, over a catalogue, a blob store and the custody of keys."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        custody: Custody,
+        writer: BlobWriter,
+        opener: BlobOpener,
+        etag_mode: EtagMode,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._catalogue = catalogue
+        self._custody = custody
+        self._writer = writer
+        self._opener = opener
+        self._etag_mode = etag_mode
+        self._clock = clock
+
+    async def put(self, bucket: Bucket, new: NewObject, expectation: PayloadExpectation, body: Body) -> ObjectVersion:
+        """Seal a body into a new object and make it current.
+
+        Raises:
+            S3Error: the body is not what the request says. StorageError, KeysError: as their packages tell.
+        """
+        check = PayloadCheck(expectation, self._etag_mode)
+        return await self._put(bucket, new, body, check.digests, lambda size: check.finish(size, body.trailers))
+
+    async def _put(
+        self,
+        bucket: Bucket,
+        new: NewObject,
+        source: AsyncIterable[Buffer],
+        digests: PayloadDigests,
+        finish: Callable[[int], VerifiedPayload],
+    ) -> ObjectVersion:
+        content_id, blob_id = new_id(), new_id()
+        data_key, slot = await self._custody.new_content_key(bucket.bucket_id, content_id)
+        reach("put.key_wrapped")
+        version: ObjectVersion | None = None
+
+        def judge_and_describe(size: int) -> Description:
+            nonlocal version
+            payload = finish(size)
+            version = ObjectVersion(
+                bucket_id=bucket.bucket_id,
+                object_key=new.object_key,
+                version_id=NULL_VERSION_ID,
+                content_id=content_id,
+                size=size,
+                etag=payload.etag,
+                created_at=self._clock(),
+                attributes=replace(new.attributes, checksum=payload.checksum).encode(),
+            )
+            return describe(bucket, version, content_id)
+
+        plan = BlobPlan(blob_id, BlobRole.OBJECT, data_key, slot)
+        blob = await self._writer.write(plan, source, digests, judge_and_describe, may_be_inline=True)
+        assert version is not None, "the blob was described"
+        content = Content(
+            content_id=content_id,
+            bucket_id=bucket.bucket_id,
+            account_id=bucket.account_id,
+            encryption=SSE_S3,
+            kms_key_id="",
+            wrapped_key=slot,
+            blobs=(blob,),
+        )
+        reach("put.before_commit")
+        published = await self._catalogue.publish_version(
+            PublishVersion(version, content=content, conditions=new.conditions)
+        )
+        reach("put.committed")
+        return published
+
+    async def find(self, bucket: Bucket, object_key: bytes, version_id: str | None = None) -> Found:
+        """The current or named version. Raises: NoSuchVersion."""
+        return await self._catalogue.get_version(bucket.bucket_id, object_key, version_id)
+
+    async def open(self, found: Found, offset: int, length: int) -> AsyncIterator[Buffer]:
+        """Give a span of a version's plaintext; its first piece is verified when this returns.
+
+        Raises:
+            Damaged, BlobMissing, BlobReadFailed, KeysError: nothing was given yet, or nothing more will be.
+        """
+        assert found.content is not None, "a delete marker has no bytes"
+        return await self._opener.open_span(found.content, found.version.size, offset, length)
+
+    async def copy(
+        self, source: Found, bucket: Bucket, new: NewObject, expectation: PayloadExpectation | None = None
+    ) -> ObjectVersion:
+        """Make a copy the current version of its key.
+
+        The content is shared where one account owns both ends and its encryption stays as it is (DESIGN part 2); a
+        small link blob says so durably. `expectation` asks for a checksum that the source does not have, which takes
+        reading and sealing it anew.
+
+        Raises:
+            ContentGone: the source was deleted meanwhile, twice.
+        """
+        assert source.content is not None, "a delete marker cannot be copied"
+        if expectation is not None or source.content.account_id != bucket.account_id:
+            return await self._copy_bytes(source, bucket, new, expectation or PayloadExpectation())
+        content = source.content
+        created_at = self._clock()
+        held = ObjectAttributes.decode(source.version.attributes)
+        version = ObjectVersion(
+            bucket_id=bucket.bucket_id,
+            object_key=new.object_key,
+            version_id=NULL_VERSION_ID,
+            content_id=content.content_id,
+            size=source.version.size,
+            etag=source.version.etag,
+            created_at=created_at,
+            attributes=replace(new.attributes, checksum=held.checksum).encode(),
+        )
+        link = await self._write_link(bucket, version, content)
+        reach("copy.before_commit")
+        published = await self._catalogue.publish_version(
+            PublishVersion(version, share_content_id=content.content_id, link=link, conditions=new.conditions)
+        )
+        reach("copy.committed")
+        return published
+
+    async def _copy_bytes(
+        self, source: Found, bucket: Bucket, new: NewObject, expectation: PayloadExpectation
+    ) -> ObjectVersion:
+        check = PayloadCheck(replace(expectation, content_length=source.version.size), self._etag_mode)
+        plaintext = await self.open(source, 0, source.version.size)
+        return await self._put(bucket, new, plaintext, check.digests, lambda size: check.finish(size, {}))
+
+    async def _write_link(self, bucket: Bucket, version: ObjectVersion, content: Content) -> Blob:
+        blob_id = new_id()
+        # A link's key belongs to no content; its own id stands in the context of the wrap (FORMAT section 4).
+        data_key, slot = await self._custody.new_content_key(bucket.bucket_id, blob_id)
+        record = Link(
+            content_id=content.content_id,
+            bucket_id=content.bucket_id,
+            plaintext_size=version.size,
+            wrapped_key=content.wrapped_key,
+            blobs=tuple(blob_reference(blob) for blob in content.payload_blobs),
+        )
+        return await self._writer.write(
+            BlobPlan(blob_id, BlobRole.LINK, data_key, slot),
+            once(encode_link(record)),
+            PayloadDigests(()),
+            lambda _: describe(bucket, version, content.content_id),
+            # A link must outlive the catalogue wherever the bytes that it names do.
+            may_be_inline=all(blob.inline is not None for blob in content.payload_blobs),
+        )
+
+    async def delete(
+        self, bucket: Bucket, commands: Sequence[DeleteVersion]
+    ) -> tuple[Deleted | CatalogueConflict, ...]:
+        """Delete several keys, each by itself; refusals are returned in their places."""
+        reach("delete.before_commit")
+        results = await self._catalogue.delete_versions(bucket.bucket_id, commands)
+        reach("delete.committed")
+        return results

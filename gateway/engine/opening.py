@@ -1,0 +1,163 @@
+"""One sealed content in, verified plaintext out. No byte leaves here before its chunk has authenticated.
+
+The first piece is read, opened and held before `open_span` returns, so that damage which can be known is known before
+a status line goes out (docs/FORMAT.md section 8; DESIGN part 2).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from gateway.engine.custody import Custody
+from gateway.engine.sealing import blob_kind
+from storage.blobs.base import BlobReader, BlobStore, Buffer
+from storage.blobs.memory import MemoryBlobReader
+from storage.catalogue.records import Blob, Content
+from storage.errors import SealedDamaged
+from storage.sealed.header import FixedHeader
+from storage.sealed.layout import RangePlan
+from storage.sealed.stream import Expectation, Opener, RangeOpener, WholeOpener
+
+
+@dataclass(frozen=True, slots=True)
+class _BlobSpan:
+    """A half-open span of one blob's plaintext."""
+
+    blob: Blob
+    offset: int
+    length: int
+
+
+def plan_spans(blobs: tuple[Blob, ...], offset: int, length: int) -> list[_BlobSpan]:
+    """Cut a span of the object (half-open, within it) into spans of its blobs, in order.
+
+    An empty object is one span of length 0: its final chunk still proves that nothing is missing.
+    """
+    spans = []
+    begin = 0
+    for blob in blobs:
+        first = max(offset, begin)
+        last = min(offset + length, begin + blob.plaintext_size)
+        if first < last:
+            spans.append(_BlobSpan(blob, first - begin, last - first))
+        begin += blob.plaintext_size
+    if not spans and blobs:
+        spans.append(_BlobSpan(blobs[0], 0, 0))
+    return spans
+
+
+class BlobOpener:
+    """Reads and opens blobs of one realm."""
+
+    def __init__(self, *, blobs: BlobStore, custody: Custody, realm_id: bytes, read_ahead_bytes: int) -> None:
+        self._blobs = blobs
+        self._custody = custody
+        self._realm_id = realm_id
+        self._read_ahead_bytes = read_ahead_bytes
+
+    async def open_span(self, content: Content, size: int, offset: int, length: int) -> AsyncIterator[Buffer]:
+        """Give `length` bytes of plaintext from `offset`; the first piece is verified when this returns.
+
+        `size` is the version's. Close the iterator if it is not read to its end.
+
+        Raises (here, and later from the iterator):
+            SealedDamaged, BlobMissing, BlobReadFailed: what is at rest is not what the rows say.
+            KeysError: the key cannot be had or does not open.
+        """
+        payload_blobs = content.payload_blobs
+        if sum(blob.plaintext_size for blob in payload_blobs) != size or not payload_blobs:
+            raise SealedDamaged("the sizes of a version and of its blobs differ")
+        pieces = self._spans(content, plan_spans(payload_blobs, offset, length))
+        try:
+            first = await anext(pieces, b"")
+        except BaseException:
+            await pieces.aclose()
+            raise
+        return _Verified(first, pieces)
+
+    async def _spans(self, content: Content, spans: list[_BlobSpan]) -> AsyncGenerator[Buffer]:
+        for span in spans:
+            async with contextlib.aclosing(self._blob_span(content, span)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _blob_span(self, content: Content, span: _BlobSpan) -> AsyncGenerator[Buffer]:
+        blob = span.blob
+        data_key = await self._custody.open_blob_key(content, blob)
+        header = FixedHeader(blob_kind(blob.role), self._realm_id, blob.blob_id, blob.slot_size)
+        expectation = Expectation(
+            plaintext_size=blob.plaintext_size,
+            sealed_size=blob.sealed_size,
+            salt=blob.salt,
+            commitment=blob.commitment,
+            footer_hash=blob.footer_hash,
+        )
+        opener = Opener(header, expectation, data_key.material())
+        reader = await self._reader(blob)
+        try:
+            opener.check_stored_size(reader.sealed_size)
+            opened: RangeOpener | WholeOpener
+            if span.length == blob.plaintext_size:
+                opened, begin, end = opener.open_whole(), 0, blob.sealed_size
+            else:
+                plan = RangePlan(blob.plaintext_size, span.offset, span.length)
+                opener.check_prefix(await reader.read(0, opener.layout.prefix_size))
+                opened, begin = opener.open_range(plan), plan.blob_offset(blob.slot_size)
+                end = begin + plan.sealed_length
+            async with contextlib.aclosing(self._read_ahead(reader, begin, end)) as sealed_pieces:
+                async for sealed in sealed_pieces:
+                    plaintext = opened.update(sealed)
+                    if plaintext:
+                        yield plaintext
+            plaintext = opened.finalize()
+            if plaintext:
+                yield plaintext
+        finally:
+            await reader.close()
+
+    async def _reader(self, blob: Blob) -> BlobReader:
+        if blob.inline is not None:
+            return MemoryBlobReader(blob.inline)
+        return await self._blobs.open(blob.blob_id)
+
+    async def _read_ahead(self, reader: BlobReader, begin: int, end: int) -> AsyncGenerator[bytes]:
+        """Give the span in pieces of `read_ahead_bytes`, the next one being read while the last is worked on."""
+        ahead: asyncio.Task[bytes] | None = None
+        try:
+            while begin < end or ahead is not None:
+                piece = await ahead if ahead is not None else None
+                ahead = None
+                if begin < end:
+                    length = min(self._read_ahead_bytes, end - begin)
+                    ahead = asyncio.ensure_future(reader.read(begin, length))
+                    begin += length
+                if piece is not None:
+                    yield piece
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):  # its outcome is of no use any more
+                    await ahead
+
+
+class _Verified:
+    """The pieces of a span, the first of which is already here."""
+
+    def __init__(self, first: Buffer, rest: AsyncGenerator[Buffer]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def __aiter__(self) -> "_Verified":
+        return self
+
+    async def __anext__(self) -> Buffer:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        return await anext(self._rest)
+
+    async def aclose(self) -> None:
+        """Release what the read holds."""
+        self._first = b""
+        await self._rest.aclose()

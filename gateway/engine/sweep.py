@@ -1,0 +1,149 @@
+"""Sweep: deletes condemned blobs once their grace is over, and finds blobs that nothing refers to.
+
+An orphan is first condemned (a row that no publish can use any more), and deleted a grace time later like every other
+condemned blob; so a slow writer loses cleanly and a reader keeps its open blob. Source: DESIGN part 4.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from storage.blobs.base import BlobStore
+from storage.catalogue.base import Catalogue, Lease
+from storage.errors import RealmMismatch, StorageError
+from storage.seams import reach
+
+BATCH_SIZE = 1000
+"""Blobs handled in one transaction."""
+
+LEASE_NAME = "sweep"
+LEASE_DURATION = timedelta(minutes=5)
+"""Renewed with every batch."""
+
+MAX_ORPHAN_SHARE = 0.05
+"""Above this share of orphans a sweep stops: it would rather be a restored or wrong catalogue than so many crashes."""
+
+MIN_SUSPICIOUS_ORPHANS = 100
+"""Below this number the share says nothing."""
+
+
+class TooManyOrphans(StorageError):
+    """So many blobs look orphaned that the catalogue is more likely wrong; nothing was condemned."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What one sweep saw and did. Counts of blobs."""
+
+    scanned_count: int
+    orphan_count: int
+    condemned_count: int
+    deleted_count: int
+    debris_count: int
+
+
+class Sweeper:
+    """Sweeps the blob store of one realm. `holder` names this process in the lease."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        blobs: BlobStore,
+        holder: str,
+        clock: Callable[[], datetime],
+        orphan_grace: timedelta,
+        condemned_grace: timedelta,
+        completed_upload_memory: timedelta,
+    ) -> None:
+        self._catalogue = catalogue
+        self._blobs = blobs
+        self._holder = holder
+        self._clock = clock
+        self._orphan_grace = orphan_grace
+        self._condemned_grace = condemned_grace
+        self._completed_upload_memory = completed_upload_memory
+
+    async def sweep(
+        self,
+        *,
+        dry_run: bool = False,
+        many_orphans_are_right: bool = False,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> SweepReport:
+        """Look at every blob once. `progress` is told the number of blobs looked at.
+
+        Raises:
+            RealmMismatch: store and catalogue are not of one realm.
+            TooManyOrphans: more than `MAX_ORPHAN_SHARE` of the blobs, unless that is declared right.
+            LeaseLost: another process sweeps.
+        """
+        if await self._blobs.realm_id() != await self._catalogue.realm_id():
+            raise RealmMismatch("the blob store and the catalogue belong to different realms: nothing was swept")
+        lease = await self._lease()
+        try:
+            scanned, orphans = await self._find_orphans(progress)
+            too_many = len(orphans) > max(MIN_SUSPICIOUS_ORPHANS, MAX_ORPHAN_SHARE * scanned)
+            if too_many and not many_orphans_are_right:
+                raise TooManyOrphans(
+                    f"{len(orphans)} of {scanned} blobs look orphaned, more than {MAX_ORPHAN_SHARE:.0%}: is this the "
+                    f"right catalogue? If it is, sweep again with --accept-many-orphans"
+                )
+            if dry_run:
+                return SweepReport(scanned, len(orphans), 0, 0, 0)
+            condemned = 0
+            for start in range(0, len(orphans), BATCH_SIZE):
+                lease = await self._lease()
+                condemned += len(await self._catalogue.condemn_orphans(orphans[start : start + BATCH_SIZE], lease))
+                reach("sweep.condemned")
+            deleted = await self._delete_condemned()
+            debris = await self._blobs.reclaim_debris(self._clock() - self._orphan_grace)
+            await self._catalogue.forget_completed_uploads(self._clock() - self._completed_upload_memory)
+            return SweepReport(scanned, len(orphans), condemned, deleted, debris)
+        finally:
+            await self._catalogue.release_lease(lease)
+
+    async def delete_condemned(self) -> int:
+        """Delete blobs whose grace is over; return their number. Raises: LeaseLost."""
+        lease = await self._lease()
+        try:
+            return await self._delete_condemned()
+        finally:
+            await self._catalogue.release_lease(lease)
+
+    async def _lease(self) -> Lease:
+        return await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
+
+    async def _find_orphans(self, progress: Callable[[int], None]) -> tuple[int, list[bytes]]:
+        """Number of blobs in the store, and the ids of old ones that have no row."""
+        horizon = self._clock() - self._orphan_grace
+        scanned = 0
+        orphans: list[bytes] = []
+        batch: list[bytes] = []
+        async for stat in self._blobs.iterate():
+            scanned += 1
+            if stat.modified_at < horizon:
+                batch.append(stat.blob_id)
+            if len(batch) >= BATCH_SIZE:
+                orphans += await self._without_row(batch)
+                batch = []
+                progress(scanned)
+        orphans += await self._without_row(batch)
+        progress(scanned)
+        return scanned, orphans
+
+    async def _without_row(self, blob_ids: list[bytes]) -> list[bytes]:
+        states = await self._catalogue.blob_states(blob_ids)
+        return [blob_id for blob_id in blob_ids if blob_id not in states]
+
+    async def _delete_condemned(self) -> int:
+        deleted = 0
+        while blob_ids := await self._catalogue.list_condemned(self._clock() - self._condemned_grace, BATCH_SIZE):
+            lease = await self._lease()
+            for blob_id in blob_ids:
+                await self._blobs.delete(blob_id)
+            reach("sweep.deleted")
+            # The row goes last: a crash before this line only deletes an absent blob again.
+            await self._catalogue.forget_condemned(blob_ids, lease)
+            deleted += len(blob_ids)
+        return deleted

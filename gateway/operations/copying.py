@@ -1,0 +1,151 @@
+"""Copies: CopyObject and UploadPartCopy. The source is admitted and found by the very values that were parsed."""
+
+from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.integrity import MAX_SINGLE_UPLOAD_BYTES
+from gateway.engine.multipart import part_checksum
+from gateway.engine.objects import SSE_S3, NewObject
+from gateway.operations.admission import admit
+from gateway.operations.context import Context
+from gateway.operations.multipart import find_upload, no_such_upload
+from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
+from gateway.s3 import conditions
+from gateway.s3.errors import (
+    INVALID_ARGUMENT,
+    INVALID_REQUEST,
+    NO_SUCH_KEY,
+    NO_SUCH_VERSION,
+    SERVICE_UNAVAILABLE,
+    S3Error,
+)
+from gateway.s3.types import (
+    Body,
+    CopyObjectInput,
+    CopyObjectOutput,
+    CopySource,
+    PayloadExpectation,
+    UploadPartCopyInput,
+    UploadPartCopyOutput,
+)
+from storage.catalogue.base import ContentGone, Found, NoSuchUpload, NoSuchVersion, PreconditionRefused
+from storage.catalogue.records import Bucket, ObjectVersion
+
+SHARE_ATTEMPTS = 3
+"""Times that a copy looks its source up again when it was replaced meanwhile."""
+
+
+async def find_source(context: Context, source: CopySource) -> tuple[Bucket, Found]:
+    """Admit the caller to the source and find it there.
+
+    Raises:
+        S3Error: AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion, InvalidRequest, PreconditionFailed.
+    """
+    services = context.services
+    bucket = await admit(services.catalogue, context.identity, "s3:GetObject", source.bucket)
+    assert bucket is not None, "a source names a bucket"
+    try:
+        found = await services.catalogue.get_version(bucket.bucket_id, source.object_key, source.version_id)
+    except NoSuchVersion:
+        row = NO_SUCH_KEY if source.version_id is None else NO_SUCH_VERSION
+        raise S3Error(row, fields={"Key": source.object_key.decode("utf-8")}) from None
+    if found.version.is_delete_marker:
+        if source.version_id is None:
+            raise S3Error(NO_SUCH_KEY, fields={"Key": source.object_key.decode("utf-8")})
+        raise S3Error(INVALID_REQUEST, "The source of a copy request may not specifically refer to a delete marker.")
+    conditions.check_copy_source(source.conditions, found.version.etag, found.version.created_at)
+    return bucket, found
+
+
+async def copy_object(context: Context, request: CopyObjectInput, _: Body) -> CopyObjectOutput:
+    """CopyObject."""
+    await refuse_early(context, request.object_key, write_conditions(request.conditions))
+    for _attempt in range(SHARE_ATTEMPTS):
+        source_bucket, found = await find_source(context, request.source)
+        if found.version.size > MAX_SINGLE_UPLOAD_BYTES:
+            raise S3Error(
+                INVALID_REQUEST,
+                f"The specified copy source is larger than the maximum allowable size for a copy source: "
+                f"{MAX_SINGLE_UPLOAD_BYTES}",
+            )
+        _refuse_copy_onto_itself(context, request, source_bucket)
+        try:
+            version = await _copy(context, request, found)
+        except ContentGone:
+            continue
+        except (PreconditionRefused, NoSuchVersion) as conflict:
+            raise refusal(conflict, request.object_key) from None
+        return CopyObjectOutput(
+            etag=version.etag,
+            last_modified=version.created_at,
+            encryption=SSE_S3,
+            checksum=ObjectAttributes.decode(version.attributes).checksum,
+            version_id=shown_version(version.version_id),
+            source_version_id=shown_version(found.version.version_id),
+        )
+    raise S3Error(SERVICE_UNAVAILABLE, "The source of the copy keeps changing. Try again.")
+
+
+async def _copy(context: Context, request: CopyObjectInput, found: Found) -> ObjectVersion:
+    held = ObjectAttributes.decode(found.version.attributes)
+    kept = ObjectAttributes(headers=held.headers, metadata=held.metadata, tags=held.tags)
+    replaced = ObjectAttributes(headers=request.headers, metadata=request.metadata, tags=held.tags)
+    new = NewObject(
+        request.object_key,
+        replaced if request.replace_metadata else kept,
+        write_conditions(request.conditions),
+    )
+    wanted = request.checksum_algorithm
+    lacks_checksum = wanted is not None and (held.checksum is None or held.checksum.algorithm is not wanted)
+    expectation = PayloadExpectation(algorithm=wanted) if lacks_checksum else None
+    return await context.services.objects.copy(found, context.bucket, new, expectation)
+
+
+def _refuse_copy_onto_itself(context: Context, request: CopyObjectInput, source_bucket: Bucket) -> None:
+    """AWS: a copy onto itself must change something."""
+    same = source_bucket.bucket_id == context.bucket.bucket_id and request.source.object_key == request.object_key
+    changes = request.replace_metadata or request.encryption is not None or request.checksum_algorithm is not None
+    if same and not changes:
+        raise S3Error(
+            INVALID_REQUEST,
+            "This copy request is illegal because it is trying to copy an object to itself without changing the "
+            "object's metadata, storage class, website redirect location or encryption attributes.",
+        )
+
+
+async def upload_part_copy(context: Context, request: UploadPartCopyInput, _: Body) -> UploadPartCopyOutput:
+    """UploadPartCopy: the span is sealed anew under the part's own key."""
+    upload = await find_upload(context, request.object_key, request.upload_id)
+    found = (await find_source(context, request.source))[1]
+    offset, length = _source_span(request, found.version.size)
+    try:
+        part = await context.services.multipart.copy_part(
+            context.bucket, upload, request.part_number, found, offset, length
+        )
+    except NoSuchUpload:
+        raise no_such_upload(request.upload_id) from None
+    return UploadPartCopyOutput(
+        etag=part.etag,
+        last_modified=part.created_at,
+        encryption=SSE_S3,
+        checksum=part_checksum(part),
+        source_version_id=shown_version(found.version.version_id),
+    )
+
+
+def _source_span(request: UploadPartCopyInput, size: int) -> tuple[int, int]:
+    """x-amz-copy-source-range, strictly within the source (AWS: UploadPartCopy). Half-open."""
+    offset, length = 0, size
+    if request.first_byte is not None and request.last_byte is not None:
+        if not request.first_byte <= request.last_byte < size:
+            raise S3Error(
+                INVALID_ARGUMENT,
+                f"Range specified is not valid for source object of size: {size}",
+                fields={"ArgumentName": "x-amz-copy-source-range"},
+            )
+        offset, length = request.first_byte, request.last_byte - request.first_byte + 1
+    if length > MAX_SINGLE_UPLOAD_BYTES:
+        raise S3Error(
+            INVALID_REQUEST,
+            f"The specified copy source is larger than the maximum allowable size for a copy source: "
+            f"{MAX_SINGLE_UPLOAD_BYTES}",
+        )
+    return offset, length

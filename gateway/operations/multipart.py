@@ -1,0 +1,203 @@
+"""Multipart uploads: create, upload a part, complete, abort, and the two listings."""
+
+from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.multipart import part_checksum
+from gateway.engine.objects import SSE_S3
+from gateway.operations.context import Context
+from gateway.operations.objects import refusal, shown_version, write_conditions
+from gateway.operations.service import owner_of
+from gateway.s3.errors import NO_SUCH_UPLOAD, S3Error
+from gateway.s3.types import (
+    AbortMultipartUploadInput,
+    Body,
+    CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput,
+    CreateMultipartUploadInput,
+    CreateMultipartUploadOutput,
+    EmptyOutput,
+    ListMultipartUploadsInput,
+    ListMultipartUploadsOutput,
+    ListPartsInput,
+    ListPartsOutput,
+    PartEntry,
+    UploadEntry,
+    UploadPartInput,
+    UploadPartOutput,
+)
+from storage.catalogue.base import NoSuchUpload, NoSuchVersion, PreconditionRefused, UploadsQuery
+from storage.catalogue.records import ID_SIZE, Upload
+
+MAX_PAGE = 1000
+"""Parts or uploads in one page at the most (AWS: ListParts, ListMultipartUploads)."""
+
+
+def no_such_upload(upload_id: str) -> S3Error:
+    """The refusal for an unknown upload; foreign and malformed ids look just the same."""
+    return S3Error(NO_SUCH_UPLOAD, fields={"UploadId": upload_id[:100]})
+
+
+def decode_upload_id(upload_id: str) -> bytes:
+    """Upload ids are the hexadecimal form of 16 random bytes.
+
+    Raises:
+        S3Error: NoSuchUpload.
+    """
+    try:
+        decoded = bytes.fromhex(upload_id)
+    except ValueError:
+        raise no_such_upload(upload_id) from None
+    if decoded.hex() != upload_id or len(decoded) != ID_SIZE:
+        raise no_such_upload(upload_id)
+    return decoded
+
+
+async def find_upload(context: Context, object_key: bytes, upload_id: str, *, completed_too: bool = False) -> Upload:
+    """Look an upload up under the bucket and object key that it was made for.
+
+    Raises:
+        S3Error: NoSuchUpload.
+    """
+    decoded = decode_upload_id(upload_id)
+    try:
+        upload = await context.services.catalogue.get_upload(context.bucket.bucket_id, object_key, decoded)
+    except NoSuchUpload:
+        raise no_such_upload(upload_id) from None
+    if upload.completed is not None and not completed_too:
+        raise no_such_upload(upload_id)
+    return upload
+
+
+async def create_multipart_upload(
+    context: Context, request: CreateMultipartUploadInput, _: Body
+) -> CreateMultipartUploadOutput:
+    """CreateMultipartUpload."""
+    attributes = ObjectAttributes(
+        headers=request.headers,
+        metadata=request.metadata,
+        checksum_algorithm=request.checksum_algorithm,
+        checksum_type=request.checksum_type,
+    )
+    upload = await context.services.multipart.create(context.bucket, request.object_key, attributes)
+    return CreateMultipartUploadOutput(
+        bucket=request.bucket,
+        object_key=request.object_key,
+        upload_id=upload.upload_id.hex(),
+        encryption=SSE_S3,
+        checksum_algorithm=request.checksum_algorithm,
+        checksum_type=request.checksum_type,
+    )
+
+
+async def upload_part(context: Context, request: UploadPartInput, body: Body) -> UploadPartOutput:
+    """UploadPart."""
+    upload = await find_upload(context, request.object_key, request.upload_id)
+    try:
+        part = await context.services.multipart.put_part(
+            context.bucket, upload, request.part_number, request.payload, body
+        )
+    except NoSuchUpload:
+        raise no_such_upload(request.upload_id) from None
+    return UploadPartOutput(etag=part.etag, encryption=SSE_S3, checksum=part_checksum(part))
+
+
+async def complete_multipart_upload(
+    context: Context, request: CompleteMultipartUploadInput, _: Body
+) -> CompleteMultipartUploadOutput:
+    """CompleteMultipartUpload; a second call answers as the first did."""
+    upload = await find_upload(context, request.object_key, request.upload_id, completed_too=True)
+    try:
+        version = await context.services.multipart.complete(
+            context.bucket,
+            upload,
+            request.parts,
+            write_conditions(request.conditions),
+            checksum=request.checksum,
+            checksum_type=request.checksum_type,
+            object_size=request.object_size,
+        )
+    except NoSuchUpload:
+        raise no_such_upload(request.upload_id) from None
+    except (PreconditionRefused, NoSuchVersion) as conflict:
+        raise refusal(conflict, request.object_key) from None
+    host = context.request.headers.get("host") or ""
+    return CompleteMultipartUploadOutput(
+        bucket=request.bucket,
+        object_key=request.object_key,
+        # Built from the request line as it was sent, so that the caller finds the object under the name he used.
+        location=f"https://{host}{context.request.raw_path.decode('ascii', 'replace')}",
+        etag=version.etag,
+        encryption=SSE_S3,
+        checksum=ObjectAttributes.decode(version.attributes).checksum,
+        version_id=shown_version(version.version_id),
+    )
+
+
+async def abort_multipart_upload(context: Context, request: AbortMultipartUploadInput, _: Body) -> EmptyOutput:
+    """AbortMultipartUpload."""
+    upload_id = decode_upload_id(request.upload_id)
+    try:
+        await context.services.catalogue.abort_upload(context.bucket.bucket_id, request.object_key, upload_id)
+    except NoSuchUpload:
+        raise no_such_upload(request.upload_id) from None
+    return EmptyOutput()
+
+
+async def list_parts(context: Context, request: ListPartsInput, _: Body) -> ListPartsOutput:
+    """ListParts."""
+    upload = await find_upload(context, request.object_key, request.upload_id)
+    limit = min(request.max_parts, MAX_PAGE)
+    try:
+        parts = await context.services.catalogue.list_parts(
+            upload.upload_id, after=request.part_number_marker, limit=limit + 1
+        )
+    except NoSuchUpload:
+        raise no_such_upload(request.upload_id) from None
+    page = parts[:limit]
+    attributes = ObjectAttributes.decode(upload.attributes)
+    return ListPartsOutput(
+        request=request,
+        parts=tuple(
+            PartEntry(part.part_number, part.created_at, part.etag, part.size, part_checksum(part)) for part in page
+        ),
+        is_truncated=len(parts) > limit > 0,
+        owner=owner_of(context),
+        next_part_number_marker=page[-1].part_number if page else 0,
+        checksum_algorithm=attributes.checksum_algorithm,
+        checksum_type=attributes.checksum_type,
+    )
+
+
+async def list_multipart_uploads(
+    context: Context, request: ListMultipartUploadsInput, _: Body
+) -> ListMultipartUploadsOutput:
+    """ListMultipartUploads."""
+    limit = min(request.max_uploads, MAX_PAGE)
+    if limit == 0:
+        return ListMultipartUploadsOutput(request, (), (), is_truncated=False)
+    marker = None if not request.upload_id_marker else decode_upload_id(request.upload_id_marker)
+    page = await context.services.catalogue.list_uploads(
+        context.bucket.bucket_id,
+        UploadsQuery(request.prefix, request.delimiter, request.key_marker, marker, limit),
+    )
+    owner = owner_of(context)
+    entries = []
+    for upload in page.uploads:
+        attributes = ObjectAttributes.decode(upload.attributes)
+        entries.append(
+            UploadEntry(
+                object_key=upload.object_key,
+                upload_id=upload.upload_id.hex(),
+                initiated_at=upload.created_at,
+                owner=owner,
+                checksum_algorithm=attributes.checksum_algorithm,
+                checksum_type=attributes.checksum_type,
+            )
+        )
+    return ListMultipartUploadsOutput(
+        request=request,
+        uploads=tuple(entries),
+        common_prefixes=page.common_prefixes,
+        is_truncated=page.is_truncated,
+        next_key_marker=page.next_key_marker,
+        next_upload_id_marker=page.next_upload_id_marker.hex() if page.next_upload_id_marker else "",
+    )

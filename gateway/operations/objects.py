@@ -1,0 +1,246 @@
+"""Operations on objects: put, get, head, delete, delete many."""
+
+from dataclasses import replace
+
+from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.objects import SSE_S3, NewObject
+from gateway.operations.context import Context
+from gateway.s3 import conditions, ranges
+from gateway.s3.errors import (
+    INVALID_PART_NUMBER,
+    METHOD_NOT_ALLOWED,
+    NO_SUCH_KEY,
+    NO_SUCH_VERSION,
+    PRECONDITION_FAILED,
+    S3Error,
+)
+from gateway.s3.types import (
+    Body,
+    DeletedEntry,
+    DeleteErrorEntry,
+    DeleteObjectInput,
+    DeleteObjectOutput,
+    DeleteObjectsInput,
+    DeleteObjectsOutput,
+    GetObjectInput,
+    GetObjectOutput,
+    PutObjectInput,
+    PutObjectOutput,
+    WriteConditions,
+)
+from storage.catalogue.base import (
+    CatalogueConflict,
+    Conditions,
+    Deleted,
+    DeleteVersion,
+    Found,
+    NoSuchVersion,
+    PreconditionRefused,
+)
+from storage.catalogue.records import NULL_VERSION_ID, BlobRole
+
+
+def write_conditions(conditions_: WriteConditions) -> Conditions:
+    """The conditions of a request in the catalogue's words."""
+    return Conditions(conditions_.if_none_match_any, conditions_.if_match)
+
+
+def no_such_key(object_key: bytes) -> S3Error:
+    """The refusal for an absent key."""
+    return S3Error(NO_SUCH_KEY, fields={"Key": object_key.decode("utf-8")})
+
+
+def refusal(conflict: CatalogueConflict, object_key: bytes) -> S3Error:
+    """What a write's conditions say to the client."""
+    if isinstance(conflict, PreconditionRefused):
+        return S3Error(PRECONDITION_FAILED)
+    if isinstance(conflict, NoSuchVersion):
+        return no_such_key(object_key)
+    raise conflict
+
+
+async def put_object(context: Context, request: PutObjectInput, body: Body) -> PutObjectOutput:
+    """PutObject."""
+    new = NewObject(
+        request.object_key,
+        ObjectAttributes(headers=request.headers, metadata=request.metadata),
+        write_conditions(request.conditions),
+    )
+    await refuse_early(context, request.object_key, new.conditions)
+    try:
+        version = await context.services.objects.put(context.bucket, new, request.payload, body)
+    except (PreconditionRefused, NoSuchVersion) as conflict:
+        raise refusal(conflict, request.object_key) from None
+    return PutObjectOutput(
+        etag=version.etag,
+        encryption=SSE_S3,
+        checksum=ObjectAttributes.decode(version.attributes).checksum,
+        version_id=shown_version(version.version_id),
+    )
+
+
+async def refuse_early(context: Context, object_key: bytes, wanted: Conditions) -> None:
+    """Refuse a conditional write that is bound to fail before its body is sent (Expect: 100-continue).
+
+    Only a courtesy: the transaction that publishes judges again, and its word counts.
+
+    Raises:
+        S3Error: PreconditionFailed, NoSuchKey.
+    """
+    if wanted == Conditions():
+        return
+    try:
+        version = (
+            await context.services.catalogue.get_version(context.bucket.bucket_id, object_key, with_content=False)
+        ).version
+    except NoSuchVersion:
+        version = None
+    absent = version is None or version.is_delete_marker
+    if wanted.if_none_match_any and not absent:
+        raise S3Error(PRECONDITION_FAILED)
+    if wanted.if_match_etag is not None:
+        if absent:
+            raise no_such_key(object_key)
+        assert version is not None, "it is present"
+        if wanted.if_match_etag not in ("*", version.etag):
+            raise S3Error(PRECONDITION_FAILED)
+
+
+async def find(context: Context, request: GetObjectInput, *, with_content: bool) -> Found:
+    """Look a version up for a read.
+
+    Raises:
+        S3Error: NoSuchKey, NoSuchVersion, MethodNotAllowed for a delete marker named by its id.
+    """
+    services = context.services
+    try:
+        found = await services.catalogue.get_version(
+            context.bucket.bucket_id, request.object_key, request.version_id, with_content=with_content
+        )
+    except NoSuchVersion:
+        if request.version_id is not None:
+            fields = {"Key": request.object_key.decode("utf-8"), "VersionId": request.version_id}
+            raise S3Error(NO_SUCH_VERSION, fields=fields) from None
+        raise no_such_key(request.object_key) from None
+    if found.version.is_delete_marker:
+        marker = {"x-amz-delete-marker": "true", "x-amz-version-id": found.version.version_id}
+        if request.version_id is None:
+            raise S3Error(NO_SUCH_KEY, fields={"Key": request.object_key.decode("utf-8")}, headers=marker)
+        raise S3Error(METHOD_NOT_ALLOWED, headers={**marker, "Allow": "DELETE"})
+    return found
+
+
+async def get_object(context: Context, request: GetObjectInput, _: Body) -> GetObjectOutput:
+    """GetObject: the first piece of plaintext is verified before this returns."""
+    found = await find(context, request, with_content=True)
+    output = describe_read(found, request)
+    body = await context.services.objects.open(found, output.offset, output.length)
+    return replace(output, body=body)
+
+
+async def head_object(context: Context, request: GetObjectInput, _: Body) -> GetObjectOutput:
+    """HeadObject: the same headers, no key and no blob is touched."""
+    found = await find(context, request, with_content=request.part_number is not None)
+    return describe_read(found, request)
+
+
+def describe_read(found: Found, request: GetObjectInput) -> GetObjectOutput:
+    """Judge conditions and span of a read; everything of the answer but its body.
+
+    Raises:
+        S3Error: PreconditionFailed, NotModified, InvalidRange, InvalidPartNumber.
+    """
+    version = found.version
+    attributes = ObjectAttributes.decode(version.attributes)
+    conditions.check_read(request.conditions, version.etag, version.created_at)
+    offset, length, is_partial = 0, version.size, False
+    parts_count: int | None = None
+    if request.part_number is not None:
+        offset, length, parts_count = part_span(found, request.part_number)
+        is_partial = version.size > 0
+    elif request.range is not None and (span := ranges.resolve(request.range, version.size)) is not None:
+        offset, length = span
+        is_partial = True
+    whole = length == version.size
+    return GetObjectOutput(
+        size=version.size,
+        offset=offset,
+        length=length,
+        is_partial=is_partial,
+        etag=version.etag,
+        last_modified=version.created_at,
+        headers=attributes.headers,
+        metadata=attributes.metadata,
+        encryption=SSE_S3,
+        # Of a span, the object's checksum would be held against the wrong bytes and fail the client.
+        checksum=attributes.checksum if request.checksum_mode and whole else None,
+        version_id=shown_version(version.version_id),
+        parts_count=parts_count,
+        tag_count=len(attributes.tags),
+        response_overrides=request.response_overrides,
+    )
+
+
+def part_span(found: Found, part_number: int) -> tuple[int, int, int | None]:
+    """Offset and length of a part in its object, and the number of parts; an object of one PUT is its part 1.
+
+    Raises:
+        S3Error: InvalidPartNumber.
+    """
+    assert found.content is not None, "only what has content has parts"
+    blobs = found.content.payload_blobs
+    if blobs[0].role is BlobRole.OBJECT:
+        if part_number == 1:
+            return 0, found.version.size, None
+    else:
+        # Complete may have named some of the uploaded parts only: GET counts them from 1 (AWS: GetObject, partNumber).
+        offset = 0
+        for index, blob in enumerate(blobs, start=1):
+            if index == part_number:
+                return offset, blob.plaintext_size, len(blobs)
+            offset += blob.plaintext_size
+    raise S3Error(INVALID_PART_NUMBER, fields={"PartNumberRequested": str(part_number)})
+
+
+def shown_version(version_id: str) -> str | None:
+    """The version id as answers show it: not at all where versioning was never enabled."""
+    return None if version_id == NULL_VERSION_ID else version_id
+
+
+async def delete_object(context: Context, request: DeleteObjectInput, _: Body) -> DeleteObjectOutput:
+    """DeleteObject; what is absent is deleted already."""
+    command = DeleteVersion(request.object_key, request.version_id, write_conditions(request.conditions))
+    (result,) = await context.services.objects.delete(context.bucket, [command])
+    if isinstance(result, CatalogueConflict):
+        raise refusal(result, request.object_key)
+    return DeleteObjectOutput(
+        version_id=result.marker_version_id or shown_version(result.removed_version_id or NULL_VERSION_ID),
+        delete_marker=result.marker_version_id is not None,
+    )
+
+
+async def delete_objects(context: Context, request: DeleteObjectsInput, _: Body) -> DeleteObjectsOutput:
+    """DeleteObjects: each key by itself, all of them durable before the answer."""
+    commands = [
+        DeleteVersion(entry.object_key, entry.version_id, Conditions(if_match_etag=entry.etag))
+        for entry in request.objects
+    ]
+    results = await context.services.objects.delete(context.bucket, commands)
+    deleted: list[DeletedEntry] = []
+    errors: list[DeleteErrorEntry] = []
+    for entry, result in zip(request.objects, results, strict=True):
+        if isinstance(result, Deleted):
+            deleted.append(_deleted_entry(result, entry.version_id))
+        else:
+            error = refusal(result, entry.object_key)
+            errors.append(DeleteErrorEntry(entry.object_key, entry.version_id, error.row.code, error.message))
+    return DeleteObjectsOutput(() if request.quiet else tuple(deleted), tuple(errors))
+
+
+def _deleted_entry(result: Deleted, asked_version_id: str | None) -> DeletedEntry:
+    return DeletedEntry(
+        object_key=result.object_key,
+        version_id=asked_version_id,
+        delete_marker=result.marker_version_id is not None,
+        delete_marker_version_id=result.marker_version_id,
+    )

@@ -1,0 +1,52 @@
+"""The whole S3 surface on one page: every operation, the action it needs, and the functions that carry it out."""
+
+from types import MappingProxyType
+
+from gateway.operations import buckets, copying, listing, multipart, objects, service, tagging
+from gateway.operations.context import BodyUse, Operation
+from gateway.s3 import parsing, serialising
+
+_NONE, _DOCUMENT, _STREAM = BodyUse.NONE, BodyUse.DOCUMENT, BodyUse.STREAM
+
+_ROWS = (
+    # name, action, body, needs a bucket, run; parse_<run> and serialise_<run> stand in gateway.s3
+    ("ListBuckets", "s3:ListAllMyBuckets", _NONE, False, service.list_buckets),
+    ("CreateBucket", "s3:CreateBucket", _DOCUMENT, False, buckets.create_bucket),
+    ("HeadBucket", "s3:ListBucket", _NONE, True, buckets.head_bucket),
+    ("DeleteBucket", "s3:DeleteBucket", _NONE, True, buckets.delete_bucket),
+    ("GetBucketLocation", "s3:GetBucketLocation", _NONE, True, buckets.get_bucket_location),
+    ("GetBucketEncryption", "s3:GetEncryptionConfiguration", _NONE, True, buckets.get_bucket_encryption),
+    ("GetBucketVersioning", "s3:GetBucketVersioning", _NONE, True, buckets.get_bucket_versioning),
+    ("ListObjects", "s3:ListBucket", _NONE, True, listing.list_objects),
+    ("ListObjectsV2", "s3:ListBucket", _NONE, True, listing.list_objects_v2),
+    ("PutObject", "s3:PutObject", _STREAM, True, objects.put_object),
+    ("GetObject", "s3:GetObject", _NONE, True, objects.get_object),
+    ("HeadObject", "s3:GetObject", _NONE, True, objects.head_object),
+    ("DeleteObject", "s3:DeleteObject", _NONE, True, objects.delete_object),
+    ("DeleteObjects", "s3:DeleteObject", _DOCUMENT, True, objects.delete_objects),
+    ("CopyObject", "s3:PutObject", _NONE, True, copying.copy_object),
+    ("GetObjectTagging", "s3:GetObjectTagging", _NONE, True, tagging.get_object_tagging),
+    ("CreateMultipartUpload", "s3:PutObject", _NONE, True, multipart.create_multipart_upload),
+    ("UploadPart", "s3:PutObject", _STREAM, True, multipart.upload_part),
+    ("UploadPartCopy", "s3:PutObject", _NONE, True, copying.upload_part_copy),
+    ("CompleteMultipartUpload", "s3:PutObject", _DOCUMENT, True, multipart.complete_multipart_upload),
+    ("AbortMultipartUpload", "s3:AbortMultipartUpload", _NONE, True, multipart.abort_multipart_upload),
+    ("ListParts", "s3:ListMultipartUploadParts", _NONE, True, multipart.list_parts),
+    ("ListMultipartUploads", "s3:ListBucketMultipartUploads", _NONE, True, multipart.list_multipart_uploads),
+)
+
+OPERATIONS: MappingProxyType[str, Operation] = MappingProxyType(
+    {
+        name: Operation(
+            name=name,
+            action=action,
+            body=body,
+            needs_bucket=needs_bucket,
+            parse=getattr(parsing, f"parse_{run.__name__}"),
+            run=run,
+            serialise=getattr(serialising, f"serialise_{run.__name__}"),
+        )
+        for name, action, body, needs_bucket, run in _ROWS
+    }
+)
+"""Every supported operation by its name in the API."""
