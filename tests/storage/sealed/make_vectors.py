@@ -112,7 +112,7 @@ def remove(offset: int, size: int) -> Edit:
 
 
 def copy(offset: int, size: int, source: str, source_offset: int) -> Edit:
-    """Put `size` bytes of another positive vector over as many of this one."""
+    """Put `size` bytes of another positive vector over as many of this one; 0 inserts all of it."""
     return ["copy", offset, size, source, source_offset]
 
 
@@ -210,8 +210,8 @@ def end_cases(cases: Cases) -> None:
 
 def row_cases(cases: Cases) -> None:
     add = cases.add
-    add("blob_of_another_row", "one_chunk", [copy(0, END + 24, "one_chunk_other", 0)], "length", "commitment")
-    cases["blob_of_another_row"][1][0][2] = CHUNKS + 36 + 512 + 24  # the other blob is shorter
+    another = [remove(0, END + 24), copy(0, 0, "one_chunk_other", 0)]
+    add("blob_of_another_row", "one_chunk", another, "length", "commitment")
     add("two_chunk_blob_of_another_row", "two_chunks", [copy(0, CHUNKS + 16421 + 536, "two_chunks_other", 0)],
         "header", "commitment")  # fmt: skip
     wrong = bytes(range(1, 33)).hex()
