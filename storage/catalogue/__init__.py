@@ -1,0 +1,1 @@
+"""The catalogue: what is where, who owns it, under which keys."""

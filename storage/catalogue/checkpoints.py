@@ -28,11 +28,12 @@ class Checkpointer:
         self._thread = threading.Thread(target=self._work, name="catalogue-checkpoints", daemon=True)
         self._thread.start()
 
-    def notice(self, pages: int) -> None:
-        """Take note of the log's length after a commit, in pages. Called in the writer's thread."""
+    def notice(self, pages: int) -> int:
+        """Take note of the log's length after a commit, in pages; a hook for the writer's connection."""
         self._pages = pages
         if pages >= PASSIVE_PAGES:
             self._wake.set()
+        return apsw.SQLITE_OK
 
     def close(self) -> None:
         """End the thread after a last checkpoint that empties the log. Blocks; idempotent."""

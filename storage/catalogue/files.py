@@ -66,12 +66,11 @@ def check_realm(session: Session, realm_id: bytes, mac: RowMac) -> None:
         found = session.connection.execute(REALM.select).fetchall() if tables else []
     if len(found) != 1:
         raise RowDamaged("the realm row is missing")
-    *values, written_mac = found[0]
-    row = RealmRow._make(values)
+    row, written_mac = RealmRow._make(found[0][:-1]), found[0][-1]
     if row.schema_version != SCHEMA_VERSION:
         raise CatalogueUnsafe(f"the catalogue has schema {row.schema_version}, this program knows {SCHEMA_VERSION}")
     if row.realm_id != realm_id:
         raise RealmMismatch("the catalogue belongs to another realm")
-    if written_mac[:KEY_ID_SIZE] != mac.key_id:
+    if not isinstance(written_mac, bytes) or written_mac[:KEY_ID_SIZE] != mac.key_id:
         raise RealmMismatch("the catalogue was written under another row MAC key")
     mac.verify(REALM, found[0])

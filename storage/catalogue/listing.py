@@ -1,4 +1,4 @@
-"""Pages of keys and of uploads as skip-scans: one row is read for every entry given, and one more to see whether more come.
+"""Pages of keys and of uploads as skip-scans: one row is read for every entry given, and one to see whether more come.
 
 A common prefix costs one seek to the first key behind it, however many keys it stands for. Source: S3 "ListObjectsV2",
 "ListMultipartUploads".

@@ -45,7 +45,7 @@ class RowMac:
         Raises:
             RowDamaged: it does not carry its MAC.
         """
-        row = table.row(*values[:-1])
+        row = table.make(values[:-1])
         mac = values[-1]
         if not isinstance(mac, bytes) or not hmac.compare_digest(mac, self.sign(table, row)):
             raise RowDamaged(f"a row does not carry its MAC: {describe(table, values)}")

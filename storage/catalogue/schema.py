@@ -4,9 +4,10 @@ Every table ends in a `mac` column that `rowmac` fills and checks; the row types
 order, the primary key first. Sources: DESIGN part 4; SQLite "STRICT Tables" and "WITHOUT ROWID".
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 SCHEMA_VERSION = 1
 """Part of every row's MAC, and of the realm row. A newer catalogue is refused; an older one would be migrated."""
@@ -25,12 +26,16 @@ class RealmRow(NamedTuple):
 
 
 class AccountRow(NamedTuple):
+    """An owner of buckets."""
+
     account_id: bytes
     name: str
     created_at: int
 
 
 class AccessKeyRow(NamedTuple):
+    """An access key; its secret is sealed."""
+
     access_key_id: str
     account_id: bytes
     sealed_secret: bytes
@@ -39,6 +44,8 @@ class AccessKeyRow(NamedTuple):
 
 
 class BucketRow(NamedTuple):
+    """A bucket; `attributes` is JSON."""
+
     bucket_id: bytes
     name: str
     account_id: bytes
@@ -47,6 +54,8 @@ class BucketRow(NamedTuple):
 
 
 class VersionRow(NamedTuple):
+    """A version of an object, or a delete marker."""
+
     bucket_id: bytes
     object_key: bytes
     sequence: int
@@ -63,6 +72,8 @@ class VersionRow(NamedTuple):
 
 
 class ContentRow(NamedTuple):
+    """What versions refer to: a wrapped content key and the count of its blobs."""
+
     content_id: bytes
     bucket_id: bytes
     account_id: bytes
@@ -75,6 +86,8 @@ class ContentRow(NamedTuple):
 
 
 class BlobRow(NamedTuple):
+    """A blob id, once and for ever: live, or condemned with nothing left that would open it."""
+
     blob_id: bytes
     state: str
     content_id: bytes | None
@@ -93,11 +106,15 @@ class BlobRow(NamedTuple):
 
 
 class InlineRow(NamedTuple):
+    """The sealed bytes of a small blob."""
+
     blob_id: bytes
     sealed: bytes
 
 
 class UploadRow(NamedTuple):
+    """A multipart upload, open or completed, with the content that it will become."""
+
     upload_id: bytes
     bucket_id: bytes
     object_key: bytes
@@ -117,6 +134,8 @@ class UploadRow(NamedTuple):
 
 
 class PartRow(NamedTuple):
+    """The newest part of its number."""
+
     upload_id: bytes
     part_number: int
     blob_id: bytes
@@ -127,6 +146,8 @@ class PartRow(NamedTuple):
 
 
 class ChangeRow(NamedTuple):
+    """A line of the outbox; `body` is JSON."""
+
     sequence: int
     kind: str
     at: int
@@ -134,6 +155,8 @@ class ChangeRow(NamedTuple):
 
 
 class LeaseRow(NamedTuple):
+    """The right to a background job; an empty holder is nobody."""
+
     name: str
     holder: str
     epoch: int
@@ -157,15 +180,20 @@ class Table(Generic[R]):
         return tuple(self.row._fields)  # type: ignore[attr-defined]  # R is always a NamedTuple
 
     @cached_property
+    def make(self) -> Callable[[Iterable[object]], R]:
+        """Build a row from the values of all columns but `mac`."""
+        return cast("Callable[[Iterable[object]], R]", self.row._make)  # type: ignore[attr-defined]  # as above
+
+    @cached_property
     def select(self) -> str:
         """`SELECT` of all columns and the MAC, to be followed by a condition."""
-        return f"SELECT {', '.join(self.columns)}, mac FROM {self.name} "
+        return f"SELECT {', '.join(self.columns)}, mac FROM {self.name} "  # noqa: S608  # names of our own tables
 
     @cached_property
     def insert(self) -> str:
         """`INSERT` of one whole row."""
         names = (*self.columns, "mac")
-        return f"INSERT INTO {self.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        return f"INSERT INTO {self.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608  # names of our own tables
 
     @cached_property
     def by_key(self) -> str:
@@ -176,12 +204,12 @@ class Table(Generic[R]):
     def update(self) -> str:
         """`UPDATE` of all that is not the key; its bindings are those columns, the MAC, then the key."""
         names = (*self.columns[self.key_size :], "mac")
-        return f"UPDATE {self.name} SET {', '.join(f'{name} = ?' for name in names)} {self.by_key}"
+        return f"UPDATE {self.name} SET {', '.join(f'{name} = ?' for name in names)} {self.by_key}"  # noqa: S608  # names of our own tables
 
     @cached_property
     def delete(self) -> str:
         """`DELETE` of one row."""
-        return f"DELETE FROM {self.name} {self.by_key}"
+        return f"DELETE FROM {self.name} {self.by_key}"  # noqa: S608  # names of our own tables
 
 
 REALM = Table("realm", RealmRow)
@@ -197,7 +225,7 @@ PARTS = Table("parts", PartRow, key_size=2)
 OUTBOX = Table("outbox", ChangeRow)
 LEASES = Table("leases", LeaseRow)
 
-TABLES: tuple[Table[tuple[object, ...]], ...] = (
+TABLES: tuple[Table[Any], ...] = (
     REALM, ACCOUNTS, ACCESS_KEYS, BUCKETS, VERSIONS, CONTENTS, BLOBS, INLINE_BLOBS, UPLOADS, PARTS, OUTBOX, LEASES,
 )  # fmt: skip  # a list of names reads better in one line
 """Every table."""

@@ -5,7 +5,7 @@ A `Session` reads; a `Transaction` also writes, numbers changes and fills the ou
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import apsw
 
@@ -66,7 +66,7 @@ class Session:
     def count(self, table: Table[R], condition: str, *bindings: Binding) -> int:
         """How many rows meet a condition; only to compare with a count that a verified row holds."""
         ((number,),) = self.connection.execute(f"SELECT count(*) FROM {table.name} {condition}", bindings).fetchall()  # noqa: S608  # names of our own tables
-        return int(number)
+        return cast("int", number)
 
     def realm(self) -> RealmRow:
         """The realm's row. Raises: RowDamaged also where it is missing."""

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from storage.catalogue import identities, jobs, listing, uploads, verifying, versions
+from storage.catalogue import buckets, identities, jobs, listing, uploads, verifying, versions
 from storage.catalogue.base import (
     Change,
     CompleteUpload,
@@ -145,7 +145,7 @@ class SqliteCatalogue:
 
             def connect_writer() -> Transaction:
                 connection = connect(path, database_key, cache_kib=_CACHE_KIB)
-                connection.set_wal_hook(lambda _connection, _name, pages: checkpointer.notice(pages) or 0)
+                connection.set_wal_hook(lambda _connection, _name, pages: checkpointer.notice(pages))
                 with translated(connection):
                     return Transaction(connection, mac)
 
@@ -253,38 +253,40 @@ class SqliteCatalogue:
 
     async def create_bucket(self, bucket: Bucket, limit: int) -> None:
         """See `Catalogue.create_bucket`."""
-        await self._write(lambda tx: identities.create_bucket(tx, bucket, limit))
+        await self._write(lambda tx: buckets.create_bucket(tx, bucket, limit))
 
     async def get_bucket(self, name: str) -> Bucket:
         """See `Catalogue.get_bucket`."""
-        return self._read(lambda session: identities.get_bucket(session, name))
+        return self._read(lambda session: buckets.get_bucket(session, name))
 
     async def list_buckets(
         self, account_id: bytes, *, prefix: str = "", start_after: str = "", limit: int = 10_000
     ) -> tuple[Bucket, ...]:
         """See `Catalogue.list_buckets`."""
-        return await self._scan(
-            lambda session: identities.list_buckets(session, account_id, prefix, start_after, limit)
-        )
+        return await self._scan(lambda session: buckets.list_buckets(session, account_id, prefix, start_after, limit))
 
     async def delete_bucket(self, bucket_id: bytes) -> None:
         """See `Catalogue.delete_bucket`."""
-        await self._write(lambda tx: identities.delete_bucket(tx, bucket_id), reclaims=True)
+        await self._write(lambda tx: buckets.delete_bucket(tx, bucket_id), reclaims=True)
 
     async def publish_version(self, command: PublishVersion) -> ObjectVersion:
         """See `Catalogue.publish_version`."""
         versions.check_publishable(command)
         return await self._write(lambda tx: versions.publish_version(tx, command))
 
-    async def get_version(self, bucket_id: bytes, object_key: bytes, version_id: str | None = None) -> Found:
+    async def get_version(
+        self, bucket_id: bytes, object_key: bytes, version_id: str | None = None, *, with_content: bool = True
+    ) -> Found:
         """See `Catalogue.get_version`."""
-        return await self._scan(lambda session: versions.get_version(session, bucket_id, object_key, version_id))
+        return await self._scan(
+            lambda session: versions.get_version(session, bucket_id, object_key, version_id, with_content)
+        )
 
     async def delete_versions(
         self, bucket_id: bytes, commands: Sequence[DeleteVersion]
     ) -> tuple[Deleted | CatalogueConflict, ...]:
         """See `Catalogue.delete_versions`. Each key is a command of its own, so a thousand do not hold up the rest."""
-        self._read(lambda session: identities.require_bucket(session, bucket_id))
+        self._read(lambda session: versions.require_bucket(session, bucket_id))
         answers = await asyncio.gather(
             *(
                 self._writer.submit(partial(_delete, bucket_id=bucket_id, command=command), reclaims=True)

@@ -6,7 +6,6 @@ it keeps. Source: `base`; S3 "Multipart upload overview".
 
 from storage.catalogue import blobs, rows, versions
 from storage.catalogue.base import CompleteUpload, NoSuchUpload, PartsChanged
-from storage.catalogue.identities import require_bucket
 from storage.catalogue.records import ObjectVersion, Part, Upload
 from storage.catalogue.schema import BLOBS, CONTENTS, PARTS, UPLOADS, PartRow, UploadRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
@@ -15,7 +14,7 @@ from storage.errors import RowDamaged
 
 def create_upload(tx: Transaction, upload: Upload) -> None:
     """See `Catalogue.create_upload`."""
-    require_bucket(tx, upload.bucket_id)
+    versions.require_bucket(tx, upload.bucket_id)
     tx.insert(UPLOADS, rows.upload_row(upload))
     tx.record("create_upload", _named(rows.upload_row(upload)))
 

@@ -7,11 +7,18 @@ differ. Source: `base`; S3 "PutObject", "DeleteObject".
 from dataclasses import replace
 
 from storage.catalogue import blobs, rows
-from storage.catalogue.base import Conditions, Deleted, DeleteVersion, Found, NoSuchVersion, PublishVersion
-from storage.catalogue.identities import require_bucket
+from storage.catalogue.base import (
+    Conditions,
+    Deleted,
+    DeleteVersion,
+    Found,
+    NoSuchBucket,
+    NoSuchVersion,
+    PublishVersion,
+)
 from storage.catalogue.records import NULL_VERSION_ID, Blob, ObjectVersion
 from storage.catalogue.rules import check_conditions, removal_change, version_change
-from storage.catalogue.schema import VERSIONS, VersionRow
+from storage.catalogue.schema import BUCKETS, VERSIONS, BucketRow, VersionRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
 
 
@@ -38,6 +45,14 @@ def judge(tx: Transaction, bucket_id: bytes, object_key: bytes, conditions: Cond
     current = current_version(tx, bucket_id, object_key)
     check_conditions(conditions, None if current is None or current.content_id is None else current.etag)
     return current
+
+
+def require_bucket(session: Session, bucket_id: bytes) -> BucketRow:
+    """The bucket's row. Raises: NoSuchBucket."""
+    row = session.find(BUCKETS, bucket_id)
+    if row is None:
+        raise NoSuchBucket("no bucket of that id")
+    return row
 
 
 def current_version(session: Session, bucket_id: bytes, object_key: bytes) -> VersionRow | None:
@@ -84,7 +99,9 @@ def delete_version(tx: Transaction, bucket_id: bytes, command: DeleteVersion) ->
     return Deleted(command.object_key, removed_version_id=current.version_id)
 
 
-def get_version(session: Session, bucket_id: bytes, object_key: bytes, version_id: str | None) -> Scan[Found]:
+def get_version(
+    session: Session, bucket_id: bytes, object_key: bytes, version_id: str | None, with_content: bool
+) -> Scan[Found]:
     """See `Catalogue.get_version`."""
     row = current_version(session, bucket_id, object_key)
     if row is not None and version_id is not None and row.version_id != version_id:
@@ -92,7 +109,7 @@ def get_version(session: Session, bucket_id: bytes, object_key: bytes, version_i
         row = session.first(VERSIONS, condition, bucket_id, object_key, version_id)
     if row is None:
         raise NoSuchVersion("no such object or version")
-    if row.content_id is None:
+    if row.content_id is None or not with_content:
         return Found(rows.version(row), None)
     content = blobs.require_content(session, row.content_id)
     loaded = []

@@ -105,7 +105,7 @@ class Writer:
             left: deque[_Job] = deque()
             while not self._jobs.empty():
                 self._drain(left)
-            _answer(_failed(left, lambda: StorageUnavailable("the catalogue is closed")))
+            _answer(_failed(left, StorageUnavailable("the catalogue is closed")))
             self._disconnect()
 
     def _drain(self, waiting: deque[_Job]) -> bool:
@@ -123,18 +123,19 @@ class Writer:
         """Carry out jobs from the head of the queue, at least one, in one durable transaction if all goes well."""
         try:
             transaction = self._ready()
-        except StorageError as failure:
-            return _failed(_take(waiting), lambda: type(failure)(*failure.args))
+        except StorageError as unready:
+            return _failed(_take(waiting), unready)
         if not self._reserve.restore():
             return self._reclaim(transaction, _take(waiting))
         taken: list[_Job] = []
         try:
             return self._run(transaction, waiting, taken)
         except apsw.Error as error:
-            self._roll_back(transaction, error)
-            if isinstance(translate(error, transaction.connection), StorageFull):
+            failure = translate(error, transaction.connection)
+            self._roll_back(transaction, failure)
+            if isinstance(failure, StorageFull) and self._is_connected():
                 return self._reclaim(transaction, taken)
-            return _failed(taken, lambda: translate(error, transaction.connection))
+            return _failed(taken, failure)
 
     def _run(self, transaction: Transaction, waiting: deque[_Job], taken: list[_Job]) -> list[_Outcome]:
         """One transaction. Raises: apsw.Error where it was not committed, or nobody knows."""
@@ -185,7 +186,7 @@ class Writer:
             if job.reclaims:
                 reclaiming.append(job)
             else:
-                outcomes += _failed([job], lambda: StorageFull("no space is left for the catalogue"))
+                outcomes += _failed([job], StorageFull("no space is left for the catalogue"))
         if reclaiming:
             _log.warning("the catalogue's disk is full: %d deletes use the reserve", len(reclaiming))
             self._reserve.release()
@@ -194,13 +195,14 @@ class Writer:
             taken: list[_Job] = []
             try:
                 outcomes += self._run(transaction, few, taken)
-                self._truncate_log(transaction)
             except apsw.Error as error:
-                connection = transaction.connection
-                self._roll_back(transaction, error)
-                outcomes += _failed(taken, lambda error=error: translate(error, connection))  # type: ignore[misc]  # binds now
+                failure = translate(error, transaction.connection)
+                self._roll_back(transaction, failure)
+                outcomes += _failed(taken, failure)
             reclaiming.extendleft(reversed(few))
-        self._truncate_log(transaction)
+            if not self._is_connected():
+                return outcomes + _failed(reclaiming, StorageUnavailable("the catalogue's connection was lost"))
+            self._truncate_log(transaction)
         self._reserve.restore()
         return outcomes
 
@@ -211,26 +213,29 @@ class Writer:
         except apsw.Error as error:
             _log.warning("the catalogue's log was not truncated: %s", type(error).__name__)
 
+    def _is_connected(self) -> bool:
+        return self._transaction is not None
+
     def _ready(self) -> Transaction:
         if self._transaction is None:
             self._transaction = self._connect()
         return self._transaction
 
-    def _roll_back(self, transaction: Transaction, error: apsw.Error) -> None:
+    def _roll_back(self, transaction: Transaction, failure: StorageError) -> None:
         """Leave the failed transaction; after anything but a full disk, also the connection, which may be astray."""
+        if not isinstance(failure, StorageFull):
+            self._disconnect()
+            return
         try:
             if transaction.connection.in_transaction:
                 transaction.connection.execute("ROLLBACK")
             transaction.reload()
         except (apsw.Error, RowDamaged):
             self._disconnect()
-            return
-        if not isinstance(translate(error, transaction.connection), StorageFull):
-            self._disconnect()
 
     def _disconnect(self) -> None:
         if self._transaction is not None:
-            self._transaction.connection.close(True)  # noqa: FBT003  # forced: nothing of it is used again
+            self._transaction.connection.close(True)  # forced: nothing of it is used again
             self._transaction = None
 
 
@@ -240,9 +245,9 @@ def _take(waiting: deque[_Job]) -> list[_Job]:
     return jobs
 
 
-def _failed(jobs: Iterable[_Job], failure: Callable[[], BaseException]) -> list[_Outcome]:
-    """One failure for each, not one for all: exceptions collect the traces of those who raise them."""
-    return [(job, None, failure()) for job in jobs]
+def _failed(jobs: Iterable[_Job], failure: StorageError) -> list[_Outcome]:
+    """A failure for each job, not one for all: exceptions collect the traces of those who raise them."""
+    return [(job, None, type(failure)(*failure.args)) for job in jobs]
 
 
 def _answer(outcomes: Iterable[_Outcome]) -> None:
