@@ -2,6 +2,9 @@
 
 import pytest
 
+# Shared suites and helpers assert as well; their failures should show values.
+pytest.register_assert_rewrite("tests.blackbox", "tests.suites", "tests.faults", "tests.hostile")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run tests marked slow, and more iterations")

@@ -6,8 +6,10 @@ AWS_CA_BUNDLE and its kin).
 
 import hashlib
 import json
+import os
 import random
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -68,11 +70,16 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def plant(folder: Path, names: tuple[str, ...] = ODD_NAMES) -> dict[str, str]:
-    """Write a file of its own content under every name, and return the tree."""
+    """Write a file of its own content under every name, and return the tree.
+
+    The files are an hour old: sync compares their time with Last-Modified, which has whole seconds.
+    """
+    an_hour_ago = int(time.time()) - 3600
     for index, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(payload(index * 997, seed=index))
+        os.utime(path, (an_hour_ago, an_hour_ago))
     return tree(folder)
 
 

@@ -5,5 +5,5 @@ from tests.blackbox.aws_cli_suite import AwsCliSuite
 
 class TestAwsCli1(AwsCliSuite):
     tool = "aws-cli-1"
-    refused = 254
+    refused = 255
     presigned_by = "AWSAccessKeyId"

@@ -75,7 +75,7 @@ def test_bytes_come_back_as_they_went(s3: Any, bucket: str, size: int) -> None:
     assert (listed["Key"], listed["Size"], listed["ETag"]) == ("object", size, put["ETag"])
 
 
-@pytest.mark.parametrize("key", [*ODD_NAMES, "/leading", "double//slash", "./dot/../dots", "trailing/", "x" * 1024])
+@pytest.mark.parametrize("key", [*ODD_NAMES, "/leading", "double//slash", "dots.../.hidden", "trailing/", "x" * 1024])
 def test_odd_keys(s3: Any, bucket: str, key: str) -> None:
     content = key.encode()
     s3.put_object(Bucket=bucket, Key=key, Body=content)

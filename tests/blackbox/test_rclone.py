@@ -25,7 +25,9 @@ _NAMES = (
 
 @pytest.fixture(params=["Other", "AWS"])
 def remote(request: pytest.FixtureRequest, gateway: Gateway, tmp_path: Path) -> Program:
-    return rclone(gateway, tmp_path, request.param)
+    # Kind AWS always puts the bucket into the host name, unless that is an address.
+    options = {"endpoint": f"https://127.0.0.1:{gateway.port}"} if request.param == "AWS" else {}
+    return rclone(gateway, tmp_path, request.param, **options)
 
 
 def test_version_is_the_one_named(remote: Program) -> None:
