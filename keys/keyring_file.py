@@ -8,6 +8,7 @@ import base64
 import hmac
 import json
 import logging
+import os
 import re
 import uuid
 from collections.abc import Callable
@@ -95,7 +96,7 @@ class LocalKeyring:
     @staticmethod
     def exists(folder: Path) -> bool:
         """Whether a keyring was ever completed in this folder (it may still be unusable)."""
-        return (folder / KEYRING_FILE).exists()
+        return os.path.lexists(folder / KEYRING_FILE)
 
     @classmethod
     def create(
@@ -210,7 +211,7 @@ class LocalKeyring:
 
     @staticmethod
     def _take_or_make_root(path: Path) -> DataKey:
-        if path.is_symlink() or path.exists():
+        if os.path.lexists(path):
             return decode_root_file(read_private_file(path, ROOT_FILE_MAX_BYTES))
         root = DataKey.random()
         write_private_file(path, encode_root_file(root), replace=False)
@@ -269,7 +270,7 @@ class LocalKeyring:
             raise KeyringError(f"the keyring was altered; {_RESTORE}")
         try:
             keys = [self._unsealed(entry) for entry in document["keys"]]
-        except (UnwrapFailed, KeyError, TypeError, ValueError):
+        except (UnwrapFailed, AttributeError, KeyError, TypeError, ValueError):  # a field of another kind
             raise KeyringError(f"a wrapping key of the keyring cannot be read; {_RESTORE}") from None
         return {key.kms_key_id: key for key in keys}
 

@@ -62,12 +62,17 @@ def read_private_file(path: Path, max_bytes: int) -> bytes:
         if error.errno == errno.ELOOP:
             _refuse(path, "is a symbolic link; put the file itself there")
         _refuse(path, f"cannot be read ({error.strerror}); run as the user that owns it")
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             _refuse(path, "is not a regular file; put the file itself there")
         _check_private(path, status, "0600")
-        data = file.read(max_bytes + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        _refuse(path, f"cannot be read ({error.strerror}); restore it from its backup")
+    finally:
+        os.close(descriptor)
     if not data:
         _refuse(path, "is empty; restore it from its backup")
     if len(data) > max_bytes:

@@ -1,0 +1,370 @@
+"""The keyring folder: what it made opens again, and no byte of it can be changed unnoticed."""
+
+import json
+import logging
+import os
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keys import keyring_file, safe_files
+from keys.datakey import DataKey
+from keys.errors import KeyringError, KmsKeyNotFound
+from keys.keyring_file import LocalKeyring
+from keys.kms.base import KeyState
+from keys.root_secret import PassphraseParameters, encode_root_file
+from tests.suites.kms import assert_hidden
+
+PASSPHRASE = "correct horse battery"
+NOON = datetime(2026, 5, 17, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def fast_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = PassphraseParameters(b"0123456789abcdef", memory_kib=19 * 1024, iterations=2, lanes=1)
+    monkeypatch.setattr(PassphraseParameters, "fresh", classmethod(lambda cls: fast))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _contents(keyring: LocalKeyring) -> list[Any]:
+    return [keyring.keyring_id, [keyring.find(name) for name in keyring.kms_key_ids]]
+
+
+def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the document and write it as Sealgate would, but with the MAC as it was."""
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_bytes(keyring_file._canonical_json(document))
+
+
+def _edit_and_mac(keyring: LocalKeyring, path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the document as somebody could who knows the root secret."""
+
+    def change_and_mac(document: dict[str, Any]) -> None:
+        change(document)
+        del document["mac"]
+        document["mac"] = keyring._mac(document)
+
+    _edit(path, change_and_mac)
+
+
+class TestKeys:
+    def test_opens_what_it_made(self, folder: Path) -> None:
+        assert not LocalKeyring.exists(folder)
+        made = LocalKeyring.create(folder, now=lambda: NOON)
+        assert LocalKeyring.exists(folder)
+        assert _contents(LocalKeyring.open(folder)) == _contents(made)
+        assert _names(folder) == ["keyring.json", "root.key"]
+        for name, mode in ((".", 0o700), ("keyring.json", 0o600), ("root.key", 0o600)):
+            assert stat.S_IMODE((folder / name).stat().st_mode) == mode
+        key = made.find(None)
+        assert (key.aliases, key.state, key.created_at) == (("default",), KeyState.ENABLED, NOON)
+        assert [version.version for version in key.versions] == [1]
+
+    @pytest.mark.usefixtures("fast_passphrases")
+    def test_opens_by_passphrase(self, folder: Path) -> None:
+        made = LocalKeyring.create(folder, PASSPHRASE)
+        assert _names(folder) == ["keyring.json"]
+        assert _contents(LocalKeyring.open(folder, PASSPHRASE)) == _contents(made)
+
+    def test_changes_last(self, folder: Path) -> None:
+        keyring = LocalKeyring.create(folder)
+        second = keyring.create_key("second")
+        rotated = keyring.rotate_key("alias/second")
+        keyring.set_key_state(None, KeyState.DISABLED)
+        again = LocalKeyring.open(folder)
+        assert _contents(again) == _contents(keyring)
+        assert again.find("second") == again.find(second.kms_key_id) == rotated
+        assert [version.version for version in rotated.versions] == [1, 2]
+        assert rotated.versions[0] == second.versions[0]
+        assert rotated.versions[0].material != rotated.versions[1].material
+        assert again.find(None).state is KeyState.DISABLED
+        assert again.find("default") == again.find(None)
+
+    def test_unknown_names_are_not_found(self, folder: Path) -> None:
+        keyring = LocalKeyring.create(folder)
+        for use in (keyring.find, keyring.rotate_key):
+            for name in ("", "none", "alias/", "alias/none"):
+                with pytest.raises(KmsKeyNotFound):
+                    use(name)
+
+    @pytest.mark.parametrize("alias", ["", "a/b", "ключ", "a\n", "x" * 257, "default"])
+    def test_refuses_an_alias(self, folder: Path, alias: str) -> None:
+        keyring = LocalKeyring.create(folder)
+        with pytest.raises(KeyringError, match="alias"):
+            keyring.create_key(alias)
+        with pytest.raises(KeyringError, match="taken"):
+            keyring.create_key(keyring.kms_key_ids[0])
+        assert _contents(LocalKeyring.open(folder)) == _contents(keyring)
+
+    def test_times_are_utc(self, folder: Path) -> None:
+        there = NOON.astimezone(timezone(timedelta(hours=5))) + timedelta(microseconds=7)
+        LocalKeyring.create(folder, now=lambda: there)
+        assert LocalKeyring.open(folder).find(None).created_at == NOON
+
+    def test_uses_the_wall_clock_unless_told(self, folder: Path) -> None:
+        before = datetime.now(UTC).replace(microsecond=0)
+        assert before <= LocalKeyring.create(folder).find(None).created_at <= datetime.now(UTC)
+
+    def test_never_replaces_a_keyring(self, folder: Path) -> None:
+        made = LocalKeyring.create(folder)
+        with pytest.raises(KeyringError, match="already exists; Sealgate never replaces it"):
+            LocalKeyring.create(folder)
+        assert _contents(LocalKeyring.open(folder)) == _contents(made)
+
+    def test_takes_up_a_root_key_that_a_crash_left(self, folder: Path) -> None:
+        LocalKeyring.create(folder)
+        root = (folder / "root.key").read_bytes()
+        (folder / "keyring.json").unlink()
+        LocalKeyring.create(folder)
+        assert (folder / "root.key").read_bytes() == root
+        LocalKeyring.open(folder)
+
+    def test_does_not_take_up_an_unsafe_root_key(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700)
+        (folder / "root.key").symlink_to("nowhere")
+        with pytest.raises(KeyringError, match="symbolic link"):
+            LocalKeyring.create(folder)
+
+    def test_a_failed_change_changes_nothing(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        keyring = LocalKeyring.create(folder)
+        before = _contents(keyring)
+
+        def fail(_descriptor: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(KeyringError, match="No space left"):
+            keyring.rotate_key(None)
+        monkeypatch.undo()
+        assert _contents(keyring) == before == _contents(LocalKeyring.open(folder))
+
+    def test_shows_nothing_secret(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
+        keyring = LocalKeyring.create(folder)
+        material = keyring.find(None).versions[0].material.material()
+        assert caplog.text
+        for secret in (material, keyring._root.material()):
+            assert_hidden(secret, repr(keyring), repr(keyring.find(None)), caplog.text, repr(vars(keyring)))
+            assert_hidden(secret, (folder / "keyring.json").read_text())
+
+
+class TestTampering:
+    def test_every_byte_of_the_file_counts(self, folder: Path) -> None:
+        LocalKeyring.create(folder).create_key("second")
+        path = folder / "keyring.json"
+        good = path.read_bytes()
+        for index in range(len(good)):
+            for flip in (0x01, 0x20, 0x80):
+                path.write_bytes(good[:index] + bytes([good[index] ^ flip]) + good[index + 1 :])
+                with pytest.raises(KeyringError) as raised:
+                    LocalKeyring.open(folder)
+                assert "\n" not in str(raised.value)
+        path.write_bytes(good)
+        LocalKeyring.open(folder)
+
+    def test_every_cut_and_every_longer_file_is_refused(self, folder: Path) -> None:
+        LocalKeyring.create(folder)
+        path = folder / "keyring.json"
+        good = path.read_bytes()
+        for bad in (*(good[:size] for size in range(len(good))), good + b"\n", good + good, b" " + good):
+            path.write_bytes(bad)
+            with pytest.raises(KeyringError):
+                LocalKeyring.open(folder)
+
+    def test_every_byte_of_the_root_key_counts(self, folder: Path) -> None:
+        LocalKeyring.create(folder)
+        path = folder / "root.key"
+        good = path.read_bytes()
+        for index in range(len(good)):
+            for flip in (0x01, 0x20, 0x80):
+                path.write_bytes(good[:index] + bytes([good[index] ^ flip]) + good[index + 1 :])
+                with pytest.raises(KeyringError):
+                    LocalKeyring.open(folder)
+
+    @pytest.mark.usefixtures("fast_passphrases")
+    def test_every_byte_of_the_root_section_counts(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Only flips inside the limits cost an Argon2id run; the largest memory is not worth a test's time.
+        monkeypatch.setitem(keyring_file_limits(), "memory_kib", (19 * 1024, 20 * 1024))
+        LocalKeyring.create(folder, PASSPHRASE)
+        path = folder / "keyring.json"
+        good = path.read_bytes()
+        start, end = good.index(b'"root": {'), good.index(b'"root_check"')
+        for index in range(start, end):
+            path.write_bytes(good[:index] + bytes([good[index] ^ 1]) + good[index + 1 :])
+            with pytest.raises(KeyringError):
+                LocalKeyring.open(folder, PASSPHRASE)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda keys: keys[0].update(state="disabled"),
+            lambda keys: keys[0].update(aliases=["default", "more"]),
+            lambda keys: keys[0].update(created_at="2020-01-01T00:00:00+00:00"),
+            lambda keys: keys[0].update(id=keys[1]["id"]),
+            lambda keys: keys[0]["versions"][0].update(version=2),
+            lambda keys: keys[0]["versions"][0].update(created_at="2020-01-01T00:00:00+00:00"),
+            lambda keys: keys[0]["versions"][0].update(sealed=keys[1]["versions"][0]["sealed"]),
+            lambda keys: keys[0].update(versions=keys[1]["versions"]),
+            lambda keys: keys[0]["versions"][0].update(sealed="AAAA"),
+            lambda keys: keys[0]["versions"][0].update(sealed="!"),
+            lambda keys: keys[0].pop("versions"),
+            lambda keys: keys.append(7),
+        ],
+    )
+    def test_fields_are_bound_twice(self, folder: Path, change: Callable[[Any], object]) -> None:
+        """By the MAC of the file, and by the seal of each key for whoever could forge the MAC."""
+        keyring = LocalKeyring.create(folder)
+        keyring.create_key("second")
+        path = folder / "keyring.json"
+        good = path.read_bytes()
+        _edit(path, lambda document: change(document["keys"]))
+        with pytest.raises(KeyringError, match="was altered; restore"):
+            LocalKeyring.open(folder)
+        path.write_bytes(good)
+        _edit_and_mac(keyring, path, lambda document: change(document["keys"]))
+        with pytest.raises(KeyringError, match=r"cannot be read; restore"):
+            LocalKeyring.open(folder)
+
+    def test_keys_cannot_be_removed_or_reordered(self, folder: Path) -> None:
+        LocalKeyring.create(folder).create_key("second")
+        path = folder / "keyring.json"
+        good = path.read_bytes()
+        for change in (lambda keys: keys.pop(), lambda keys: keys.reverse()):
+            path.write_bytes(good)
+            _edit(path, lambda document, change=change: change(document["keys"]))  # type: ignore[misc]  # bound now
+            with pytest.raises(KeyringError, match="was altered"):
+                LocalKeyring.open(folder)
+
+
+def keyring_file_limits() -> dict[str, tuple[int, int]]:
+    from keys import root_secret  # noqa: PLC0415 - the one use of a private table
+
+    return root_secret._LIMITS
+
+
+def _set(**fields: Any) -> Callable[[Path], None]:
+    return lambda folder: _edit(folder / "keyring.json", lambda document: document.update(fields))
+
+
+def _root_file(data: bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "root.key").write_bytes(data)
+
+    return write
+
+
+def _keyring_json(data: bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "keyring.json").write_bytes(data)
+
+    return write
+
+
+def _remove_folder(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+
+
+BAD_KEYRINGS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "folder missing": (_remove_folder, "is missing; restore the keyring from its backup, or correct the path"),
+    "folder open": (lambda folder: folder.chmod(0o755), "is open to other users (mode 0755); run: chmod 0700"),
+    "keyring missing": (lambda folder: (folder / "keyring.json").unlink(), "is missing; restore it"),
+    "keyring readable": (lambda folder: (folder / "keyring.json").chmod(0o644), "run: chmod 0600"),
+    "keyring empty": (_keyring_json(b""), "is empty; restore it"),
+    "keyring endless": (_keyring_json(b"[" * (1 << 20) + b"["), "is longer than 1048576 bytes"),
+    "keyring nested": (_keyring_json(b"[" * 500_000 + b"]" * 500_000), "is not a keyring file"),
+    "keyring no JSON": (_keyring_json(b"\xff\xfe"), "is not a keyring file"),
+    "keyring NaN": (_keyring_json(b"NaN\n"), "is not a keyring file"),
+    "keyring a list": (_keyring_json(b"[]\n"), "is not as Sealgate wrote it"),
+    "keyring a number": (_keyring_json(b"7\n"), "is not as Sealgate wrote it"),
+    "keyring of another program": (_set(format="other"), "is not as Sealgate wrote it"),
+    "keyring of another version": (_set(version=2), "of another format version; use the Sealgate that wrote it"),
+    "no root section": (_set(root=None), "id or root section is altered"),
+    "unknown root section": (_set(root={"kind": "none"}), "root section is altered"),
+    "file with fields": (_set(root={"kind": "file", "x": 1}), "root section is altered"),
+    "no keyring id": (_set(keyring_id=None), "id or root section is altered"),
+    "keyring id not text": (_set(keyring_id="\ud800"), "id or root section is altered"),
+    "other keyring id": (_set(keyring_id="0" * 32), "root.key does not open this keyring"),
+    "root check not text": (_set(root_check="\ud800"), "root.key does not open this keyring"),
+    "no root check": (_set(root_check=None), "root.key does not open this keyring"),
+    "no MAC": (_set(mac=None), "was altered; restore keyring.json"),
+    "an added field": (_set(more=1), "was altered; restore keyring.json"),
+    "root key missing": (lambda folder: (folder / "root.key").unlink(), "is missing; restore it"),
+    "root key readable": (lambda folder: (folder / "root.key").chmod(0o640), "run: chmod 0600"),
+    "root key empty": (_root_file(b""), "is empty; restore it"),
+    "root key short": (_root_file(b"sealgate-root-key v1\nabcd\n"), "is not 64 digits"),
+    "root key zero": (_root_file(b"sealgate-root-key v1\n" + b"0" * 64 + b"\n"), "is zero or repeated"),
+    "root key repeated": (_root_file(b"sealgate-root-key v1\n" + b"a7" * 32 + b"\n"), "is zero or repeated"),
+    "root key of another": (
+        _root_file(encode_root_file(DataKey(bytes(range(32))))),
+        "root.key does not open this keyring; use the one that it was made with",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_KEYRINGS)
+def test_a_bad_keyring_is_refused_in_one_line(folder: Path, name: str) -> None:
+    spoil, message = BAD_KEYRINGS[name]
+    LocalKeyring.create(folder)
+    spoil(folder)
+    with pytest.raises(KeyringError) as raised:
+        LocalKeyring.open(folder)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+class TestPassphrase:
+    @pytest.mark.usefixtures("fast_passphrases")
+    @pytest.mark.parametrize(
+        ("passphrase", "message"),
+        [
+            (None, "is opened by a passphrase; give it in the settings"),
+            ("another passphrase", "the passphrase does not open this keyring"),
+            (PASSPHRASE + "\n", "the passphrase does not open this keyring"),
+            ("short", "must have 12 characters"),
+            ("", "must have 12 characters"),
+        ],
+    )
+    def test_only_the_right_one_opens(self, folder: Path, passphrase: str | None, message: str) -> None:
+        LocalKeyring.create(folder, PASSPHRASE)
+        with pytest.raises(KeyringError, match=message) as raised:
+            LocalKeyring.open(folder, passphrase)
+        assert PASSPHRASE not in str(raised.value)
+
+    def test_is_refused_where_a_file_opens(self, folder: Path) -> None:
+        LocalKeyring.create(folder)
+        with pytest.raises(KeyringError, match=r"opened by root\.key; remove the passphrase"):
+            LocalKeyring.open(folder, PASSPHRASE)
+
+    @pytest.mark.usefixtures("fast_passphrases")
+    def test_a_file_cannot_take_its_place(self, folder: Path) -> None:
+        LocalKeyring.create(folder, PASSPHRASE)
+        safe_files.write_private_file(folder / "root.key", encode_root_file(DataKey.random()), replace=False)
+        _set(root={"kind": "file"})(folder)
+        with pytest.raises(KeyringError, match=r"root\.key does not open"):
+            LocalKeyring.open(folder)
+
+    @pytest.mark.usefixtures("fast_passphrases")
+    @pytest.mark.parametrize(("name", "value"), [("memory_kib", 8), ("iterations", 1), ("lanes", 0)])
+    def test_is_not_weakened_by_editing(self, folder: Path, name: str, value: int) -> None:
+        LocalKeyring.create(folder, PASSPHRASE)
+        _edit(folder / "keyring.json", lambda document: document["root"].update({name: value}))
+        with pytest.raises(KeyringError, match=f"{name} must be"):
+            LocalKeyring.open(folder, PASSPHRASE)
+
+    def test_a_weak_one_makes_no_keyring(self, folder: Path) -> None:
+        with pytest.raises(KeyringError, match="12 characters"):
+            LocalKeyring.create(folder, "short")
+        assert _names(folder) == []

@@ -1,0 +1,179 @@
+"""Realm keys come back from their root alone; the canary tells a wrong KMS from a silent one."""
+
+import asyncio
+import copy
+import pickle
+from dataclasses import fields
+
+import pytest
+
+from keys.context import Purpose, WrapContext
+from keys.datakey import DataKey
+from keys.errors import (
+    CanaryFailed,
+    KeysError,
+    KmsDenied,
+    KmsKeyDisabled,
+    KmsUnavailable,
+    UnwrapFailed,
+)
+from keys.kms.base import KeyState
+from keys.kms.memory import Fault, MemoryKms
+from keys.realm import RealmKeys, check_canary, create_canary
+from tests.suites.kms import assert_hidden
+
+pytestmark = pytest.mark.anyio
+REALM = b"R" * 16
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def _keys_of(realm_keys: RealmKeys) -> list[DataKey]:
+    return [value for item in fields(realm_keys) if isinstance(value := getattr(realm_keys, item.name), DataKey)]
+
+
+async def test_the_same_root_gives_the_same_keys() -> None:
+    kms = MemoryKms()
+    made, wrapped = await RealmKeys.create(kms, REALM)
+    assert await RealmKeys.open(kms, REALM, wrapped) == made
+
+
+async def test_all_keys_differ_from_each_other_and_from_the_root() -> None:
+    kms = MemoryKms()
+    made, wrapped = await RealmKeys.create(kms, REALM)
+    root = await kms.unwrap(wrapped, WrapContext.for_realm(REALM, Purpose.REALM))
+    materials = {key.material() for key in _keys_of(made)} | {root.material()}
+    assert len(materials) == 7
+    other, _ = await RealmKeys.create(kms, REALM)
+    assert not materials & {key.material() for key in _keys_of(other)}
+
+
+async def test_another_realm_does_not_open_the_root() -> None:
+    kms = MemoryKms()
+    _, wrapped = await RealmKeys.create(kms, REALM)
+    with pytest.raises(UnwrapFailed):
+        await RealmKeys.open(kms, b"r" * 16, wrapped)
+
+
+async def test_realm_keys_do_not_leak() -> None:
+    made, _ = await RealmKeys.create(MemoryKms(), REALM)
+    for leak in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError):
+            leak(made)
+    for key in _keys_of(made):
+        assert_hidden(key.material(), repr(made), str(made))
+
+
+async def test_a_slow_kms_is_unavailable() -> None:
+    kms = MemoryKms()
+    _, wrapped = await RealmKeys.create(kms, REALM)
+    canary = await create_canary(kms, REALM)
+    kms.fault = Fault.SLOW
+    for call in (
+        RealmKeys.create(kms, REALM, deadline_s=0.01),
+        RealmKeys.open(kms, REALM, wrapped, deadline_s=0.01),
+        create_canary(kms, REALM, deadline_s=0.01),
+        check_canary(kms, REALM, canary, deadline_s=0.01),
+    ):
+        with pytest.raises(KmsUnavailable, match=r"0\.01 s"):
+            await call
+
+
+class TestCredentials:
+    SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY"
+
+    async def test_opens_what_it_sealed(self) -> None:
+        made, _ = await RealmKeys.create(MemoryKms(), REALM)
+        sealed = made.seal_credential(self.SECRET, "AKIA1")
+        assert made.open_credential(sealed, "AKIA1") == self.SECRET
+        assert sealed != made.seal_credential(self.SECRET, "AKIA1")
+        assert len(sealed) == len(self.SECRET) + 61
+        assert self.SECRET.encode() not in sealed
+
+    async def test_is_bound_to_realm_and_access_key_id(self) -> None:
+        kms = MemoryKms()
+        made, _ = await RealmKeys.create(kms, REALM)
+        other, _ = await RealmKeys.create(kms, REALM)
+        sealed = made.seal_credential(self.SECRET, "AKIA1")
+        for keys, access_key_id in ((made, "AKIA2"), (made, ""), (other, "AKIA1")):
+            with pytest.raises(UnwrapFailed):
+                keys.open_credential(sealed, access_key_id)
+
+    async def test_every_byte_and_every_cut_counts(self) -> None:
+        made, _ = await RealmKeys.create(MemoryKms(), REALM)
+        sealed = made.seal_credential(self.SECRET, "AKIA1")
+        for index in range(len(sealed)):
+            altered = sealed[:index] + bytes([sealed[index] ^ 1]) + sealed[index + 1 :]
+            for bad in (altered, sealed[:index]):
+                with pytest.raises(UnwrapFailed) as raised:
+                    made.open_credential(bad, "AKIA1")
+                assert_hidden(self.SECRET.encode(), str(raised.value))
+
+    @pytest.mark.parametrize("secret", ["", "x" * 1025])
+    async def test_has_a_length(self, secret: str) -> None:
+        made, _ = await RealmKeys.create(MemoryKms(), REALM)
+        with pytest.raises(ValueError, match="1 to 1,024"):
+            made.seal_credential(secret, "AKIA1")
+
+
+class TestCanary:
+    async def test_passes_with_the_right_kms(self) -> None:
+        kms = MemoryKms()
+        canary = await create_canary(kms, REALM)
+        await check_canary(kms, REALM, canary)
+        kms.rotate_key()
+        await check_canary(kms, REALM, canary)
+
+    @pytest.mark.parametrize("fault", [Fault.WRONG_KEY, Fault.SHORT_KEY, Fault.LONG_KEY, Fault.ZERO_KEY])
+    async def test_a_wrong_answer_fails(self, fault: Fault) -> None:
+        kms = MemoryKms()
+        canary = await create_canary(kms, REALM)
+        kms.fault = fault
+        with pytest.raises(CanaryFailed):
+            await check_canary(kms, REALM, canary)
+
+    async def test_another_kms_with_the_same_ids_fails(self) -> None:
+        canary = await create_canary(MemoryKms(), REALM)
+        with pytest.raises(CanaryFailed):
+            await check_canary(MemoryKms(), REALM, canary)
+
+    async def test_another_realms_canary_fails(self) -> None:
+        kms = MemoryKms()
+        with pytest.raises(CanaryFailed):
+            await check_canary(kms, REALM, await create_canary(kms, b"r" * 16))
+
+    async def test_another_value_under_the_right_context_fails(self) -> None:
+        kms = MemoryKms()
+        context = WrapContext.for_realm(REALM, Purpose.CANARY)
+        with pytest.raises(CanaryFailed):
+            await check_canary(kms, REALM, await kms.wrap(DataKey.random(), None, context))
+
+    @pytest.mark.parametrize(("fault", "error"), [(Fault.UNAVAILABLE, KmsUnavailable), (Fault.DENIED, KmsDenied)])
+    async def test_no_answer_is_told_apart(self, fault: Fault, error: type[KeysError]) -> None:
+        kms = MemoryKms()
+        canary = await create_canary(kms, REALM)
+        kms.fault = fault
+        with pytest.raises(error):
+            await check_canary(kms, REALM, canary)
+
+    async def test_a_disabled_key_is_told_apart(self) -> None:
+        kms = MemoryKms()
+        canary = await create_canary(kms, REALM)
+        kms.set_key_state(KeyState.DISABLED)
+        with pytest.raises(KmsKeyDisabled):
+            await check_canary(kms, REALM, canary)
+
+    async def test_a_client_timeout_is_unavailability(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        kms = MemoryKms()
+        canary = await create_canary(kms, REALM)
+
+        async def reset(*_: object) -> bytes:
+            await asyncio.sleep(0)
+            raise TimeoutError
+
+        monkeypatch.setattr(kms, "_unwrap_secret", reset)
+        with pytest.raises(KmsUnavailable):
+            await check_canary(kms, REALM, canary)
