@@ -128,6 +128,8 @@ def configure_logging(*, level: str = "INFO", as_json: bool = False, stream: Tex
     root.setLevel(logging.WARNING)
     for name in ("sealgate", "gateway", "storage", "keys"):
         logging.getLogger(name).setLevel(level)
+    # The server warns of every malformed request: a stranger could fill the disk with that.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 @dataclass(slots=True)

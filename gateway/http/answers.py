@@ -1,18 +1,22 @@
-"""What every answer has in common, wherever in the edge it is made: its ids, its headers, and the XML of a refusal.
+"""What every answer has in common, wherever in the edge it is made: its ids, its headers, and a refusal as raw bytes.
 
 Source: AWS "Common response headers" and "REST error responses". The protocol, the plain-HTTP refuser and the
 endpoint all answer through here, so that no two of them can drift apart.
 """
 
+import re
 import secrets
+from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from xml.sax.saxutils import escape
+from typing import cast
 
 from gateway.s3.errors import S3Error
+from gateway.s3.serialising.errors import error_response
 
 RawHeaders = list[tuple[bytes, bytes]]
 
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HSTS = (b"strict-transport-security", b"max-age=63072000")
 
 
@@ -22,49 +26,36 @@ def new_request_id() -> str:
 
 
 def common_headers(request_id: str, *, is_secure: bool = True) -> RawHeaders:
-    """Return the headers of every answer. `x-amz-id-2` carries no more than the request id: there is one process.
+    """Return the headers of every answer. `x-amz-id-2` is the `HostId` of the error document and names no machine.
 
     RFC 6797 section 7.2 forbids Strict-Transport-Security where the answer itself travels in the clear.
     """
     identity = request_id.encode("ascii")
     headers = [
         (b"x-amz-request-id", identity),
-        (b"x-amz-id-2", identity),
+        (b"x-amz-id-2", b"sealgate"),
         (b"date", formatdate(usegmt=True).encode("ascii")),
         (b"server", b"Sealgate"),
-        (b"x-content-type-options", b"nosniff"),
     ]
     return [*headers, _HSTS] if is_secure else headers
 
 
-def error_document(error: S3Error, request_id: str) -> bytes:
-    """Return the XML of a refusal, UTF-8. Values are escaped; characters that XML 1.0 cannot hold become U+FFFD."""
-    elements = {
-        "Code": error.row.code,
-        "Message": error.message,
-        **error.fields,
-        "RequestId": request_id,
-        "HostId": request_id,
-    }
-    inner = "".join(f"<{name}>{_text(value)}</{name}>" for name, value in elements.items())
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'.encode()
-
-
-def _text(value: str) -> str:
-    return escape("".join(c if _is_xml_char(ord(c)) else "\ufffd" for c in value))
-
-
-def _is_xml_char(point: int) -> bool:
-    """XML 1.0 production 2, `Char`; carriage return is left out because parsers turn it into a line feed."""
-    return point in {0x9, 0xA} or 0x20 <= point <= 0xD7FF or 0xE000 <= point <= 0xFFFD or point >= 0x10000
+def encode_headers(headers: Iterable[tuple[str, str]]) -> RawHeaders:
+    """Return headers as they go on the wire. Raises: ValueError for what could end its line, or is not ISO-8859-1."""
+    encoded = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    for _, value in encoded:
+        if _CONTROLS.search(value):
+            raise ValueError("a response header holds a control character")
+    return encoded
 
 
 def raw_refusal(error: S3Error, request_id: str, *, is_secure: bool) -> bytes:
     """Return a whole HTTP/1.1 response with `Connection: close`, for places below ASGI."""
-    body = error_document(error, request_id)
+    response = error_response(error, request_id, b"/", is_head=False)
+    body = cast("bytes", response.body)
     headers = [
         *common_headers(request_id, is_secure=is_secure),
-        (b"content-type", b"application/xml"),
+        *encode_headers(response.headers),
         (b"content-length", str(len(body)).encode("ascii")),
         (b"connection", b"close"),
     ]

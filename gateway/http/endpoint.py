@@ -1,0 +1,336 @@
+"""The one ASGI endpoint: address, signature, route, access, document, parse, run, serialise, send.
+
+The order is the point: whatever can be refused without the body is refused before its first byte is asked for, and
+errors become responses in this one place (STYLE.md "A PUT in five hops", RFC 9110 section 10.1.1).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NoReturn, Protocol, cast
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.access.identities import Identity
+from gateway.access.policy import authorise
+from gateway.engine.integrity import EtagMode, PayloadCheck
+from gateway.http.answers import RawHeaders, common_headers, encode_headers
+from gateway.http.bodies import RequestBody, WireBody, decode_body, refuse_streaming
+from gateway.http.failures import as_s3_error
+from gateway.http.protocol import ABORT
+from gateway.operations.admission import admit
+from gateway.operations.context import BodyUse, Context, Operation, Services
+from gateway.s3.addressing import Address, resolve
+from gateway.s3.errors import MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
+from gateway.s3.parsing import document_expectation
+from gateway.s3.request import Headers, Request
+from gateway.s3.response import Response
+from gateway.s3.routing import route
+from gateway.s3.serialising.errors import error_response
+from gateway.s3.sigv4 import Anonymous, SignatureSettings, Verified, present, verify
+from gateway.s3.types import Buffer, PayloadExpectation
+from gateway.telemetry import RequestRecord, Telemetry
+
+RECORD = "sealgate.record"
+"""Key of the request's `RequestRecord` in `scope["state"]`; the middleware puts it there."""
+
+_TLS_NAMES = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+_BODILESS = frozenset({204, 304})
+_READS = ("Get", "Head", "List")
+
+
+class CallerLookup(Protocol):
+    """What the endpoint needs of `gateway.access.identities.Identities`."""
+
+    async def resolve(self, access_key_id: str) -> tuple[Identity, str] | None:
+        """Give the identity and its secret access key; None for a key that is unknown or disabled."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """Plain values of the settings table."""
+
+    region: str
+    domains: tuple[str, ...] = ()
+    """Names under which `BUCKET.name` is a bucket."""
+    hosts: tuple[str, ...] | None = None
+    """All further names of this endpoint; None lets every name in."""
+    max_document_bytes: int = 2 * 1024 * 1024
+    signatures: SignatureSettings = field(default_factory=SignatureSettings)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request on its way, with what is known of it so far."""
+
+    request: Request
+    wire: WireBody
+    record: RequestRecord
+    body: RequestBody | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An answer that may be sent."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes | AsyncIterator[Buffer] = field(repr=False)
+    first: Buffer | None = field(default=None, repr=False)
+    """What a stream gave already; None where it gave nothing."""
+    length: int = 0
+    """Bytes that a stream must give."""
+
+
+class WrongLength(Exception):
+    """A stream gave more or fewer bytes than its Content-Length said: a defect, and the response is cut."""
+
+
+class Endpoint:
+    """Serves every S3 request. Raises nothing but cancellation: each failure becomes an answer or a cut connection."""
+
+    def __init__(
+        self,
+        operations: Mapping[str, Operation],
+        services: Services,
+        callers: CallerLookup,
+        telemetry: Telemetry,
+        settings: EndpointSettings,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`clock` gives aware UTC."""
+        self._operations = operations
+        self._services = services
+        self._callers = callers
+        self._telemetry = telemetry
+        self._settings = settings
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        record: RequestRecord = scope["state"][RECORD]
+        request = request_of(scope, record.request_id, self._clock())
+        record.client_host = request.client_host
+        exchange = _Exchange(request, WireBody(receive, request.headers), record)
+        try:
+            ready = await self._make_ready(exchange)
+        except Exception as error:  # noqa: BLE001 - the one place where every failure becomes an answer
+            ready = self._refusal(error, exchange)
+        if exchange.body is not None:
+            record.bytes_in = exchange.body.received_bytes
+        record.status = ready.status
+        if isinstance(ready.body, bytes):
+            await _send_whole(ready.body, ready, record, send)
+        else:
+            await self._send_stream(ready.body, ready, record, scope, receive, send)
+
+    async def _make_ready(self, exchange: _Exchange) -> _Ready:
+        """Get the response and, of a stream, the first bytes: they are authenticated before a status line goes out."""
+        response = await self._answer(exchange)
+        if isinstance(response.body, bytes):
+            return _Ready(response.status, _headers_of(response, exchange), response.body)
+        try:
+            headers = _headers_of(response, exchange)
+            length = _length_of(headers)
+            first = await anext(response.body, None)
+        except BaseException:
+            await _close(response.body)
+            raise
+        return _Ready(response.status, headers, response.body, first, length)
+
+    # From request to response
+
+    async def _answer(self, exchange: _Exchange) -> Response:
+        request, record = exchange.request, exchange.record
+        address = resolve(request, self._settings.domains, self._settings.hosts)
+        record.bucket, record.object_key = address.bucket or "", address.object_key
+        verified, identity = await self._authenticate(request, address)
+        record.access_key_id = verified.access_key_id
+        record.account_id = identity.account.account_id.hex()
+        operation = self._operations[route(request, address)]
+        record.operation = operation.name
+        bucket_name = address.bucket if operation.needs_bucket else None
+        bucket = await admit(self._services.catalogue, identity, operation.action, bucket_name)
+        document = await self._take_body(operation, exchange, verified)
+        parsed = operation.parse(request, address, document)
+        context = Context(self._services, identity, request, address, bucket)
+        assert exchange.body is not None
+        response = operation.serialise(await operation.run(context, parsed, exchange.body))
+        if not operation.name.startswith(_READS):
+            self._telemetry.mutation(record)
+        return response
+
+    async def _authenticate(self, request: Request, address: Address) -> tuple[Verified, Identity]:
+        """Find out who asks. Raises S3Error: as `present` and `verify`; AccessDenied for the anonymous caller."""
+        presentation = present(
+            request,
+            request.received_at,
+            self._settings.region,
+            self._settings.signatures,
+            bucket_from_host=address.bucket if address.bucket_in_host else None,
+        )
+        if isinstance(presentation, Anonymous):
+            _refuse_anonymous()
+        found = await self._callers.resolve(presentation.access_key_id)
+        verified = verify(presentation, request, found[1] if found is not None else None)
+        assert found is not None, "verify() refuses a key that nobody knows"
+        return verified, found[0]
+
+    async def _take_body(self, operation: Operation, exchange: _Exchange, verified: Verified) -> bytes:
+        """Prepare the body as the operation wants it; read it only where it is a document.
+
+        Raises:
+            S3Error: InvalidRequest, MaxMessageLengthExceeded, and all that a body can be refused for.
+        """
+        mode, headers = verified.payload.mode, exchange.request.headers
+        if operation.body is BodyUse.NONE:
+            refuse_streaming(mode)
+        body = exchange.body = decode_body(exchange.wire, headers, mode, verified.chunk_signer)
+        if operation.body is not BodyUse.DOCUMENT:
+            return b""
+        expectation = document_expectation(exchange.request, operation.name)
+        return await read_document(body, expectation, self._settings.max_document_bytes)
+
+    # Refusals
+
+    def _refusal(self, error: Exception, exchange: _Exchange) -> _Ready:
+        request, record = exchange.request, exchange.record
+        refusal = as_s3_error(error, self._telemetry, record)
+        record.error_code = refusal.row.code
+        record.was_cut = exchange.wire.is_disconnected
+        response = error_response(refusal, record.request_id, request.raw_path, request.method == "HEAD")
+        return _Ready(response.status, _headers_of(response, exchange), cast("bytes", response.body))
+
+    # Streams
+
+    async def _send_stream(
+        self,
+        stream: AsyncIterator[Buffer],
+        ready: _Ready,
+        record: RequestRecord,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Send exactly Content-Length bytes, or cut the connection: no client sees a clean end of less."""
+        left = ready.length
+        departure: asyncio.Task[None] | None = None
+        try:
+            await send({"type": "http.response.start", "status": ready.status, "headers": ready.headers})
+            chunk = ready.first
+            while chunk is not None:
+                left -= len(chunk)
+                _check_length(left >= 0)
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                record.bytes_out += len(chunk)
+                if left and departure is None:
+                    departure = asyncio.create_task(_departure(receive))
+                if departure is not None and departure.done():
+                    record.was_cut = True
+                    return
+                chunk = await anext(stream, None)
+            _check_length(left == 0)
+            await send({"type": "http.response.body", "body": b""})
+        except Exception as error:  # noqa: BLE001 - after the status line only the connection can say that it failed
+            self._cut(error, record, scope)
+        finally:
+            if departure is not None:
+                departure.cancel()
+            await _close(stream)
+
+    def _cut(self, error: Exception, record: RequestRecord, scope: Scope) -> None:
+        record.was_cut = True
+        self._telemetry.cut_responses.labels(type(error).__name__).inc()
+        record.error_code = as_s3_error(error, self._telemetry, record).row.code
+        abort = scope.get("extensions", {}).get(ABORT)
+        if abort is None:
+            # A server without the extension cuts the connection when its application fails.
+            raise ConnectionAbortedError("the response was cut") from None
+        abort["call"]()
+
+
+def request_of(scope: Scope, request_id: str, received_at: datetime) -> Request:
+    """Make the request value from an ASGI scope; of its paths only `raw_path` still tells `%FF` from `%FE`."""
+    client = scope.get("client")
+    tls = scope.get("extensions", {}).get("tls", {})
+    return Request(
+        method=scope["method"],
+        raw_path=scope["raw_path"],
+        raw_query=scope["query_string"],
+        headers=Headers(scope["headers"]),
+        request_id=request_id,
+        received_at=received_at,
+        client_host=client[0] if client else "",
+        tls_version=_TLS_NAMES.get(tls.get("tls_version")),
+    )
+
+
+async def read_document(body: RequestBody, expectation: PayloadExpectation, max_bytes: int) -> bytes:
+    """Read a small body whole and hold it against all that the request declares of it, as is done with object data.
+
+    Raises:
+        S3Error: MaxMessageLengthExceeded; else as `gateway.engine.integrity.PayloadCheck`.
+    """
+    if (expectation.content_length or 0) > max_bytes:
+        raise S3Error(MAX_MESSAGE_LENGTH_EXCEEDED)
+    check = PayloadCheck(expectation, EtagMode.OPAQUE)
+    document = bytearray()
+    async for piece in body:
+        document += piece
+        if len(document) > max_bytes:
+            raise S3Error(MAX_MESSAGE_LENGTH_EXCEEDED)
+    whole = bytes(document)
+    check.digests.update(whole)
+    check.finish(len(whole), body.trailers)
+    return whole
+
+
+def _refuse_anonymous() -> NoReturn:
+    """Refuse who presents nothing, before it matters what is asked for: no policy can allow it yet."""
+    authorise(None, "", None)
+    raise AssertionError("the anonymous caller passed")
+
+
+def _headers_of(response: Response, exchange: _Exchange) -> RawHeaders:
+    headers = common_headers(exchange.record.request_id) + encode_headers(response.headers)
+    is_bodiless = exchange.request.method == "HEAD" or response.status in _BODILESS
+    if isinstance(response.body, bytes) and not is_bodiless and all(name != b"content-length" for name, _ in headers):
+        headers.append((b"content-length", str(len(response.body)).encode("ascii")))
+    if not exchange.wire.has_ended:
+        # What is left of the body must not be taken for the next request.
+        headers.append((b"connection", b"close"))
+    return headers
+
+
+def _length_of(headers: RawHeaders) -> int:
+    """Return the Content-Length of a stream; a stream without one is a defect. Raises: ValueError."""
+    declared = [value for name, value in headers if name == b"content-length"]
+    if len(declared) != 1:
+        raise ValueError("a stream needs one Content-Length")
+    return int(declared[0])
+
+
+def _check_length(holds: bool) -> None:
+    if not holds:
+        raise WrongLength
+
+
+async def _send_whole(body: bytes, ready: _Ready, record: RequestRecord, send: Send) -> None:
+    if record.method == "HEAD" or ready.status in _BODILESS:
+        body = b""
+    await send({"type": "http.response.start", "status": ready.status, "headers": ready.headers})
+    await send({"type": "http.response.body", "body": body})
+    record.bytes_out = len(body)
+
+
+async def _close(stream: AsyncIterator[Buffer]) -> None:
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _departure(receive: Receive) -> None:
+    """Return when the client has left; what it still sends meanwhile is thrown away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
