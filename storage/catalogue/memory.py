@@ -1,0 +1,585 @@
+"""The reference catalogue: plain dictionaries, one command at a time, the meaning of the contract in the fewest words.
+
+No command awaits anything, so on one event loop each is atomic; nothing is durable. The suite runs on it first, and the
+other catalogues are compared with it. Source: `base`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from storage.catalogue.base import (
+    AccountExists,
+    BlobCondemned,
+    BucketExists,
+    BucketNotEmpty,
+    Change,
+    CompleteUpload,
+    ContentGone,
+    Deleted,
+    DeleteVersion,
+    Found,
+    Lease,
+    LeaseLost,
+    ListPage,
+    ListQuery,
+    NoSuchAccessKey,
+    NoSuchAccount,
+    NoSuchBucket,
+    NoSuchUpload,
+    NoSuchVersion,
+    PartsChanged,
+    PublishVersion,
+    TooManyBuckets,
+    UploadsPage,
+    UploadsQuery,
+)
+from storage.catalogue.records import (
+    AccessKey,
+    Account,
+    Attributes,
+    Blob,
+    BlobState,
+    Bucket,
+    Content,
+    ObjectVersion,
+    Part,
+    Upload,
+)
+from storage.catalogue.rules import check_bucket, check_conditions, removal_change, rolled_up, version_change
+from storage.errors import CatalogueConflict, StorageUnavailable
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Held:
+    """A content and how many versions refer to it."""
+
+    content: Content
+    reference_count: int
+
+
+@dataclass
+class _BlobEntry:
+    """What is known of a blob id."""
+
+    state: BlobState
+    is_inline: bool
+    condemned_at: datetime | None = None
+
+
+@dataclass
+class _Opened:
+    """An upload with its parts by number."""
+
+    upload: Upload
+    parts: dict[int, Part] = field(default_factory=dict)
+    completed_at: datetime | None = None
+
+
+class MemoryCatalogue:
+    """`Catalogue` in memory, with one null version of each key."""
+
+    def __init__(self, realm_id: bytes, clock: Callable[[], datetime]) -> None:
+        self._realm_id = realm_id
+        self._clock = clock
+        self._is_closed = False
+        self._accounts: dict[bytes, Account] = {}
+        self._access_keys: dict[str, AccessKey] = {}
+        self._buckets: dict[bytes, Bucket] = {}
+        self._versions: dict[tuple[bytes, bytes], ObjectVersion] = {}
+        self._links: dict[tuple[bytes, bytes], bytes] = {}
+        self._contents: dict[bytes, _Held] = {}
+        self._blobs: dict[bytes, _BlobEntry] = {}
+        self._uploads: dict[bytes, _Opened] = {}
+        self._leases: dict[str, Lease] = {}
+        self._changes: list[Change] = []
+        self._sequence = 0
+
+    # Helpers
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StorageUnavailable("the catalogue is closed")
+
+    def _record(self, kind: str, body: Attributes) -> int:
+        self._sequence += 1
+        self._changes.append(Change(self._sequence, kind, self._clock(), dict(body)))
+        return self._sequence
+
+    def _bucket(self, bucket_id: bytes) -> Bucket:
+        if bucket_id not in self._buckets:
+            raise NoSuchBucket("no bucket of that id")
+        return self._buckets[bucket_id]
+
+    def _check_blobs(self, blobs: Iterable[Blob]) -> None:
+        for blob in blobs:
+            entry = self._blobs.get(blob.blob_id)
+            if entry is not None and entry.state is BlobState.CONDEMNED:
+                raise BlobCondemned("sweep took the blob before it was published")
+            if entry is not None:
+                raise CatalogueConflict("the blob is in use")
+
+    def _add_blobs(self, blobs: Iterable[Blob]) -> None:
+        for blob in blobs:
+            self._blobs[blob.blob_id] = _BlobEntry(BlobState.LIVE, blob.inline is not None)
+
+    def _condemn(self, blob_id: bytes) -> None:
+        if self._blobs[blob_id].is_inline:
+            del self._blobs[blob_id]
+        else:
+            self._blobs[blob_id] = _BlobEntry(BlobState.CONDEMNED, is_inline=False, condemned_at=self._clock())
+
+    def _release(self, content_id: bytes) -> None:
+        held = self._contents[content_id]
+        held.reference_count -= 1
+        if not held.reference_count:
+            del self._contents[content_id]
+            for blob in held.content.blobs:
+                self._condemn(blob.blob_id)
+
+    def _judge(
+        self, bucket_id: bytes, object_key: bytes, command: PublishVersion | CompleteUpload | DeleteVersion
+    ) -> None:
+        self._bucket(bucket_id)
+        current = self._versions.get((bucket_id, object_key))
+        check_conditions(command.conditions, None if current is None else current.etag)
+
+    def _remove(self, place: tuple[bytes, bytes]) -> ObjectVersion:
+        version = self._versions.pop(place)
+        assert version.content_id is not None, "there are no delete markers without versioning"
+        self._release(version.content_id)
+        link_id = self._links.pop(place, None)
+        if link_id is not None:
+            self._condemn(link_id)
+        return version
+
+    def _make_current(self, version: ObjectVersion, link: Blob | None, kind: str) -> ObjectVersion:
+        place = (version.bucket_id, version.object_key)
+        if place in self._versions:
+            version = replace(version, created_at=max(version.created_at, self._remove(place).created_at))
+        published = replace(version, sequence=self._record(kind, version_change(version, link)))
+        self._versions[place] = deepcopy(published)
+        if link is not None:
+            self._links[place] = link.blob_id
+        return published
+
+    # Realm and accounts
+
+    async def realm_id(self) -> bytes:
+        """See `Catalogue.realm_id`."""
+        self._check_open()
+        return self._realm_id
+
+    async def create_account(self, account: Account, access_key: AccessKey | None = None) -> None:
+        """See `Catalogue.create_account`."""
+        self._check_open()
+        if account.account_id in self._accounts or account.name in {held.name for held in self._accounts.values()}:
+            raise AccountExists("an account of that name is there")
+        if access_key is not None and access_key.access_key_id in self._access_keys:
+            raise CatalogueConflict("the access key id is taken")
+        if access_key is not None and access_key.account_id != account.account_id:
+            raise NoSuchAccount("no account of that id")
+        self._accounts[account.account_id] = account
+        self._record("create_account", {"account_id": account.account_id.hex(), "name": account.name})
+        if access_key is not None:
+            await self.create_access_key(access_key)
+
+    async def get_account(self, account_id: bytes) -> Account:
+        """See `Catalogue.get_account`."""
+        self._check_open()
+        if account_id not in self._accounts:
+            raise NoSuchAccount("no account of that id")
+        return self._accounts[account_id]
+
+    async def get_account_by_name(self, name: str) -> Account:
+        """See `Catalogue.get_account_by_name`."""
+        self._check_open()
+        for account in self._accounts.values():
+            if account.name == name:
+                return account
+        raise NoSuchAccount("no account of that name")
+
+    async def list_accounts(self) -> tuple[Account, ...]:
+        """See `Catalogue.list_accounts`."""
+        self._check_open()
+        return tuple(sorted(self._accounts.values(), key=lambda account: account.name))
+
+    async def create_access_key(self, access_key: AccessKey) -> None:
+        """See `Catalogue.create_access_key`."""
+        await self.get_account(access_key.account_id)
+        if access_key.access_key_id in self._access_keys:
+            raise CatalogueConflict("the access key id is taken")
+        self._access_keys[access_key.access_key_id] = access_key
+        self._record(
+            "create_access_key",
+            {"access_key_id": access_key.access_key_id, "account_id": access_key.account_id.hex()},
+        )
+
+    async def get_access_key(self, access_key_id: str) -> tuple[AccessKey, Account]:
+        """See `Catalogue.get_access_key`."""
+        self._check_open()
+        if access_key_id not in self._access_keys:
+            raise NoSuchAccessKey("no access key of that id")
+        access_key = self._access_keys[access_key_id]
+        return access_key, self._accounts[access_key.account_id]
+
+    async def list_access_keys(self, account_id: bytes) -> tuple[AccessKey, ...]:
+        """See `Catalogue.list_access_keys`."""
+        await self.get_account(account_id)
+        found = [held for held in self._access_keys.values() if held.account_id == account_id]
+        return tuple(sorted(found, key=lambda held: (held.created_at, held.access_key_id)))
+
+    async def set_access_key_enabled(self, access_key_id: str, enabled: bool) -> None:
+        """See `Catalogue.set_access_key_enabled`."""
+        access_key, _ = await self.get_access_key(access_key_id)
+        self._access_keys[access_key_id] = replace(access_key, enabled=enabled)
+        self._record("set_access_key_enabled", {"access_key_id": access_key_id, "enabled": enabled})
+
+    async def delete_access_key(self, access_key_id: str) -> None:
+        """See `Catalogue.delete_access_key`."""
+        await self.get_access_key(access_key_id)
+        del self._access_keys[access_key_id]
+        self._record("delete_access_key", {"access_key_id": access_key_id})
+
+    # Buckets
+
+    async def create_bucket(self, bucket: Bucket, limit: int) -> None:
+        """See `Catalogue.create_bucket`."""
+        self._check_open()
+        check_bucket(bucket)
+        for held in self._buckets.values():
+            if held.name == bucket.name:
+                raise BucketExists(held.account_id)
+        await self.get_account(bucket.account_id)
+        if sum(held.account_id == bucket.account_id for held in self._buckets.values()) >= limit:
+            raise TooManyBuckets("the account holds as many buckets as it may")
+        self._buckets[bucket.bucket_id] = deepcopy(bucket)
+        self._record(
+            "create_bucket",
+            {"bucket_id": bucket.bucket_id.hex(), "name": bucket.name, "account_id": bucket.account_id.hex()},
+        )
+
+    async def get_bucket(self, name: str) -> Bucket:
+        """See `Catalogue.get_bucket`."""
+        self._check_open()
+        for bucket in self._buckets.values():
+            if bucket.name == name:
+                return deepcopy(bucket)
+        raise NoSuchBucket("no bucket of that name")
+
+    async def list_buckets(
+        self, account_id: bytes, *, prefix: str = "", start_after: str = "", limit: int = 10_000
+    ) -> tuple[Bucket, ...]:
+        """See `Catalogue.list_buckets`."""
+        self._check_open()
+        found = [
+            bucket
+            for bucket in self._buckets.values()
+            if bucket.account_id == account_id and bucket.name.startswith(prefix) and bucket.name > start_after
+        ]
+        return tuple(deepcopy(sorted(found, key=lambda bucket: bucket.name)[:limit]))
+
+    async def delete_bucket(self, bucket_id: bytes) -> None:
+        """See `Catalogue.delete_bucket`."""
+        self._check_open()
+        self._bucket(bucket_id)
+        if any(place[0] == bucket_id for place in self._versions):
+            raise BucketNotEmpty("the bucket holds versions")
+        for upload_id in [key for key, held in self._uploads.items() if held.upload.bucket_id == bucket_id]:
+            self._drop_upload(upload_id)
+        del self._buckets[bucket_id]
+        self._record("delete_bucket", {"bucket_id": bucket_id.hex()})
+
+    # Versions
+
+    async def publish_version(self, command: PublishVersion) -> ObjectVersion:
+        """See `Catalogue.publish_version`."""
+        self._check_open()
+        version = command.version
+        self._judge(version.bucket_id, version.object_key, command)
+        links = () if command.link is None else (command.link,)
+        if command.content is not None:
+            if command.content.content_id in self._contents:
+                raise CatalogueConflict("the content is in use")
+            self._check_blobs((*command.content.blobs, *links))
+            self._contents[command.content.content_id] = _Held(command.content, 1)
+            self._add_blobs(command.content.blobs)
+        elif command.share_content_id is not None:
+            if command.share_content_id not in self._contents:
+                raise ContentGone("the content was released")
+            self._check_blobs(links)
+            self._contents[command.share_content_id].reference_count += 1
+        self._add_blobs(links)
+        return self._make_current(version, command.link, "publish_version")
+
+    async def get_version(
+        self, bucket_id: bytes, object_key: bytes, version_id: str | None = None, *, with_content: bool = True
+    ) -> Found:
+        """See `Catalogue.get_version`."""
+        self._check_open()
+        version = self._versions.get((bucket_id, object_key))
+        if version is None or version_id not in {None, version.version_id}:
+            raise NoSuchVersion("no such object or version")
+        if version.content_id is None or not with_content:
+            return Found(deepcopy(version), None)
+        return Found(deepcopy(version), self._contents[version.content_id].content)
+
+    async def delete_versions(
+        self, bucket_id: bytes, commands: Sequence[DeleteVersion]
+    ) -> tuple[Deleted | CatalogueConflict, ...]:
+        """See `Catalogue.delete_versions`."""
+        self._check_open()
+        self._bucket(bucket_id)
+        return tuple(self._delete(bucket_id, command) for command in commands)
+
+    def _delete(self, bucket_id: bytes, command: DeleteVersion) -> Deleted | CatalogueConflict:
+        try:
+            self._judge(bucket_id, command.object_key, command)
+        except CatalogueConflict as refusal:
+            return refusal
+        place = (bucket_id, command.object_key)
+        if place not in self._versions or command.version_id not in {None, self._versions[place].version_id}:
+            return Deleted(command.object_key)
+        removed = self._remove(place)
+        self._record("delete_version", removal_change(bucket_id, command.object_key, removed.version_id))
+        return Deleted(command.object_key, removed_version_id=removed.version_id)
+
+    async def list_versions(self, bucket_id: bytes, query: ListQuery) -> ListPage:
+        """See `Catalogue.list_versions`."""
+        self._check_open()
+        entries: dict[bytes, ObjectVersion | None] = {}
+        for (place_bucket, object_key), version in self._versions.items():
+            if place_bucket == bucket_id and object_key.startswith(query.prefix):
+                prefix = rolled_up(object_key, query.prefix, query.delimiter)
+                entries[object_key if prefix is None else prefix] = version if prefix is None else None
+        names = sorted(name for name in entries if name > query.start_after)
+        given = names[: query.limit]
+        is_truncated = 0 < query.limit < len(names)
+        return ListPage(
+            versions=tuple(deepcopy(version) for name in given if (version := entries[name]) is not None),
+            common_prefixes=tuple(name for name in given if entries[name] is None),
+            is_truncated=is_truncated,
+            next_start_after=given[-1] if is_truncated else b"",
+        )
+
+    # Multipart uploads
+
+    def _drop_upload(self, upload_id: bytes) -> None:
+        for part in self._uploads.pop(upload_id).parts.values():
+            self._condemn(part.blob.blob_id)
+
+    def _upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> _Opened:
+        held = self._uploads.get(upload_id)
+        if held is None or (held.upload.bucket_id, held.upload.object_key) != (bucket_id, object_key):
+            raise NoSuchUpload("no upload of that id under that key")
+        return held
+
+    def _open_upload(self, upload_id: bytes) -> _Opened:
+        held = self._uploads.get(upload_id)
+        if held is None or held.upload.completed is not None:
+            raise NoSuchUpload("no open upload of that id")
+        return held
+
+    async def create_upload(self, upload: Upload) -> None:
+        """See `Catalogue.create_upload`."""
+        self._check_open()
+        self._bucket(upload.bucket_id)
+        if upload.upload_id in self._uploads:
+            raise CatalogueConflict("the upload id is taken")
+        self._uploads[upload.upload_id] = _Opened(deepcopy(upload))
+        self._record("create_upload", _upload_change(upload))
+
+    async def get_upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> Upload:
+        """See `Catalogue.get_upload`."""
+        self._check_open()
+        return deepcopy(self._upload(bucket_id, object_key, upload_id).upload)
+
+    async def put_part(self, part: Part) -> None:
+        """See `Catalogue.put_part`."""
+        self._check_open()
+        held = self._open_upload(part.upload_id)
+        self._check_blobs([part.blob])
+        self._add_blobs([part.blob])
+        if part.part_number in held.parts:
+            self._condemn(held.parts[part.part_number].blob.blob_id)
+        held.parts[part.part_number] = deepcopy(part)
+        self._record("put_part", {"upload_id": part.upload_id.hex(), "part_number": part.part_number})
+
+    async def list_parts(self, upload_id: bytes, *, after: int = 0, limit: int = 10_000) -> tuple[Part, ...]:
+        """See `Catalogue.list_parts`."""
+        self._check_open()
+        parts = self._open_upload(upload_id).parts
+        return tuple(deepcopy([parts[number] for number in sorted(parts) if number > after][:limit]))
+
+    async def list_uploads(self, bucket_id: bytes, query: UploadsQuery) -> UploadsPage:
+        """See `Catalogue.list_uploads`."""
+        self._check_open()
+        entries: dict[tuple[bytes, datetime | None, bytes], Upload | None] = {}
+        for held in self._uploads.values():
+            upload = held.upload
+            if (
+                upload.completed is None
+                and upload.bucket_id == bucket_id
+                and upload.object_key.startswith(query.prefix)
+            ):
+                prefix = rolled_up(upload.object_key, query.prefix, query.delimiter)
+                if prefix is None:
+                    entries[upload.object_key, upload.created_at, upload.upload_id] = upload
+                else:
+                    entries[prefix, None, b""] = None
+        marked = self._uploads.get(query.upload_id_marker or b"")
+        names = []
+        for name in sorted(entries, key=lambda name: (name[0], name[1] or self._clock(), name[2])):
+            is_same_key = (
+                name[0] == query.key_marker and entries[name] is not None and query.upload_id_marker is not None
+            )
+            is_behind_marked = (
+                marked is None
+                or marked.upload.object_key != query.key_marker
+                or (name[1] is not None and (name[1], name[2]) > (marked.upload.created_at, marked.upload.upload_id))
+            )
+            if name[0] > query.key_marker or (is_same_key and is_behind_marked):
+                names.append(name)
+        given = names[: query.limit]
+        is_truncated = 0 < query.limit < len(names)
+        return UploadsPage(
+            uploads=tuple(deepcopy(upload) for name in given if (upload := entries[name]) is not None),
+            common_prefixes=tuple(name[0] for name in given if entries[name] is None),
+            is_truncated=is_truncated,
+            next_key_marker=given[-1][0] if is_truncated else b"",
+            next_upload_id_marker=given[-1][2] or None if is_truncated else None,
+        )
+
+    async def complete_upload(self, command: CompleteUpload) -> ObjectVersion:
+        """See `Catalogue.complete_upload`."""
+        self._check_open()
+        version = command.version
+        held = self._upload(version.bucket_id, version.object_key, command.upload_id)
+        if held.upload.completed is not None:
+            if command.manifest.inline is None and command.manifest.blob_id not in self._blobs:
+                self._add_blobs([command.manifest])
+                self._condemn(command.manifest.blob_id)
+            return deepcopy(held.upload.completed)
+        self._judge(version.bucket_id, version.object_key, command)
+        for number, blob_id in command.parts:
+            if number not in held.parts or held.parts[number].blob.blob_id != blob_id:
+                raise PartsChanged(f"part {number} was uploaded again or is not there")
+        self._check_blobs([command.manifest])
+        self._add_blobs([command.manifest])
+        kept = {number for number, _ in command.parts}
+        for number, part in held.parts.items():
+            if number not in kept:
+                self._condemn(part.blob.blob_id)
+        blobs = (*(held.parts[number].blob for number in sorted(kept)), command.manifest)
+        content = replace(held.upload.content, blobs=blobs)
+        self._contents[content.content_id] = _Held(content, 1)
+        published = self._make_current(version, None, "complete_upload")
+        held.upload = replace(held.upload, completed=deepcopy(published))
+        held.parts, held.completed_at = {}, self._clock()
+        return published
+
+    async def abort_upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> None:
+        """See `Catalogue.abort_upload`."""
+        self._check_open()
+        held = self._upload(bucket_id, object_key, upload_id)
+        if held.upload.completed is not None:
+            raise NoSuchUpload("the upload is completed")
+        self._drop_upload(upload_id)
+        self._record("abort_upload", _upload_change(held.upload))
+
+    async def forget_completed_uploads(self, before: datetime) -> int:
+        """See `Catalogue.forget_completed_uploads`."""
+        self._check_open()
+        old = [
+            key for key, held in self._uploads.items() if held.completed_at is not None and held.completed_at < before
+        ]
+        for upload_id in old:
+            del self._uploads[upload_id]
+        return len(old)
+
+    # Blobs and background jobs
+
+    async def blob_states(self, blob_ids: Sequence[bytes]) -> dict[bytes, BlobState]:
+        """See `Catalogue.blob_states`."""
+        self._check_open()
+        return {blob_id: self._blobs[blob_id].state for blob_id in blob_ids if blob_id in self._blobs}
+
+    async def count_live_blobs(self) -> int:
+        """See `Catalogue.count_live_blobs`."""
+        self._check_open()
+        return sum(entry.state is BlobState.LIVE and not entry.is_inline for entry in self._blobs.values())
+
+    async def condemn_orphans(self, blob_ids: Sequence[bytes], lease: Lease) -> tuple[bytes, ...]:
+        """See `Catalogue.condemn_orphans`."""
+        self._require_lease(lease)
+        orphans = tuple(dict.fromkeys(blob_id for blob_id in blob_ids if blob_id not in self._blobs))
+        for blob_id in orphans:
+            self._blobs[blob_id] = _BlobEntry(BlobState.CONDEMNED, is_inline=False, condemned_at=self._clock())
+        return orphans
+
+    async def list_condemned(self, before: datetime, limit: int) -> tuple[bytes, ...]:
+        """See `Catalogue.list_condemned`."""
+        self._check_open()
+        found = sorted(
+            (entry.condemned_at, blob_id)
+            for blob_id, entry in self._blobs.items()
+            if entry.condemned_at is not None and entry.condemned_at < before
+        )
+        return tuple(blob_id for _, blob_id in found[:limit])
+
+    async def forget_condemned(self, blob_ids: Sequence[bytes], lease: Lease) -> None:
+        """See `Catalogue.forget_condemned`."""
+        self._require_lease(lease)
+        for blob_id in blob_ids:
+            if blob_id in self._blobs and self._blobs[blob_id].state is BlobState.CONDEMNED:
+                del self._blobs[blob_id]
+
+    async def acquire_lease(self, name: str, holder: str, duration: timedelta) -> Lease:
+        """See `Catalogue.acquire_lease`."""
+        self._check_open()
+        now = self._clock()
+        held = self._leases.get(name, Lease(name, "", 0, now))
+        if held.holder not in {"", holder} and held.expires_at > now:
+            raise LeaseLost("another holder has the lease")
+        self._leases[name] = Lease(name, holder, held.epoch + (held.holder != holder), now + duration)
+        return self._leases[name]
+
+    async def release_lease(self, lease: Lease) -> None:
+        """See `Catalogue.release_lease`."""
+        self._check_open()
+        held = self._leases.get(lease.name)
+        if held is not None and (held.holder, held.epoch) == (lease.holder, lease.epoch):
+            self._leases[lease.name] = replace(held, holder="", expires_at=self._clock())
+
+    def _require_lease(self, lease: Lease) -> None:
+        self._check_open()
+        held = self._leases.get(lease.name)
+        if held is None or (held.holder, held.epoch) != (lease.holder, lease.epoch) or held.expires_at <= self._clock():
+            raise LeaseLost("the lease is another's, or over")
+
+    async def read_changes(self, after: int, limit: int) -> tuple[Change, ...]:
+        """See `Catalogue.read_changes`."""
+        self._check_open()
+        return tuple(deepcopy([change for change in self._changes if change.sequence > after][:limit]))
+
+    async def verify(self) -> int:
+        """See `Catalogue.verify`. There is nothing that could be damaged here: only the rows are counted."""
+        self._check_open()
+        tables = (self._accounts, self._access_keys, self._buckets, self._versions, self._contents, self._blobs)
+        return sum(len(table) for table in tables) + len(self._uploads) + len(self._changes)
+
+    async def close(self) -> None:
+        """See `Catalogue.close`."""
+        self._is_closed = True
+
+
+def _upload_change(upload: Upload) -> Attributes:
+    return {
+        "upload_id": upload.upload_id.hex(),
+        "bucket_id": upload.bucket_id.hex(),
+        "object_key": upload.object_key.hex(),
+    }
