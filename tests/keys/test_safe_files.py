@@ -86,12 +86,19 @@ class TestReading:
     def test_says_so_when_the_disk_fails(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_private_file(folder / "file", b"content", replace=False)
 
-        def fail(_descriptor: int) -> os.stat_result:
+        fstat = os.fstat
+        hits: list[int] = []
+
+        def fail_once(descriptor: int) -> os.stat_result:
+            if hits:
+                return fstat(descriptor)
+            hits.append(descriptor)
             raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr(os, "fstat", fail)
+        monkeypatch.setattr(os, "fstat", fail_once)
         with pytest.raises(KeyringError, match=r"cannot be read \(Input/output error\); restore it"):
             read_private_file(folder / "file", 100)
+        assert hits
 
     def test_says_so_when_the_system_refuses(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object, **__: object) -> int:
