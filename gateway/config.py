@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     drain_timeout_s: float = _row(
         30, "Time that running requests have to end after SIGTERM.", unit="s", ge=0, le=_HOUR_S
     )
+    max_requests: int = _row(
+        1024, "Requests answered at once; further ones get 503 SlowDown. Each stream holds a few MiB.", ge=1, le=65_536
+    )
     max_connections: int = _row(4096, "Open connections; more are closed at once.", ge=8, le=65_536)
 
     # Memory and layout
@@ -203,9 +206,6 @@ class Settings(BaseSettings):
     )
     read_ahead_bytes: int = _row(
         _MIB, "Sealed bytes that a GET reads at once.", unit="bytes", ge=64 * _KIB, le=4 * _MIB
-    )
-    stream_memory_bytes: int = _row(
-        64 * _MIB, "Bytes that all running streams hold together; further ones wait.", unit="bytes", ge=8 * _MIB
     )
 
     # Keys
@@ -260,8 +260,6 @@ class Settings(BaseSettings):
         ports = [self.port, self.admin_port, *([self.http_port] if self.http_port else [])]
         if len(set(ports)) != len(ports):
             raise ValueError("port, admin_port and http_port must differ: give each a number of its own")
-        if self.read_ahead_bytes * 2 > self.stream_memory_bytes:
-            raise ValueError("stream_memory_bytes must be at least twice read_ahead_bytes")
         return self
 
 

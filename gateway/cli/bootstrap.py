@@ -1,0 +1,264 @@
+"""The first start: everything is made once, in an order that a crash leaves completable; later starts check.
+
+A marker file in the data folder stands from before the first step until after the last. While it stands nothing was
+ever served, so an unfinished start is simply finished; once it is gone, whatever is missing is an error and is never
+made again, because making a keyring or a catalogue anew would bury the data of the old one.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from gateway.cli.client_env import ClientEnv
+from gateway.cli.directory import Directory
+from gateway.cli.exits import CommandError, Exit, SetupError
+from gateway.cli.pki import TlsFiles, make_certificates, renew_certificate, server_names, utc_now
+from gateway.config import Settings
+from gateway.wiring import (
+    REALM_FILE,
+    Folders,
+    RealmRecord,
+    create_catalogue,
+    open_blobs,
+    open_realm,
+    read_passphrase,
+)
+from keys.keyring_file import KEYRING_FILE, LocalKeyring
+from keys.kms.local import LocalKms
+from keys.realm import RealmKeys, create_canary
+from keys.safe_files import write_private_file
+from storage.seams import reach
+
+FIRST_ACCOUNT: Final = "main"
+MARKER: Final = "first-start-unfinished"
+_REALM_ID_SIZE: Final = 16
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_IGNORED: Final = frozenset({"lost+found", f".{MARKER}.new"})
+"""What may lie in an empty folder: a file system's own, and the trace of a crash before the first step."""
+
+
+def check_apart(settings: Settings, folders: Folders) -> None:
+    """Refuse keys inside data and data inside keys, also by symbolic links and bind mounts; nor any other secret.
+
+    Raises:
+        SetupError: they are not apart.
+    """
+    for inner, outer, inner_name, outer_name in (
+        (folders.keys, folders.data, "keys", "data"),
+        (folders.data, folders.keys, "data", "keys"),
+    ):
+        if any(_same_place(place, outer) for place in (inner, *inner.parents)):
+            raise SetupError(
+                f"the {inner_name} folder {inner} lies inside the {outer_name} folder {outer}:"
+                " whoever takes the data would take the keys; give --keys a folder outside"
+            )
+    for name in ("passphrase_file", "tls_key"):
+        file: Path | None = getattr(settings, name)
+        if file is not None and any(_same_place(place, folders.data) for place in file.resolve().parents):
+            raise SetupError(f"{name} {file} lies inside the data folder {folders.data}: keep secrets outside it")
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    if one == other:
+        return True
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False  # one of them is not there yet, so they are not the same
+
+
+@asynccontextmanager
+async def owned(folders: Folders) -> AsyncIterator[None]:
+    """Hold the data folder: one process at a time bootstraps, serves or changes it.
+
+    Raises:
+        CommandError: another process holds it.
+        SetupError: there is no such folder.
+    """
+    try:
+        descriptor = os.open(folders.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SetupError(
+            f"the data folder {folders.data} cannot be opened ({error.strerror}): correct --data"
+        ) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(
+                f"another sealgate process works on {folders.data}: stop it first, or give another --data", Exit.BUSY
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def make_folders(folders: Folders) -> None:
+    """Make both folders, or take over empty ones, and see that they are ours and closed to others.
+
+    Raises:
+        SetupError: one cannot be made or is not private.
+    """
+    for name, folder in (("data", folders.data), ("keys", folders.keys)):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = folder.stat()
+            if status.st_uid == os.geteuid() and status.st_mode & _OTHERS and not _entries(folder):
+                folder.chmod(0o700)
+                status = folder.stat()
+        except OSError as error:
+            raise SetupError(
+                f"the {name} folder {folder} cannot be used ({error.strerror}): give one that this user may write"
+            ) from None
+        if status.st_uid != os.geteuid():
+            raise SetupError(f"the {name} folder {folder} belongs to user {status.st_uid}: run as that user")
+        if status.st_mode & _OTHERS:
+            raise SetupError(f"the {name} folder {folder} is open to other users: run chmod 0700 {folder}")
+
+
+def is_first_start(folders: Folders) -> bool:
+    """Whether this start has to make everything, or to finish what an earlier one began.
+
+    Raises:
+        SetupError: something is missing, and making it anew would bury what is there.
+    """
+    data, keys = _entries(folders.data), _entries(folders.keys)
+    if MARKER in data:
+        return True
+    if not data and not keys:
+        return True
+    if not data:
+        raise SetupError(
+            f"the keys folder {folders.keys} is in use, but the data folder {folders.data} is empty:"
+            " give --data the folder that these keys belong to, or begin anew with other --keys"
+        )
+    if REALM_FILE not in data and not folders.catalogue.exists() and not folders.blobs.exists():
+        raise SetupError(f"the data folder {folders.data} holds other files: give --data an empty folder")
+    if not keys:
+        raise SetupError(
+            f"the keys folder {folders.keys} is empty, but {folders.data} was sealed by a keyring:"
+            " give --keys the folder of that keyring, or restore it from its backup"
+        )
+    for path, remedy in (
+        (folders.keys / KEYRING_FILE, "restore it from the backup of the keys folder"),
+        (folders.realm_file, f"copy {folders.realm_copy} there"),
+        (folders.realm_copy, f"copy {folders.realm_file} there if these are the keys of this data"),
+        (folders.catalogue, "restore it from a backup; the blobs alone list nothing"),
+        (folders.blobs / "realm", "restore the blobs folder; the catalogue refers to what was in it"),
+    ):
+        if not path.exists():
+            raise SetupError(f"{path} is missing: {remedy}")
+    if RealmRecord.read(folders.realm_file) != RealmRecord.read(folders.realm_copy):
+        raise SetupError(
+            f"the keys in {folders.keys} are of another realm than the data in {folders.data}: correct --data or --keys"
+        )
+    return False
+
+
+def _entries(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} - _IGNORED
+
+
+async def first_start(settings: Settings, folders: Folders) -> None:
+    """Make keyring, realm, TLS files, catalogue, store and first account; finish what an earlier start began.
+
+    Raises:
+        CommandError, KeysError, StorageError: a step failed; the next start goes on from there.
+    """
+    now = utc_now()
+    marker = folders.data / MARKER
+    if not marker.exists():
+        write_private_file(marker, b"This folder was never served. Start sealgate again to finish it.\n", replace=False)
+    reach("first-start.marked")
+    passphrase = read_passphrase(settings)
+    make = LocalKeyring.open if LocalKeyring.exists(folders.keys) else LocalKeyring.create
+    kms = LocalKms(make(folders.keys, passphrase))
+    reach("first-start.keyring")
+    realm = await _make_realm(kms, folders, now)
+    realm_keys = (await open_realm(settings, kms, realm)).realm_keys
+    reach("first-start.realm")
+    if settings.tls_certificate is None:
+        make_certificates(TlsFiles(folders.tls), server_names(settings.host, settings.domains), now)
+    reach("first-start.tls")
+    await _make_stores(settings, folders, realm_keys, now)
+    reach("first-start.stores")
+    marker.unlink()
+    _sync(folders.data)
+
+
+async def _make_realm(kms: LocalKms, folders: Folders, now: datetime) -> RealmRecord:
+    """The realm, first beside the keyring, then in the data folder; the copy there is what later starts read."""
+    if not folders.realm_copy.exists():
+        if folders.realm_file.exists():
+            raise SetupError(
+                f"{folders.data} was begun with another keys folder than {folders.keys}:"
+                " give that one, or remove both folders, which never held data, and start again"
+            )
+        realm_id = secrets.token_bytes(_REALM_ID_SIZE)
+        _, root = await RealmKeys.create(kms, realm_id)
+        realm = RealmRecord(realm_id, now, root, await create_canary(kms, realm_id))
+        write_private_file(folders.realm_copy, realm.encode(), replace=False)
+        reach("first-start.realm-copy")
+    realm = RealmRecord.read(folders.realm_copy)
+    write_private_file(folders.realm_file, realm.encode(), replace=True)
+    return realm
+
+
+async def _make_stores(settings: Settings, folders: Folders, realm_keys: RealmKeys, now: datetime) -> None:
+    blobs = open_blobs(folders)
+    try:
+        folders.blobs.mkdir(mode=0o700, exist_ok=True)
+        await blobs.claim(realm_keys.realm_id)
+    finally:
+        await blobs.close()
+    # An unfinished catalogue holds nothing but the account that is made here, and whose secret may be lost.
+    shutil.rmtree(folders.catalogue.parent, ignore_errors=True)
+    folders.catalogue.parent.mkdir(mode=0o700)
+    catalogue = create_catalogue(folders, realm_keys)
+    reach("first-start.catalogue")
+    try:
+        made = await Directory(catalogue, realm_keys, lambda: now).create_first_account(FIRST_ACCOUNT)
+        env = ClientEnv.of(settings, folders, str(made["access_key_id"]), str(made["secret_access_key"]))
+        write_private_file(folders.client_env, env.encode(), replace=True)
+    finally:
+        await catalogue.close()
+
+
+def refresh(settings: Settings, folders: Folders) -> None:
+    """What may change at a later start: a certificate that ends soon, and an endpoint that moved.
+
+    Raises:
+        SetupError, KeysError: a TLS file or client.env cannot be used.
+    """
+    if settings.tls_certificate is None:
+        renew_certificate(TlsFiles(folders.tls), server_names(settings.host, settings.domains), utc_now())
+    with suppress(FileNotFoundError):  # whoever keeps the secret elsewhere may remove the file
+        ClientEnv.refresh(settings, folders)
+
+
+async def prepare(settings: Settings, folders: Folders) -> bool:
+    """Bring the folders to where `wiring` can open them; the caller holds `owned`. Tell whether it was the first.
+
+    Raises:
+        CommandError, KeysError, StorageError: one line that says what to do.
+    """
+    if is_first_start(folders):
+        await first_start(settings, folders)
+        return True
+    refresh(settings, folders)
+    return False
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

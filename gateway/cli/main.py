@@ -1,0 +1,81 @@
+"""The entry of the `sealgate` command: its families, and the one place where a failure becomes a line and a code."""
+
+import logging
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import click
+import typer
+
+from gateway.cli import accounts, offline, serve, settings, sweep
+from gateway.cli.exits import Exit, exit_of
+from gateway.cli.options import is_debug
+
+app = typer.Typer(
+    name="sealgate",
+    help="An encrypting, S3-compatible object-storage gateway. Start with `sealgate serve`.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for family in (serve, accounts, sweep, offline, settings):
+    family.register(app)
+
+
+@app.callback()
+def common(
+    *, debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from (not for sharing).")] = False
+) -> None:
+    """An encrypting, S3-compatible object-storage gateway. Start with `sealgate serve`."""
+    if debug:
+        logging.basicConfig(level=logging.DEBUG)
+
+
+def main() -> None:
+    """Run the command line and leave with a code of `gateway.cli.exits`."""
+    os.umask(0o077)  # whatever a command writes is for this user alone
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one line for each kind of failure
+    """Run one command line; every failure is one line on standard error."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as asked:
+        click.echo(asked.format_message())
+        return Exit.USAGE
+    except click.ClickException as refused:
+        hint = getattr(refused, "ctx", None)
+        path = hint.command_path if hint is not None else "sealgate"
+        return _say(f"{_one_line(refused.format_message())} See `{path} --help`.", Exit.USAGE)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _say("stopped", Exit.BUG)
+    except BrokenPipeError:
+        # Who read our output is gone; nothing more can be said on it, not even by the interpreter's last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BUG
+    except Exception as error:  # noqa: BLE001 - as the next line says
+        # The last line of defence: expected failures are told in their words, unexpected ones by their kind alone.
+        if is_debug():
+            traceback.print_exc()
+        expected = exit_of(error)
+        if expected is not None:
+            return _say(_one_line(str(error)), expected)
+        return _say(f"unexpected {type(error).__name__}; run again with `sealgate --debug ...` and report it", Exit.BUG)
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _say(line: str, code: Exit) -> Exit:
+    click.echo(f"sealgate: {line}", err=True)
+    return code
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    main()

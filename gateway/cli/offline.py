@@ -1,0 +1,335 @@
+"""`sealgate inspect` and `sealgate unseal`: open blobs with the keyring alone, without a server.
+
+What a blob says of itself is believed only once its description has authenticated (docs/FORMAT.md section 8.3), and a
+file appears under its name only when every byte of it has. Object keys become file names that cannot leave the folder.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote_from_bytes
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from gateway.cli.bootstrap import is_first_start, owned
+from gateway.cli.directory import Answer
+from gateway.cli.exits import CommandError, Exit, SetupError
+from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settings_of
+from gateway.cli.unsealing import FileReader, Unsealer
+from gateway.config import Settings
+from gateway.engine.custody import Envelope
+from gateway.wiring import Folders, Gateway, open_blobs, open_gateway, open_keys
+from keys.errors import KeysError
+from storage.blobs.base import BlobReader, BlobStore
+from storage.catalogue.base import ListQuery
+from storage.errors import StorageError
+from storage.sealed.header import BlobKind, parse_untrusted
+from storage.sealed.layout import HEADER_SIZE, TRAILER_SIZE
+from storage.sealed.recovery import RecoveredBlob
+from storage.sealed.stream import parse_untrusted_trailer
+
+INDEX_NAME: Final = "INDEX.jsonl"
+"""One JSON line for each object: what it is called and where its bytes went. No bucket can have this name."""
+_BY_HASH: Final = ".by-hash"
+_SAFE: Final = "!#$&'()+,-.=@^_{}~ "
+_MAX_NAME_BYTES: Final = 200
+_BLOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+Source = Annotated[str, typer.Argument(metavar="FILE|BLOB_ID", help="A sealed file, or the id of a blob in the store.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the family."""
+    app.command("inspect")(inspect_blob)
+    app.command("unseal")(unseal)
+
+
+def inspect_blob(
+    source: Source, *, data: Data = None, keys: Keys = None, config: Config = None, as_json: AsJson = False
+) -> None:
+    """Show what a sealed blob is. Names need the keyring; without it only what the bytes claim is shown."""
+    settings = settings_of(data, keys, config)
+    print_answer(asyncio.run(_inspect(settings, _path_of(settings, source))), as_json=as_json)
+
+
+def unseal(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE|BLOB_ID]", help="One blob; left out, the whole store is opened."),
+    ] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="New file, or new folder for a store.")
+    ],
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open one blob to a file, or a whole store to a folder, with the keyring and without a server."""
+    settings = settings_of(data, keys, config)
+    if output.exists() or output.is_symlink():
+        raise CommandError(f"{output} exists: give --output a name that is free", Exit.USAGE)
+    if source is None:
+        answer = asyncio.run(_unseal_store(settings, output))
+    else:
+        answer = asyncio.run(_unseal_one(settings, _path_of(settings, source), output))
+    print_answer(answer, as_json=as_json)
+    if answer.get("failed"):
+        raise CommandError(
+            f"{answer['failed']} objects could not be opened; {output / INDEX_NAME} names them", Exit.DAMAGED
+        )
+
+
+def _path_of(settings: Settings, source: str) -> Path:
+    if _BLOB_ID.fullmatch(source) and not Path(source).exists():
+        path = Folders.of(settings).blobs / "b" / source[:2] / source[2:4] / source
+        if not path.is_file():
+            raise CommandError(
+                f"no blob {source} is in the store; small objects rest in the catalogue: unseal the whole store"
+            )
+        return path
+    return Path(source)
+
+
+async def _inspect(settings: Settings, path: Path) -> Answer:
+    reader = FileReader.of(path)
+    if reader.sealed_size < HEADER_SIZE + TRAILER_SIZE:
+        raise CommandError(f"{path} is too short for a sealed blob", Exit.DAMAGED)
+    header = parse_untrusted(await reader.read(0, HEADER_SIZE))
+    plaintext_size, footer_size = parse_untrusted_trailer(
+        await reader.read(reader.sealed_size - TRAILER_SIZE, TRAILER_SIZE)
+    )
+    shown: Answer = {
+        "kind": header.kind.name.lower(),
+        "blob_id": header.blob_id.hex(),
+        "realm_id": header.realm_id.hex(),
+        "sealed_size": reader.sealed_size,
+        "plaintext_size": plaintext_size,
+        "slot_size": header.slot_size,
+        "description_size": footer_size,
+    }
+    folders = Folders.of(settings)
+    if not folders.realm_copy.exists():
+        return shown | {"authenticated": False, "description": "sealed: give --keys to open it"}
+    recovered = await Unsealer(await _offline_keys(settings, folders), None).recover(reader)
+    wrapped = Envelope.decode(recovered.wrapped_key).wrapped
+    return shown | {
+        "authenticated": True,
+        "wrapped_by": f"{wrapped.provider} {wrapped.kms_key_id} {wrapped.kms_key_version}".strip(),
+        **_described(recovered),
+    }
+
+
+def _described(recovered: RecoveredBlob) -> Answer:
+    description = recovered.description
+    return {
+        "bucket": description.bucket_name,
+        "object_key": description.object_key.decode("utf-8", "backslashreplace"),
+        "version_id": description.version_id,
+        "part_number": description.part_number,
+        "object_size": description.plaintext_size,
+        "etag": description.etag,
+        "created_at": description.created_at.isoformat(),
+        "headers": dict(description.headers),
+        "user_metadata": dict(description.user_metadata),
+        "tags": dict(description.tags),
+        "checksums": dict(description.checksums),
+        "bucket_id": description.bucket_id.hex(),
+        "content_id": description.content_id.hex(),
+    }
+
+
+async def _unseal_one(settings: Settings, path: Path, output: Path) -> Answer:
+    folders = Folders.of(settings)
+    reader = FileReader.of(path)
+    blobs = open_blobs(folders) if folders.blobs.is_dir() else None
+    try:
+        unsealer = Unsealer(await _offline_keys(settings, folders), blobs)
+        recovered = await unsealer.recover(reader)
+        size = await _write(output, unsealer.open(recovered, reader))
+    finally:
+        if blobs is not None:
+            await blobs.close()
+    return {"written": str(output), "size": size, **_described(recovered)}
+
+
+async def _offline_keys(settings: Settings, folders: Folders) -> Any:
+    return await open_keys(settings, folders, realm_file=folders.realm_copy)
+
+
+@dataclass(slots=True)
+class _Unsealed:
+    """What became of a store."""
+
+    folder: Path
+    written: int = 0
+    failed: int = 0
+    size: int = 0
+    lines: list[Answer] = field(default_factory=list)
+
+    @classmethod
+    def into(cls, folder: Path) -> "_Unsealed":
+        """Make the folder."""
+        folder.mkdir(mode=0o700)
+        return cls(folder)
+
+    async def take(self, bucket: str, object_key: bytes, about: Answer, pieces: AsyncIterator[Any]) -> None:
+        """Write one object; a failure is noted and does not stop the others."""
+        line = {"bucket": bucket, "object_key": object_key.decode("utf-8", "backslashreplace"), **about}
+        try:
+            path = self._place(bucket, object_key)
+            self.size += await _write(path, pieces)
+            self.written += 1
+            line["path"] = str(path.relative_to(self.folder))
+        except (StorageError, KeysError) as error:
+            self.failed += 1
+            line["error"] = f"{type(error).__name__}: {error}"
+        self.lines.append(line)
+
+    def _place(self, bucket: str, object_key: bytes) -> Path:
+        path = self.folder.joinpath(_name(bucket.encode()), *map(_named, object_key.split(b"/")))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists() and len(str(path)) < 4000:
+                return path
+        except OSError:
+            pass  # "a" is an object and "a/b" is one, too; or the path is too long
+        path = self.folder / _name(bucket.encode()) / _BY_HASH / hashlib.sha256(object_key).hexdigest()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def finish(self) -> Answer:
+        """Write the index and sum up."""
+        with (self.folder / INDEX_NAME).open("w", encoding="utf-8") as index:
+            index.writelines(json.dumps(line) + "\n" for line in self.lines)
+        return {"written": self.written, "failed": self.failed, "size": self.size, "folder": str(self.folder)}
+
+
+def _named(component: bytes) -> str:
+    return _name(component) if component not in (b"", b".", b"..") else f"%{component.hex()}"
+
+
+def _name(component: bytes) -> str:
+    """A file name for any bytes: others than plain ones percent-encoded, long ones cut and marked by their hash."""
+    name = quote_from_bytes(component, safe=_SAFE)
+    if name.startswith("."):
+        name = "%2E" + name[1:]
+    if len(name) > _MAX_NAME_BYTES:
+        name = f"{name[: _MAX_NAME_BYTES - 68]}%~{hashlib.sha256(component).hexdigest()}"
+    return name
+
+
+async def _write(path: Path, pieces: AsyncIterator[Any]) -> int:
+    """Write a new file of mode 0600, whole or not at all; its size."""
+    partial = path.with_name(f".{path.name[:_MAX_NAME_BYTES]}.part")  # no object's name begins with a dot here
+    size = 0
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            async for piece in pieces:
+                size += file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)
+    except FileExistsError:
+        raise CommandError(f"{path} exists: give --output a name that is free", Exit.USAGE) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return size
+
+
+async def _unseal_store(settings: Settings, output: Path) -> Answer:
+    folders = Folders.of(settings)
+    if not folders.blobs.is_dir() and not folders.catalogue.exists():
+        raise SetupError(f"{folders.data} holds no store: correct --data")
+    unsealed = _Unsealed.into(output)
+    async with owned(folders):
+        if folders.catalogue.exists() and not is_first_start(folders):
+            async with open_gateway(settings, folders) as gateway:
+                await _by_catalogue(gateway, unsealed)
+        else:
+            blobs = open_blobs(folders)
+            try:
+                unsealer = Unsealer(await _offline_keys(settings, folders), blobs)
+                await _by_blobs(unsealer, blobs, unsealed)
+            finally:
+                await blobs.close()
+    return unsealed.finish()
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int | None) -> Any:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+async def _by_catalogue(gateway: Gateway, unsealed: _Unsealed) -> None:
+    catalogue, objects = gateway.stores.catalogue, gateway.services.objects
+    accounts = await catalogue.list_accounts()
+    buckets = [bucket for account in accounts for bucket in await catalogue.list_buckets(account.account_id)]
+    with _progress("objects", None) as advance:
+        for bucket in buckets:
+            query = ListQuery()
+            while True:
+                page = await catalogue.list_versions(bucket.bucket_id, query)
+                for version in page.versions:
+                    about = {
+                        "etag": version.etag,
+                        "size": version.size,
+                        "created_at": version.created_at.isoformat(),
+                        "attributes": dict(version.attributes),
+                    }
+
+                    async def pieces(bucket: Any = bucket, version: Any = version) -> AsyncIterator[Any]:
+                        found = await objects.find(bucket, version.object_key)
+                        async for piece in await objects.open(found, 0, found.version.size):
+                            yield piece
+
+                    await unsealed.take(bucket.name, version.object_key, about, pieces())
+                    advance()
+                if not page.is_truncated:
+                    break
+                query = ListQuery(start_after=page.next_start_after)
+
+
+async def _by_blobs(unsealer: Unsealer, blobs: BlobStore, unsealed: _Unsealed) -> None:
+    """Without a catalogue the newest blob of each name stands for it: deletes are not known, small objects are lost."""
+    newest: dict[tuple[str, bytes], RecoveredBlob] = {}
+    with _progress("reading descriptions", None) as advance:
+        async for stat in blobs.iterate():
+            with contextlib.suppress(StorageError):
+                async with _opened(blobs, stat.blob_id) as reader:
+                    recovered = await unsealer.recover(reader)
+                if recovered.header.kind in (BlobKind.OBJECT, BlobKind.MANIFEST, BlobKind.LINK):
+                    place = (recovered.description.bucket_name, recovered.description.object_key)
+                    held = newest.get(place)
+                    if held is None or held.description.commit_order < recovered.description.commit_order:
+                        newest[place] = recovered
+            advance()
+    with _progress("objects", len(newest)) as advance:
+        for (bucket, object_key), recovered in newest.items():
+            async with _opened(blobs, recovered.header.blob_id) as reader:
+                await unsealed.take(bucket, object_key, _described(recovered), unsealer.open(recovered, reader))
+            advance()
+
+
+@contextlib.asynccontextmanager
+async def _opened(blobs: BlobStore, blob_id: bytes) -> AsyncIterator[BlobReader]:
+    reader = await blobs.open(blob_id)
+    try:
+        yield reader
+    finally:
+        await reader.close()

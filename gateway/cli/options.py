@@ -1,0 +1,84 @@
+"""What every command shares: where the folders are, how answers are printed, and flags made from the settings table."""
+
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.config import Settings, load_settings, setting_rows
+
+Data = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of the sealed data.", show_default=False)]
+Keys = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of the keyring.", show_default=False)]
+Config = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Settings file (TOML).", show_default=False, envvar=None)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def settings_of(data: str | None, keys: str | None, config: Path | None) -> Settings:
+    """The settings of a command that takes folders alone as flags. Raises: SettingsError."""
+    given = {"data": data, "keys": keys}
+    return load_settings({name: value for name, value in given.items() if value is not None}, config=config)
+
+
+def with_setting_flags(run: Callable[[dict[str, str], Path | None], None]) -> Callable[..., None]:
+    """A command with a flag for every setting that is no secret; values stay text for the table to judge."""
+    rows = [row for row in setting_rows() if not row.secret]
+    parameters = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)]
+    for row in rows:
+        unit = f" In {row.unit}." if row.unit else ""
+        default = f" Default: {row.default.replace('`', '')}." if row.default != "``" else ""
+        option = typer.Option(row.flag, metavar=row.kind.split(",")[0].upper(), help=f"{row.text}{unit}{default}")
+        annotation = Annotated[str | None, option]
+        parameters.append(
+            inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        )
+
+    def command(**flags: Any) -> None:
+        config = flags.pop("config")
+        run({name: value for name, value in flags.items() if value is not None}, config)
+
+    # Typer reads a function's signature; this one is made from the table, so that no flag can be forgotten there.
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # documented by inspect
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = run.__doc__
+    return command
+
+
+def print_answer(answer: dict[str, Any], *, as_json: bool) -> None:
+    """One JSON object, or the same for a reader: a list of records as a table, anything else line by line."""
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    records = next((value for value in answer.values() if isinstance(value, list)), None)
+    if records is None:
+        for name, value in answer.items():
+            typer.echo(f"{name}: {value}")
+        return
+    if not records:
+        typer.echo("none")
+        return
+    table = Table(*records[0].keys(), box=None)
+    for record in records:
+        table.add_row(*(str(value) for value in record.values()))
+    Console(soft_wrap=True).print(table)
+
+
+def is_debug() -> bool:
+    """Whether `--debug` was given."""
+    return logging.getLogger("gateway").isEnabledFor(logging.DEBUG)
+
+
+@contextmanager
+def working(on_what: str) -> Iterator[None]:
+    """Show that work goes on, where a person looks at standard error."""
+    console = Console(stderr=True)
+    with console.status(on_what) if console.is_terminal else nullcontext():
+        yield

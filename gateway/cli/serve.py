@@ -1,0 +1,100 @@
+"""`sealgate serve`: make everything at the first start, then serve until SIGTERM."""
+
+import asyncio
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+import uvloop
+
+from gateway.cli.bootstrap import check_apart, make_folders, owned, prepare
+from gateway.cli.client_env import endpoint_url
+from gateway.cli.control import serve_control
+from gateway.cli.options import is_debug, with_setting_flags
+from gateway.cli.pki import TlsFiles
+from gateway.cli.session import commands_of
+from gateway.config import Settings, load_settings
+from gateway.http.process import prepare_process
+from gateway.http.server import Bound, Server, run_until_stopped
+from gateway.telemetry import configure_logging
+from gateway.wiring import Folders, open_gateway, server_settings
+from keys.errors import CanaryFailed
+
+_log = logging.getLogger(__name__)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve")(with_setting_flags(serve))
+
+
+def serve(flags: dict[str, str], config: Path | None) -> None:
+    """Serve S3 over HTTPS. The first start makes keyring, certificates, catalogue, account and access key.
+
+    Every setting is a flag here; `sealgate settings` tells of files and environment variables.
+    """
+    settings = load_settings(flags, config=config)
+    configure_logging(
+        level="DEBUG" if is_debug() else settings.log_level.upper(), as_json=settings.log_format == "json"
+    )
+    prepare_process()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    folders = Folders.of(settings)
+    check_apart(settings, folders)
+    make_folders(folders)
+    async with owned(folders):
+        is_first = await prepare(settings, folders)
+        async with open_gateway(settings, folders) as gateway:
+            server = Server(
+                gateway.app, gateway.telemetry.registry, gateway.is_ready, server_settings(settings, folders)
+            )
+            async with serve_control(folders.data, commands_of(gateway)):
+                await run_until_stopped(server, lambda bound: _greet(settings, folders, bound, is_first=is_first))
+            if gateway.is_wrong_kms:
+                raise CanaryFailed("stopped: the KMS answers, but no longer with the key that sealed this realm")
+
+
+def _greet(settings: Settings, folders: Folders, bound: Bound, *, is_first: bool) -> None:
+    if is_first:
+        typer.echo(f"Made keys in {folders.keys} and data in {folders.data}. Back up the keys, and keep them apart.")
+    typer.echo("\n".join(greeting(settings, folders)))
+    if bound.plain is not None:
+        typer.echo(f"plain HTTP is refused on port {bound.plain.port}")
+    typer.echo(f"health and metrics: http://{settings.admin_host}:{bound.admin.port}")
+    sys.stdout.flush()
+
+
+def greeting(settings: Settings, folders: Folders) -> list[str]:
+    """The endpoint, the CA file, and lines to paste; they take the secret from client.env and never show it."""
+    url = endpoint_url(settings)
+    own_ca = settings.tls_certificate is None
+    lines = [f"Sealgate serves {url}"]
+    if own_ca:
+        lines.append(f"CA file: {TlsFiles(folders.tls).ca_certificate}")
+    if not folders.client_env.exists():
+        return [*lines, "Clients: make an access key with `sealgate access-key create --account main`."]
+    remote = {
+        "TYPE": "s3",
+        "PROVIDER": "Other",
+        "ENV_AUTH": "true",
+        "ENDPOINT": '"$AWS_ENDPOINT_URL"',
+        "REGION": '"$AWS_REGION"',
+    }
+    rclone = " ".join(f"RCLONE_CONFIG_SEALGATE_{name}={value}" for name, value in remote.items())
+    authority = ' RCLONE_CA_CERT="$AWS_CA_BUNDLE"' if own_ca else ""
+    return [
+        *lines,
+        "",
+        "Paste into a shell; the first line makes every AWS tool in it use this endpoint:",
+        f"  . {shlex.quote(str(folders.client_env))}",
+        "  aws s3 mb s3://first && echo hello | aws s3 cp - s3://first/hello.txt && aws s3 ls s3://first",
+        '  python3 -c \'import boto3; print(boto3.client("s3").list_buckets()["Buckets"])\'',
+        f"  export {rclone}{authority} && rclone lsd sealgate:",
+        "",
+    ]

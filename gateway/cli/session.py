@@ -1,0 +1,52 @@
+"""How a command reaches the catalogue: through the gateway that serves it, or by opening it where none does."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.cli.bootstrap import check_apart, is_first_start, owned
+from gateway.cli.control import Command, ask_gateway
+from gateway.cli.directory import Answer, Directory
+from gateway.cli.exits import SetupError
+from gateway.config import Settings
+from gateway.wiring import Folders, Gateway, open_gateway
+
+
+def commands_of(gateway: Gateway) -> dict[str, Command]:
+    """What the command line may ask of an opened gateway, by name."""
+    directory = Directory(gateway.stores.catalogue, gateway.opened.realm_keys, lambda: datetime.now(UTC))
+    return {
+        "create_account": directory.create_account,
+        "list_accounts": directory.list_accounts,
+        "create_access_key": directory.create_access_key,
+        "list_access_keys": directory.list_access_keys,
+        "enable_access_key": directory.enable_access_key,
+        "disable_access_key": directory.disable_access_key,
+        "delete_access_key": directory.delete_access_key,
+        "sweep": gateway.sweep,
+    }
+
+
+def run_command(settings: Settings, command: str, arguments: Mapping[str, Any]) -> Answer:
+    """Run a command wherever it can be run.
+
+    Raises:
+        CommandError, KeysError, StorageError: one line that says what to do.
+    """
+    folders = Folders.of(settings)
+    if not folders.data.is_dir():
+        raise SetupError(f"there is no data folder {folders.data}: give --data, or make it with `sealgate serve`")
+    answer = ask_gateway(folders.data, command, arguments)
+    return asyncio.run(_run_here(settings, folders, command, arguments)) if answer is None else answer
+
+
+async def _run_here(settings: Settings, folders: Folders, command: str, arguments: Mapping[str, Any]) -> Answer:
+    check_apart(settings, folders)
+    async with owned(folders):
+        if not folders.keys.is_dir():
+            raise SetupError(f"there is no keys folder {folders.keys}: give --keys")
+        if is_first_start(folders):
+            raise SetupError(f"{folders.data} was never served: run `sealgate serve` once, which makes everything")
+        async with open_gateway(settings, folders) as gateway:
+            return await commands_of(gateway)[command](**arguments)
