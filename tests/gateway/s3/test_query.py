@@ -1,0 +1,49 @@
+import pytest
+
+from gateway.s3.errors import INVALID_ARGUMENT, INVALID_URI, S3Error
+from gateway.s3.query import effective_headers, parse_query
+from tests.gateway.s3.wire import request
+
+
+def test_names_and_values() -> None:
+    query = parse_query(request("GET", "/?a=1&b&c=&&d=x=y&e=+%2B%20%C3%A9"))
+    assert dict(query) == {"a": "1", "b": "", "c": "", "d": "x=y", "e": " + é"}
+
+
+@pytest.mark.parametrize("raw", ["a=%zz", "%", "a=%FF", "%FF=a", "a=%00", "%00", "a=%2"])
+def test_undecodable(raw: str) -> None:
+    with pytest.raises(S3Error) as caught:
+        parse_query(request("GET", f"/?{raw}"))
+    assert caught.value.row is INVALID_URI
+
+
+@pytest.mark.parametrize("raw", ["a=1&a=1", "uploads&uploads", "a=1&%61=2"])
+def test_a_name_stands_once(raw: str) -> None:
+    with pytest.raises(S3Error) as caught:
+        parse_query(request("GET", f"/?{raw}"))
+    assert caught.value.row is INVALID_ARGUMENT
+
+
+def test_presigned_headers_in_the_query_are_headers() -> None:
+    sent = request(
+        "PUT", "/b/k?x-amz-meta-a=%C3%A9&X-Amz-ACL=private&X-Amz-Signature=00&x-id=PutObject", {"x-amz-b": "1"}
+    )
+    headers = effective_headers(sent)
+    assert headers.get("x-amz-meta-a") == "é"
+    assert headers.get("x-amz-acl") == "private"
+    assert headers.get("x-amz-b") == "1"
+    assert "x-amz-signature" not in headers
+
+
+def test_headers_are_untouched_without_such_names() -> None:
+    sent = request("GET", "/b?X-Amz-Date=x")
+    assert effective_headers(sent) is sent.headers
+
+
+@pytest.mark.parametrize(
+    "target", ["/?x-amz-acl=private", "/?x-amz-a=1&X-Amz-A=2", "/?x-amz-%C3%A9=1", "/?x-amz-a=%E2%82%AC"]
+)
+def test_doubled_or_unwritable_headers_in_the_query(target: str) -> None:
+    with pytest.raises(S3Error) as caught:
+        effective_headers(request("PUT", target, {"x-amz-acl": "private"}))
+    assert caught.value.row is INVALID_ARGUMENT
