@@ -84,28 +84,27 @@ def expected_signature(presentation: Presentation, request: Request, signing_key
 
 
 def presigned_payload(request: Request, query: QueryPairs) -> Payload:
-    """Read the form of the body: the header, else the parameter that some SDKs hoist it to, else unsigned.
+    """Read the form of the body from the header; without one it is unsigned.
+
+    Some SDKs repeat the form in the query. It may say the same as the header or UNSIGNED-PAYLOAD, nothing else: what
+    is read there alone, a body would not be compared with.
 
     Raises:
         S3Error: InvalidRequest for signed chunks, whose seed is the Authorization header; InvalidArgument for an
-            unknown form, or where the query names another than the header.
+            unknown form, or where the query says otherwise.
     """
-    declared = {value.decode("latin-1") for name, value in query if name.lower() == payload.HEADER.encode()}
-    declared.update(request.headers.get_all(payload.HEADER))
-    if not declared:
-        return payload.UNSIGNED
-    if len(declared) > 1:
-        raise S3Error(INVALID_ARGUMENT, f"{payload.HEADER} was sent with different values.")
-    found = payload.parse_payload(declared.pop())
+    declared = request.headers.get(payload.HEADER)
+    found = payload.UNSIGNED if declared is None else payload.parse_payload(declared)
     if found.mode.is_signed_streaming:
         raise S3Error(INVALID_REQUEST, "Signed chunks need the Authorization header.")
+    name_in_query = payload.HEADER.encode()
+    if any(name.lower() == name_in_query and value != found.declared.encode() for name, value in query):
+        raise S3Error(INVALID_ARGUMENT, f"{payload.HEADER} of the query and of the headers differ.")
     return found
 
 
-def hoisted_headers(
-    query: QueryPairs, headers: Headers, *, but: Container[bytes] = (), also: Container[bytes] = ()
-) -> tuple[tuple[str, str], ...]:
-    """Give the parameters that stand for headers: `x-amz-*` and the lower-case names in `also`, without those in `but`.
+def hoisted_headers(query: QueryPairs, headers: Headers, *, but: Container[bytes] = ()) -> tuple[tuple[str, str], ...]:
+    """Give the parameters that stand for headers: `x-amz-*`, without the lower-case names in `but`.
 
     What `headers` has is left out: there the header is signed and counts.
 
@@ -115,7 +114,7 @@ def hoisted_headers(
     found: dict[str, str] = {}
     for raw_name, value in query:
         name = raw_name.lower()
-        if name in but or not (name.startswith(b"x-amz-") or name in also):
+        if name in but or not name.startswith(b"x-amz-"):
             continue
         text = name.decode("latin-1")
         if text in found or not name.isascii() or _CONTROL.search(name) or _CONTROL.search(value):

@@ -22,7 +22,8 @@ DETECTED_BY: Final = (b"AWSAccessKeyId", b"Signature")
 """`Expires` alone says nothing."""
 
 _STANDARD_HEADERS: Final = ("content-md5", "content-type")
-_STANDARD_PARAMETERS: Final = frozenset(name.encode() for name in _STANDARD_HEADERS)
+_REPEATED_PARAMETERS: Final = frozenset(name.encode() for name in _STANDARD_HEADERS)
+"""boto3 writes these headers into the query as well. They count where they are sent as headers, as on AWS."""
 _SECONDS: Final = re.compile(r"[0-9]{1,11}")
 
 _SIGNED_PARAMETERS: Final = frozenset(
@@ -60,11 +61,11 @@ def present(
     if request.tls_version is None:
         raise S3Error(ACCESS_DENIED, "Signature Version 2 is accepted over HTTPS only.")
     values = _values(query)
-    hoisted = hoisted_headers(query, request.headers, also=_STANDARD_PARAMETERS)
+    hoisted = hoisted_headers(query, request.headers)
     known = _SIGNED_PARAMETERS | _HARMLESS_PARAMETERS | frozenset(PARAMETERS)
     for name, _ in query:
         lower = name.lower()
-        if name not in known and not lower.startswith(b"x-amz-") and lower not in _STANDARD_PARAMETERS:
+        if name not in known and not lower.startswith(b"x-amz-") and lower not in _REPEATED_PARAMETERS:
             raise S3Error(ACCESS_DENIED, "Signature Version 2 does not sign a parameter of this query.")
     return Presentation(
         access_key_id=values["AWSAccessKeyId"],

@@ -296,10 +296,24 @@ REFUSED: list[tuple[str, Request, int, str]] = [
     ("SigV2 unsigned subresource added", presigned_v2_request(late_query="&retention"), 403, "AccessDenied"),
     ("SigV2 header added in the query", presigned_v2_request(late_query="&x-amz-acl=a"), 403, "SignatureDoesNotMatch"),
     (
-        "SigV2 type added in the query",
-        presigned_v2_request(late_query="&content-type=text/html"),
+        "SigV2 signed type not sent",
+        request_of(
+            "PUT",
+            "/bucket/key",
+            presigned_v2_request("PUT", extra=[("content-type", "a/b")]).raw_query.decode() + "&content-type=a%2Fb",
+            [("host", "h")],
+        ),
         403,
         "SignatureDoesNotMatch",
+    ),
+    *(
+        (
+            f"presigned {value} in the query alone",
+            presigned_request("PUT", query=f"X-Amz-Content-Sha256={value}", payload=value),
+            400,
+            "InvalidArgument",
+        )
+        for value in (EMPTY, "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "foo")
     ),
 ]
 
@@ -458,8 +472,12 @@ def test_presigned_payload_is_unsigned_unless_said() -> None:
     assert accept(presigned_request("PUT")).payload.mode is PayloadMode.UNSIGNED_PAYLOAD
     said = presigned_request("PUT", payload=EMPTY, late=[("x-amz-content-sha256", EMPTY)])
     assert accept(said).payload.sha256 == bytes.fromhex(EMPTY)
-    hoisted = presigned_request("PUT", query=f"X-Amz-Content-Sha256={EMPTY}", payload=EMPTY)
+    hoisted = presigned_request(
+        "PUT", query=f"X-Amz-Content-Sha256={EMPTY}", payload=EMPTY, late=[("x-amz-content-sha256", EMPTY)]
+    )
     assert accept(hoisted).payload == parse_payload(EMPTY)
+    unsigned = presigned_request("PUT", query="X-Amz-Content-Sha256=UNSIGNED-PAYLOAD")
+    assert accept(unsigned).payload.mode is PayloadMode.UNSIGNED_PAYLOAD
 
 
 def test_presigned_parameters_that_stand_for_headers_are_reported() -> None:
@@ -496,8 +514,8 @@ def test_sigv2_covers_headers_and_subresources() -> None:
 def test_sigv2_parameters_that_stand_for_headers_are_signed_and_reported() -> None:
     signed = presigned_v2_request("PUT", extra=[("content-type", "text/plain"), ("x-amz-acl", "private")])
     query = signed.raw_query.decode() + "&content-type=text%2Fplain&x-amz-acl=private"
-    verified = accept(request_of("PUT", "/bucket/key", query, [("host", "h")]))
-    assert verified.hoisted_headers == (("content-type", "text/plain"), ("x-amz-acl", "private"))
+    sent = [("host", "h"), ("content-type", "text/plain")]
+    assert accept(request_of("PUT", "/bucket/key", query, sent)).hoisted_headers == (("x-amz-acl", "private"),)
 
 
 def test_sigv2_virtual_hosted_resource_names_the_bucket() -> None:
@@ -533,60 +551,3 @@ def test_no_secret_in_a_repr() -> None:
         verified.chunk_signer.signing_key.hex(),
     ):
         assert secret not in shown
-
-
-def mutations(request: Request) -> list[tuple[str, Request]]:
-    """Every request that differs in the lowest bit of one byte of what is signed or says what is."""
-    found = []
-
-    def add(what: str, **changed: object) -> None:
-        values: dict[str, object] = {
-            "method": request.method,
-            "raw_path": request.raw_path,
-            "raw_query": request.raw_query,
-            "headers": request.headers,
-            "request_id": "R",
-            "received_at": NOW,
-            "tls_version": "TLSv1.3",
-        }
-        found.append((what, Request(**(values | changed))))  # type: ignore[arg-type]  # fields by name
-
-    def flips(data: bytes) -> list[bytes]:
-        return [data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :] for i in range(len(data))]
-
-    for method in flips(request.method.encode()):
-        add("method", method=method.decode())
-    for path in flips(request.raw_path):
-        add("path", raw_path=path)
-    for query in flips(request.raw_query):
-        add("query", raw_query=query)
-    items = request.headers.raw()
-    for index, (name, value) in enumerate(items):
-        for changed_name in flips(name):
-            add(f"name {name!r}", headers=Headers([*items[:index], (changed_name, value), *items[index + 1 :]]))
-        for changed in flips(value):
-            add(f"value {name!r}", headers=Headers([*items[:index], (name, changed), *items[index + 1 :]]))
-    return found
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        header_request(query="partNumber=1&uploadId=a%2Fb", extra=[("x-amz-meta-a", "b  c")], payload=EMPTY),
-        presigned_request(query="versionId=v", extra=[("x-amz-acl", "private")]),
-        presigned_v2_request(query="versionId=v", extra=[("x-amz-acl", "private"), ("content-type", "a/b")]),
-    ],
-    ids=["header", "presigned", "presigned-v2"],
-)
-def test_every_change_of_one_signed_byte_is_refused(request_: Request) -> None:
-    accept(request_)
-    changed = mutations(request_)
-    assert len(changed) > 100
-    for what, mutant in changed:
-        if what.endswith("b'host'") and b"AWSAccessKeyId" in request_.raw_query:
-            continue  # SigV2 signs no host
-        if what == "name b'authorization'":
-            assert isinstance(present(mutant, NOW, REGION), Anonymous)
-            continue
-        with pytest.raises(S3Error):
-            pytest.fail(f"{what}: {accept(mutant)}")
