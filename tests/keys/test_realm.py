@@ -2,10 +2,12 @@
 
 import asyncio
 import copy
+import hmac
 import pickle
 from dataclasses import fields
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keys.context import Purpose, WrapContext
 from keys.datakey import DataKey
@@ -49,6 +51,35 @@ async def test_all_keys_differ_from_each_other_and_from_the_root() -> None:
     assert len(materials) == 7
     other, _ = await RealmKeys.create(kms, REALM)
     assert not materials & {key.material() for key in _keys_of(other)}
+
+
+def _hkdf_sha512(key: bytes, salt: bytes, info: bytes) -> bytes:
+    """One block of RFC 5869, written out."""
+    return hmac.digest(hmac.digest(salt, key, "sha512"), info + b"\x01", "sha512")[:32]
+
+
+async def test_derivations_are_these_forever() -> None:
+    """A changed label or a lost id would lock every realm out, so they are written out a second time."""
+    kms = MemoryKms()
+    root = DataKey(bytes(range(32)))
+    wrapped = await kms.wrap(root, None, WrapContext.for_realm(REALM, Purpose.REALM))
+    made = await RealmKeys.open(kms, REALM, wrapped)
+    for label, key in (
+        (b"description", made.description_key),
+        (b"row-mac", made.row_mac_key),
+        (b"journal", made.journal_key),
+        (b"credentials", made.credentials_key),
+        (b"catalogue", made.catalogue_key),
+        (b"cursor", made.cursor_key),
+    ):
+        info = b"\0\x15sealgate/realm-key/v1" + b"\0\x10" + REALM + b"\0" + bytes([len(label)]) + label
+        assert key.material() == _hkdf_sha512(root.material(), bytes(64), info)
+    sealed = made.seal_credential("secret", "AKIA1")
+    context = b"\0\x16sealgate/credential/v1" + b"\0\x10" + REALM + b"\0\x05AKIA1"
+    info = b"\0\x12sealgate/record/v1" + len(context).to_bytes(2, "big") + context
+    record_key = _hkdf_sha512(made.credentials_key.material(), sealed[1:33], info)
+    assert sealed[:1] == b"\x01"
+    assert AESGCM(record_key).decrypt(sealed[33:45], sealed[45:], None) == b"secret"
 
 
 async def test_another_realm_does_not_open_the_root() -> None:

@@ -1,6 +1,9 @@
 """The local keyring as a KMS keeps the contract, over a restart too."""
 
+import hmac
 from pathlib import Path
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keys.keyring_file import LocalKeyring
 from keys.kms.base import KeyState
@@ -34,3 +37,20 @@ class TestLocalKms(KmsSuite):
         again = LocalKms(LocalKeyring.open(tmp_path / "keys"))
         assert await again.unwrap(wrapped, CONTEXT) == data_key
         assert (await again.describe("alias/default")).aliases == ("default",)
+
+    async def test_the_wrap_is_this_forever(self, kms: RecordKms) -> None:
+        """K under the wrapping key, bound to its id and version, written out a second time from the RFCs."""
+        assert isinstance(kms, LocalKms)
+        kms._keyring.rotate_key(None)
+        data_key, wrapped = await kms.generate(None, CONTEXT)
+        key = kms._keyring.find(None)
+        binding = b"\0\x15sealgate/local-kms/v1" + b"\0\x24" + key.kms_key_id.encode() + b"\0\x012"
+        secret = _open(key.versions[1].material.material(), wrapped.provider_ciphertext, binding)
+        assert _open(secret, wrapped.record.encode(), CONTEXT.encode()) == data_key.material()
+
+
+def _open(wrapping_key: bytes, record: bytes, context: bytes) -> bytes:
+    info = b"\0\x12sealgate/record/v1" + len(context).to_bytes(2, "big") + context
+    extracted = hmac.digest(record[:32], wrapping_key, "sha512")
+    record_key = hmac.digest(extracted, info + b"\x01", "sha512")[:32]
+    return AESGCM(record_key).decrypt(record[32:44], record[44:], None)
