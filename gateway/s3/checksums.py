@@ -1,7 +1,7 @@
 """Checksums of objects: the five algorithms of S3 and MD5, what a request declares, full-object and composite values.
 
 Source: AWS "Checking object integrity in Amazon S3". CRC32 comes from isal, CRC32C and CRC64NVME from awscrt, the
-hashes from hashlib; all but awscrt's let go of the interpreter lock, and awscrt needs 5 microseconds per 256 KiB.
+hashes from hashlib; all of them let go of the interpreter lock for pieces beyond a few KiB.
 """
 
 import base64
