@@ -144,7 +144,7 @@ class RangePlan:
     def __post_init__(self) -> None:
         fits = self.offset >= 0 and 0 < self.length <= self.plaintext_size - self.offset
         whole = self.offset == 0 and self.length == self.plaintext_size
-        if not (fits or whole) or self.plaintext_size > MAX_PLAINTEXT_SIZE:
+        if not (fits or whole) or not 0 <= self.plaintext_size <= MAX_PLAINTEXT_SIZE:
             raise ValueError("the span is not within the plaintext")
 
     @classmethod
