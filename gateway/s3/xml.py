@@ -150,11 +150,8 @@ def parse(document: bytes, root: str, *, max_elements: int) -> Element:
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise S3Error(MAX_MESSAGE_LENGTH_EXCEEDED, fields={"MaxMessageLengthBytes": str(MAX_DOCUMENT_BYTES)})
-    declared = _DECLARATION.match(document[:256])
-    if declared is not None and declared[1].lower() not in {b"utf-8", b"utf8", b"us-ascii"}:
-        raise S3Error(MALFORMED_XML)
+    _check_encoding(document)
     target = _Target(max_elements)
-    # The encoding given here overrules the document's own, so UTF-16 is never even tried.
     parser = DefusedXMLParser(target=target, encoding="utf-8", forbid_dtd=True)
     try:
         parser.feed(document)
@@ -165,6 +162,17 @@ def parse(document: bytes, root: str, *, max_elements: int) -> Element:
     if target.root.name != root:
         raise S3Error(MALFORMED_XML)
     return target.root
+
+
+def _check_encoding(document: bytes) -> None:
+    # expat finds UTF-16 by itself, by its byte order mark or its zero bytes, whatever encoding it is told.
+    declared = _DECLARATION.match(document[:256])
+    if b"\0" in document or (declared is not None and declared[1].lower() not in {b"utf-8", b"utf8", b"us-ascii"}):
+        raise S3Error(MALFORMED_XML)
+    try:
+        document.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise S3Error(MALFORMED_XML) from error
 
 
 def holds(text: str) -> bool:

@@ -1,0 +1,136 @@
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.s3.errors import MALFORMED_XML, MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
+from gateway.s3.xml import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAMESPACE, Node, escape, holds, optional, parse
+from tests.gateway.s3.wire import read
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "xml"
+CASES: dict[str, Any] = json.loads((VECTORS / "cases.json").read_text(encoding="utf-8"))
+MD5 = {"Content-MD5": "XrY7u+Ae7tCTyyK7j1rNww=="}
+
+
+def test_every_vector_has_a_case() -> None:
+    assert {path.stem for path in VECTORS.glob("*.xml")} == set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_h63_to_h67_vectors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_way_out(*arguments: object, **named: object) -> None:
+        raise AssertionError("a document opened something")
+
+    document = (VECTORS / f"{name}.xml").read_bytes()
+    monkeypatch.setattr(socket, "socket", no_way_out)
+    monkeypatch.setattr("builtins.open", no_way_out)
+    started = time.perf_counter()
+    if CASES[name]["outcome"] == "value":
+        assert [entry.object_key for entry in read("POST", "/bucket?delete", MD5, document).objects] == [b"a"]
+    else:
+        with pytest.raises(S3Error) as caught:
+            read("POST", "/bucket?delete", MD5, document)
+        assert caught.value.row.code == CASES[name]["outcome"]
+    assert time.perf_counter() - started < 0.1
+
+
+def refused(document: bytes, max_elements: int = 100) -> S3Error:
+    with pytest.raises(S3Error) as caught:
+        parse(document, "A", max_elements=max_elements)
+    return caught.value
+
+
+def test_h64_200_000_nested_tags_stop_early() -> None:
+    started = time.perf_counter()
+    assert refused(b"<A>" * 200_000).row is MALFORMED_XML
+    assert refused(b"<A>" * 200_000 + b"</A>" * 200_000).row is MALFORMED_XML
+    assert time.perf_counter() - started < 0.1
+
+
+def test_depth_is_bounded_exactly() -> None:
+    assert parse(b"<A>" * MAX_DEPTH + b"</A>" * MAX_DEPTH, "A", max_elements=100).name == "A"
+    assert refused(b"<A>" * (MAX_DEPTH + 1) + b"</A>" * (MAX_DEPTH + 1)).row is MALFORMED_XML
+
+
+def test_elements_are_bounded_exactly() -> None:
+    document = b"<A>" + b"<B/>" * 9 + b"</A>"
+    assert len(parse(document, "A", max_elements=10).children) == 9
+    assert refused(document, 9).row is MALFORMED_XML
+
+
+def test_h65_more_than_4_mib() -> None:
+    document = b"<A>" + b" " * (MAX_DOCUMENT_BYTES - 7) + b"</A>"
+    assert parse(document, "A", max_elements=1).name == "A"
+    assert refused(document + b" ").row is MAX_MESSAGE_LENGTH_EXCEEDED
+
+
+def test_h66_trailing_bytes_of_every_kind() -> None:
+    for tail in (b"x", b"<A/>", b"\0", b"<!DOCTYPE A>", b"\xff", b"<?pi?>", b"&amp;"):
+        assert refused(b"<A/>" + tail).row is MALFORMED_XML
+
+
+def test_every_cut_of_a_document_is_refused() -> None:
+    document = f'<?xml version="1.0"?><A xmlns="{NAMESPACE}"><B>text &amp; more</B></A>'.encode()
+    assert parse(document, "A", max_elements=2).parts(once=("B",)).text("B") == "text & more"
+    for length in range(len(document)):
+        assert refused(document[:length]).row is MALFORMED_XML
+
+
+def test_members() -> None:
+    root = parse(b"<A><B>1</B><C/><C/></A>", "A", max_elements=10)
+    parts = root.parts(once=("B", "D"), many=("C",))
+    assert parts.required("B") == "1"
+    assert parts.text("D") is None
+    assert len(parts.many) == 2
+    with pytest.raises(S3Error):
+        parts.required("D")
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+def test_a_document_is_a_value_or_an_s3_error(document: bytes) -> None:
+    for candidate in (document, b"<A>" + document + b"</A>"):
+        try:
+            parse(candidate, "A", max_elements=20)
+        except S3Error as error:
+            assert error.row is MALFORMED_XML  # noqa: PT017 - a value is as good
+
+
+def xml_text(node: Node) -> str | None:
+    return ET.fromstring(node.document()).text  # noqa: S314 - our own output, by a second parser
+
+
+@given(st.text())
+def test_h68_whatever_is_written_is_well_formed(text: str) -> None:
+    written = xml_text(Node("A", text.encode("utf-8", "replace").decode()))
+    if holds(text):
+        assert (written or "") == text
+    else:
+        assert written is not None
+        assert holds(written)
+
+
+@pytest.mark.parametrize("text", ["]]>", "<![CDATA[", "a&b<c>\"d'", "😀", "\t\r\n ", "a\rb", "\r\n", "\u2028\x85"])
+def test_h67_awkward_texts_come_back(text: str) -> None:
+    assert xml_text(Node("A", text)) == text
+
+
+@pytest.mark.parametrize("text", ["\x01", "\x00", "\x0b", "\x1f", "\ufffe", "\uffff", "\ud800"])
+def test_h68_what_xml_cannot_hold_becomes_a_replacement_character(text: str) -> None:
+    assert not holds(text)
+    assert escape(f"a{text}b") == "a\ufffdb"
+
+
+def test_nodes() -> None:
+    node = Node("A", Node("B", 1), None, Node("C", True), Node("D", False), optional("E", None), optional("F", 0))
+    body = node.document()
+    assert body == (
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<A xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b"<B>1</B><C>true</C><D>false</D><F>0</F></A>"
+    )
+    assert Node("A").document(namespace=None) == b'<?xml version="1.0" encoding="UTF-8"?>\n<A></A>'
