@@ -8,11 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, help_without_command, print_answer, settings_of
 from gateway.cli.session import run_command
 
-_account = typer.Typer(no_args_is_help=True, help="Accounts: each owns buckets of its own.")
-_access_key = typer.Typer(no_args_is_help=True, help="Access keys: what clients of an account sign with.")
+_account = typer.Typer(
+    help="Accounts: each owns buckets of its own.", callback=help_without_command, invoke_without_command=True
+)
+_access_key = typer.Typer(
+    help="Access keys: what clients of an account sign with.",
+    callback=help_without_command,
+    invoke_without_command=True,
+)
 
 AccessKeyId = Annotated[str, typer.Argument(metavar="ACCESS_KEY_ID", help="As `sealgate access-key list` shows it.")]
 

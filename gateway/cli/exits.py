@@ -7,6 +7,8 @@ from enum import IntEnum
 from typing import Final
 
 from gateway.config import SettingsError
+from gateway.http.server import ServeError
+from gateway.http.tls import TlsError
 from keys.errors import KeysError, KmsUnavailable
 from storage.errors import (
     CatalogueBusy,
@@ -58,6 +60,8 @@ class SetupError(CommandError):
 EXITS: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     # The first row that matches, so that a subclass stands above its base.
     (SettingsError, Exit.USAGE),
+    (TlsError, Exit.SETUP),
+    (ServeError, Exit.BUSY),
     (KmsUnavailable, Exit.BUSY),
     (KeysError, Exit.KEYS),
     (Damaged, Exit.DAMAGED),

@@ -6,17 +6,16 @@ import sys
 import traceback
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from gateway.cli import accounts, offline, serve, settings, sweep
 from gateway.cli.exits import Exit, exit_of
-from gateway.cli.options import is_debug
+from gateway.cli.options import help_without_command, is_debug
 
 app = typer.Typer(
     name="sealgate",
     help="An encrypting, S3-compatible object-storage gateway. Start with `sealgate serve`.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -25,13 +24,19 @@ for family in (serve, accounts, sweep, offline, settings):
     family.register(app)
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def common(
-    *, debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from (not for sharing).")] = False
+    context: typer.Context,
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from (not for sharing).")] = False,
 ) -> None:
     """An encrypting, S3-compatible object-storage gateway. Start with `sealgate serve`."""
     if debug:
         logging.basicConfig(level=logging.DEBUG)
+    else:
+        # A command says what went wrong in one line of its own; only `serve` keeps a log.
+        logging.getLogger().addHandler(logging.NullHandler())
+    help_without_command(context)
 
 
 def main() -> None:
@@ -40,18 +45,15 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one line for each kind of failure
+def run(arguments: list[str]) -> int:
     """Run one command line; every failure is one line on standard error."""
     try:
-        code = app(arguments, standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as asked:
-        click.echo(asked.format_message())
-        return Exit.USAGE
-    except click.ClickException as refused:
-        hint = getattr(refused, "ctx", None)
-        path = hint.command_path if hint is not None else "sealgate"
+        code = app(arguments, prog_name="sealgate", standalone_mode=False)
+    except TyperException as refused:
+        context = getattr(refused, "ctx", None)
+        path = "sealgate" if context is None else context.command_path
         return _say(f"{_one_line(refused.format_message())} See `{path} --help`.", Exit.USAGE)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return _say("stopped", Exit.BUG)
     except BrokenPipeError:
         # Who read our output is gone; nothing more can be said on it, not even by the interpreter's last flush.
@@ -69,7 +71,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one line for each kind 
 
 
 def _say(line: str, code: Exit) -> Exit:
-    click.echo(f"sealgate: {line}", err=True)
+    typer.echo(f"sealgate: {line}", err=True)
     return code
 
 

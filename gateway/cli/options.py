@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.exits import Exit
 from gateway.config import Settings, load_settings, setting_rows
 
 Data = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of the sealed data.", show_default=False)]
@@ -82,3 +83,10 @@ def working(on_what: str) -> Iterator[None]:
     console = Console(stderr=True)
     with console.status(on_what) if console.is_terminal else nullcontext():
         yield
+
+
+def help_without_command(context: typer.Context) -> None:
+    """Show the help of a family that was called without a command, and leave as a wrong call does."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(Exit.USAGE)
