@@ -121,13 +121,16 @@ def configure_logging(*, level: str = "INFO", as_json: bool = False, stream: Tex
 
     Raises: ValueError for a level that logging does not know.
     """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"there is no log level {level}")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Formatter(as_json=as_json))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     for name in ("sealgate", "gateway", "storage", "keys"):
-        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).setLevel(number)
     # The server warns of every malformed request: a stranger could fill the disk with that.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
 

@@ -147,7 +147,7 @@ class Endpoint:
         record.bucket, record.object_key = address.bucket or "", address.object_key
         verified, identity = await self._authenticate(request, address)
         record.access_key_id = verified.access_key_id
-        record.account_id = identity.account.account_id.hex()
+        record.account_id = identity.account.canonical_id
         operation = self._operations[route(request, address)]
         record.operation = operation.name
         bucket_name = address.bucket if operation.needs_bucket else None

@@ -1,0 +1,159 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import generate_latest
+
+from gateway.telemetry import RequestRecord, Telemetry, configure_logging, describe_error, redact
+
+
+@pytest.fixture
+def log(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    ours = [logging.getLogger(name) for name in ("sealgate", "gateway", "storage", "keys", "uvicorn")]
+    kept = root.handlers[:], root.level, [logger.level for logger in ours]
+    stream = io.StringIO()
+    configure_logging(level="debug", as_json=getattr(request, "param", False), stream=stream)
+    yield stream
+    root.handlers[:] = kept[0]
+    root.setLevel(kept[1])
+    for logger, was in zip(ours, kept[2], strict=True):
+        logger.setLevel(was)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET /b/k?X-Amz-Algorithm=A&X-Amz-Credential=SECRET%2F2026&X-Amz-Signature=SECRET HTTP/1.1",
+        "GET /b/k?AWSAccessKeyId=A&Signature=SECRET&Expires=1",
+        "url='https://h/b?prefix=a&X-Amz-Security-Token=SECRET&X-Amz-Signature=SECRET'",
+        "X-Amz-Security-Token=SECRET",
+        "Authorization: AWS4-HMAC-SHA256 Credential=A/2026, Signature=SECRET",
+        "{'authorization': 'AWS A:SECRET'}",
+        "(b'authorization', b'SECRET')",
+        "sent AWS AKID:SECRET=",
+        "x-amz-meta-owner: SECRET",
+        "x-amz-tagging: SECRET",
+        "X-Vault-Token: SECRET",
+        "Authorization: Bearer SECRET",
+        "x-amz-server-side-encryption-customer-key: SECRET",
+        "x-amz-copy-source-server-side-encryption-customer-key: SECRET",
+        "-----BEGIN EC PRIVATE KEY-----\nSECRET\n-----END EC PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nSECRET",
+    ],
+)
+def test_what_looks_like_a_credential_is_redacted(text: str) -> None:
+    assert "SECRET" not in redact(text)
+
+
+def test_what_is_harmless_stays() -> None:
+    text = "GET /b/k?list-type=2&prefix=a 200 in 3 ms, signature version 4"
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize("log", [False, True], indirect=True)
+def test_lines_and_fields_are_redacted_and_of_one_line(log: io.StringIO) -> None:
+    logger = logging.getLogger("gateway.test")
+    logger.info("path %s", "/a\r\n2026 forged", extra={"fields": {"q": "X-Amz-Signature=SECRET", "n": "a\nb"}})
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 1
+    assert "SECRET" not in lines[0]
+    assert "forged" in lines[0]
+
+
+@pytest.mark.parametrize("log", [True], indirect=True)
+def test_json_lines_hold_the_fields(log: io.StringIO) -> None:
+    logging.getLogger("storage.test").warning("text", extra={"fields": {"count": 3}})
+    entry = json.loads(log.getvalue())
+    assert (entry["level"], entry["message"], entry["count"]) == ("WARNING", "text", 3)
+
+
+@pytest.mark.parametrize("log", [False, True], indirect=True)
+def test_a_logged_error_shows_frames_and_no_messages(log: io.StringIO) -> None:
+    def fail() -> None:
+        try:
+            {}["SECRET-inner"]
+        except KeyError as inner:
+            raise ValueError("SECRET-outer") from inner
+
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("gateway.test").exception("failed")
+    text = log.getvalue()
+    assert "SECRET" not in text
+    assert "builtins.ValueError" in text
+    assert "builtins.KeyError" in text
+    assert "test_telemetry.py" in text
+
+
+def test_a_circle_of_causes_ends() -> None:
+    first, second = ValueError("a"), KeyError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert describe_error(first).count("builtins.") == 2
+
+
+def test_libraries_stay_quiet_at_debug(log: io.StringIO) -> None:
+    logging.getLogger("botocore.auth").debug("a header")
+    logging.getLogger("urllib3").info("a url")
+    logging.getLogger("uvicorn.error").warning("a stranger")
+    assert log.getvalue() == ""
+    logging.getLogger("keys.x").debug("ours")
+    assert "ours" in log.getvalue()
+
+
+def test_an_unknown_level_is_refused_and_changes_nothing(log: io.StringIO) -> None:
+    with pytest.raises(ValueError, match="loud"):
+        configure_logging(level="loud")
+    logging.getLogger("keys.x").debug("as before")
+    assert "as before" in log.getvalue()
+
+
+def test_names_are_ids_unless_the_operator_opts_in() -> None:
+    quiet, other = Telemetry(b"k" * 32), Telemetry(b"l" * 32)
+    assert quiet.object_field("b", b"key") == quiet.object_field("b", b"key")
+    assert len({quiet.object_field("b", b"key"), quiet.object_field("bk", b"ey"), other.object_field("b", b"key")}) == 3
+    assert Telemetry(b"k" * 32, with_names=True).object_field("b", b"k\xff") == "b/k\\xff"
+    with pytest.raises(ValueError, match="32 bytes"):
+        Telemetry(b"short")
+
+
+def test_a_request_is_counted_and_logged_without_its_name(log: io.StringIO) -> None:
+    telemetry = Telemetry(b"k" * 32)
+    record = RequestRecord(
+        "R1",
+        "PUT",
+        "PutObject",
+        200,
+        bytes_in=10,
+        bytes_out=4,
+        bucket="my-bucket",
+        object_key=b"my-key",
+        account_id="a",
+    )
+    telemetry.request_done(record, 0.5)
+    telemetry.mutation(record)
+    telemetry.alarm("SealedDamaged", record)
+    telemetry.alarm("Canary")
+    telemetry.kms_failed("KmsUnavailable", record)
+    telemetry.kms_failed("KmsDenied", record, refused=True)
+    text = log.getvalue()
+    assert "my-key" not in text
+    assert "my-bucket" not in text
+    assert text.count("sealgate.audit") == 4
+    assert "request_id=R1" in text
+    metrics = generate_latest(telemetry.registry).decode()
+    for line in (
+        'sealgate_requests_total{operation="PutObject",status="200"} 1.0',
+        "sealgate_received_bytes_total 10.0",
+        "sealgate_sent_bytes_total 4.0",
+        'sealgate_damaged_total{kind="SealedDamaged"} 1.0',
+        'sealgate_kms_errors_total{kind="KmsDenied"} 1.0',
+    ):
+        assert line in metrics
+
+
+def test_a_record_shows_no_key() -> None:
+    assert "my-key" not in repr(RequestRecord("R", object_key=b"my-key"))
