@@ -7,8 +7,7 @@ other catalogues are compared with it. Source: `base`.
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta
 
 from storage.catalogue.base import (
     AccountExists,
@@ -51,7 +50,7 @@ from storage.catalogue.records import (
 from storage.catalogue.rules import check_bucket, check_conditions, removal_change, rolled_up, version_change
 from storage.errors import CatalogueConflict, StorageUnavailable
 
-T = TypeVar("T")
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -360,7 +359,7 @@ class MemoryCatalogue:
         given = names[: query.limit]
         is_truncated = 0 < query.limit < len(names)
         return ListPage(
-            versions=tuple(deepcopy(version) for name in given if (version := entries[name]) is not None),
+            versions=tuple(deepcopy(entry) for name in given if (entry := entries[name]) is not None),
             common_prefixes=tuple(name for name in given if entries[name] is None),
             is_truncated=is_truncated,
             next_start_after=given[-1] if is_truncated else b"",
@@ -433,7 +432,7 @@ class MemoryCatalogue:
                     entries[prefix, None, b""] = None
         marked = self._uploads.get(query.upload_id_marker or b"")
         names = []
-        for name in sorted(entries, key=lambda name: (name[0], name[1] or self._clock(), name[2])):
+        for name in sorted(entries, key=lambda name: (name[0], name[1] or _BEGINNING, name[2])):
             is_same_key = (
                 name[0] == query.key_marker and entries[name] is not None and query.upload_id_marker is not None
             )
@@ -447,7 +446,7 @@ class MemoryCatalogue:
         given = names[: query.limit]
         is_truncated = 0 < query.limit < len(names)
         return UploadsPage(
-            uploads=tuple(deepcopy(upload) for name in given if (upload := entries[name]) is not None),
+            uploads=tuple(deepcopy(entry) for name in given if (entry := entries[name]) is not None),
             common_prefixes=tuple(name[0] for name in given if entries[name] is None),
             is_truncated=is_truncated,
             next_key_marker=given[-1][0] if is_truncated else b"",

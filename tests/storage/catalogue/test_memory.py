@@ -1,0 +1,11 @@
+import pytest
+
+from storage.catalogue.base import Catalogue
+from storage.catalogue.memory import MemoryCatalogue
+from tests.suites.catalogue import REALM, CatalogueSuite, FakeClock
+
+
+class TestMemoryCatalogue(CatalogueSuite):
+    @pytest.fixture
+    def catalogue(self, clock: FakeClock) -> Catalogue:
+        return MemoryCatalogue(REALM, clock)
