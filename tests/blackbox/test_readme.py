@@ -1,11 +1,13 @@
 """Runs the code that README.md shows for aws-cli, boto3 and rclone, as pasted.
 
-The convention: below a heading that names the client, every fenced block up to the next heading is run in order by one
-bash (blocks marked sh, bash or shell) or one Python (blocks marked python), in a folder that holds the `sealgate-keys`
-of a running gateway. The one change is the port: the default 9443 becomes the port of the gateway under test.
+The convention: the fenced blocks right below the heading "Use" (they source `client.env`) and then those below the
+heading that names the client are run in order, in a copy of the project's folder that holds the `sealgate-keys` of a
+running gateway: blocks marked sh, bash or shell by one bash, blocks marked python by one Python started from it. The
+one change is the port: the default 9443 becomes the port of the gateway under test.
 """
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +27,7 @@ _TIMEOUT_S: Final = 90
 
 
 def blocks(text: str, client: str) -> list[tuple[str, str]]:
-    """Return (language, code) of the fenced blocks below the headings that name a client."""
+    """Return (language, code) of the fenced blocks right below the heading "Use" and below those that name a client."""
     found: list[tuple[str, str]] = []
     inside = False
     fence, language, lines = "", "", [""]
@@ -40,7 +42,7 @@ def blocks(text: str, client: str) -> list[tuple[str, str]]:
         elif mark:
             fence, language, lines = mark[1], mark[2], []
         elif heading := _HEADING.match(line):
-            inside = client in heading[1].lower()
+            inside = heading[1] == "Use" or client in heading[1].lower()
     return found
 
 
@@ -48,45 +50,45 @@ def test_blocks_are_found_where_they_stand() -> None:
     text = "# aws-cli\n```sh\none\n```\n~~~python\n# boto3\n~~~\n## other\n```sh\ntwo\n```\n"
     assert blocks(text, "aws-cli") == [("sh", "one\n"), ("python", "# boto3\n")]
     assert blocks(text, "boto3") == []
+    assert blocks("# Use\n```sh\nfirst\n```\n" + text, "boto3") == [("sh", "first\n")]
 
 
-def _run(command: list[str], code: str, gateway: Gateway, path: str) -> None:
-    home = gateway.folder / "home"
-    home.mkdir(exist_ok=True)
-    code = code.replace(":9443", f":{gateway.port}")
-    environment = bare_environment(home, PATH=path, AWS_EC2_METADATA_DISABLED="true")
-    done = subprocess.run(
-        command,
-        input=code,
-        cwd=gateway.folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+def _pasted(shown: list[tuple[str, str]]) -> str:
+    """Return one script for bash; a Python block becomes a program that is read from its standard input."""
+    parts = []
+    for number, (language, code) in enumerate(shown):
+        end = f"PASTED{number}"
+        parts.append(code if language in _SHELLS else f"'{sys.executable}' -W error - <<'{end}'\n{code}{end}\n")
+    return "".join(parts)
 
 
 @pytest.mark.parametrize(
     ("client", "tool"), [("aws-cli", "aws-cli-1"), ("aws-cli", "aws-cli-2"), ("boto3", ""), ("rclone", "rclone")]
 )
 def test_readme_works_as_pasted(client: str, tool: str, tmp_path: Path) -> None:
-    shown = blocks(_README.read_text(encoding="utf-8"), client)
-    assert shown, f"README.md shows nothing below a heading that names {client}"
+    readme = _README.read_text(encoding="utf-8")
+    shown = blocks(readme, client)
+    assert len(shown) > len(blocks(readme, "no client")), f"README.md shows nothing for {client}"
     assert {language for language, _ in shown} <= _SHELLS | {"python"}
+    shutil.copy(_README, tmp_path)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    home = tmp_path / "home"
+    home.mkdir()
     first = [str(program(tool).parent)] if tool else []
-    path = ":".join([*first, str(Path(sys.executable).parent), "/usr/bin", "/bin"])
+    path = ":".join([*first, "/usr/bin", "/bin"])
     gateway = Gateway(tmp_path)
     gateway.start()
     try:
-        shell = "".join(code for language, code in shown if language in _SHELLS)
-        script = "".join(code for language, code in shown if language == "python")
-        if script:
-            # A program that is pasted after sourcing client.env, as the README says above it.
-            runner = f'. "{gateway.client_env}"\nexec "{sys.executable}" -W error - <<\'PASTED\'\n{script}PASTED\n'
-            _run(["bash", "-eu"], runner, gateway, path)
-        if shell:
-            _run(["bash", "-eu"], shell, gateway, path)
+        done = subprocess.run(
+            ["bash", "-eu"],
+            input=_pasted(shown).replace(":9443", f":{gateway.port}"),
+            cwd=tmp_path,
+            env=bare_environment(home, PATH=path, AWS_EC2_METADATA_DISABLED="true"),
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{gateway.log_tail()}"
     finally:
         gateway.close()
