@@ -64,7 +64,7 @@ def pyca_open(data_key: bytes, context: bytes, payload: bytes) -> bytes:
 
 
 def test_chunks_of_c2sp_chunked_encryption_from_pyca() -> None:
-    """pyca's file derives with SHA-256, which no Sealgate suite does; its chunk keys are given, so chunks are tested."""
+    """pyca derives with SHA-256 here, which no Sealgate suite does; the chunk keys are given, so chunks are tested."""
     results = {"success": 0, "failure": 0}
     for vector in json.loads(PYCA.read_text(encoding="utf-8"))["vectors"]:
         if vector["aead"] != "AEAD_AES_256_GCM" or "aead_key" not in vector:
