@@ -21,6 +21,7 @@ from gateway.cli.directory import Directory
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.pki import TlsFiles, make_certificates, renew_certificate, server_names, utc_now
 from gateway.config import Settings
+from gateway.http.tls import server_context
 from gateway.wiring import (
     REALM_FILE,
     Folders,
@@ -29,6 +30,7 @@ from gateway.wiring import (
     open_blobs,
     open_realm,
     read_passphrase,
+    server_settings,
 )
 from keys.keyring_file import KEYRING_FILE, LocalKeyring
 from keys.kms.local import LocalKms
@@ -232,13 +234,16 @@ async def _make_stores(settings: Settings, folders: Folders, realm_keys: RealmKe
 
 
 def refresh(settings: Settings, folders: Folders) -> None:
-    """What may change at a later start: a certificate that ends soon, and an endpoint that moved.
+    """What may change at a later start, once all else was found right: a certificate that ends, a moved endpoint.
 
     Raises:
-        SetupError, KeysError: a TLS file or client.env cannot be used.
+        SetupError, TlsError, KeysError: a TLS file or client.env cannot be used.
     """
     if settings.tls_certificate is None:
         renew_certificate(TlsFiles(folders.tls), server_names(settings.host, settings.domains), utc_now())
+    elif settings.tls_key is not None and settings.tls_key.exists() and settings.tls_key.stat().st_mode & stat.S_IRWXO:
+        raise SetupError(f"tls_key {settings.tls_key} is open to every user: run chmod o= {settings.tls_key}")
+    server_context(server_settings(settings, folders).certificate)
     with suppress(FileNotFoundError):  # whoever keeps the secret elsewhere may remove the file
         ClientEnv.refresh(settings, folders)
 
@@ -252,7 +257,6 @@ async def prepare(settings: Settings, folders: Folders) -> bool:
     if is_first_start(folders):
         await first_start(settings, folders)
         return True
-    refresh(settings, folders)
     return False
 
 

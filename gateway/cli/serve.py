@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 import uvloop
 
-from gateway.cli.bootstrap import check_apart, make_folders, owned, prepare
+from gateway.cli.bootstrap import check_apart, make_folders, owned, prepare, refresh
 from gateway.cli.client_env import endpoint_url
 from gateway.cli.control import serve_control
 from gateway.cli.options import is_debug, with_setting_flags
@@ -51,6 +51,7 @@ async def _serve(settings: Settings) -> None:
     async with owned(folders):
         is_first = await prepare(settings, folders)
         async with open_gateway(settings, folders) as gateway:
+            refresh(settings, folders)
             server = Server(
                 gateway.app, gateway.telemetry.registry, gateway.is_ready, server_settings(settings, folders)
             )

@@ -1,0 +1,49 @@
+"""Settings for gateways that tests make: folders under one place, ports that are free."""
+
+import asyncio
+import hashlib
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from gateway.cli.bootstrap import check_apart, make_folders, owned, prepare, refresh
+from gateway.config import Settings
+from gateway.wiring import Folders, open_gateway
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def settings_in(place: Path, **changes: Any) -> Settings:
+    return Settings(**({"data": place / "data"} | changes))
+
+
+def start(settings: Settings) -> bool:
+    """Everything that `serve` does before it listens; whether it was the first start."""
+
+    async def run() -> bool:
+        folders = Folders.of(settings)
+        check_apart(settings, folders)
+        make_folders(folders)
+        async with owned(folders):
+            is_first = await prepare(settings, folders)
+            async with open_gateway(settings, folders):
+                refresh(settings, folders)
+            return is_first
+
+    return asyncio.run(run())
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """What every file under a folder holds."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,394 @@
+"""The first start makes everything once; crashes are completed; what is missing later is refused, never made again."""
+
+import asyncio
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import serve
+from gateway.cli.bootstrap import MARKER, owned
+from gateway.cli.exits import CommandError, Exit, SetupError
+from gateway.cli.main import run
+from gateway.wiring import Folders, open_gateway
+from keys.kms.local import LocalKms
+from storage import seams
+from storage.catalogue.base import NoSuchAccount
+from tests.gateway.cli.helpers import digests, settings_in, start
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A place where a first start went well."""
+    assert start(settings_in(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("template")
+    assert start(settings_in(place))
+    return place
+
+
+@pytest.fixture
+def quiet_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`serve` in this process: without what would change the test process for good."""
+    monkeypatch.setattr(serve, "prepare_process", lambda: None)
+    monkeypatch.setattr(serve, "configure_logging", lambda **_: None)
+
+
+def test_the_first_start_makes_everything(made: Path) -> None:
+    for name in (
+        "data/realm.json",
+        "data/catalogue/catalogue.db",
+        "data/blobs/realm",
+        "data-keys/keyring.json",
+        "data-keys/root.key",
+        "data-keys/realm.json",
+        "data-keys/client.env",
+        "data-keys/tls/ca.pem",
+        "data-keys/tls/server.pem",
+    ):
+        assert (made / name).is_file(), name
+    assert not (made / "data" / MARKER).exists()
+
+
+def test_everything_is_private(made: Path) -> None:
+    for path in [made / "data", made / "data-keys", *made.rglob("*")]:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_client_env_makes_a_shell_ready(made: Path) -> None:
+    names = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_ENDPOINT_URL",
+        "AWS_CA_BUNDLE",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+    ]
+    shown = "; ".join(f'printf "%s\\n" "${name}"' for name in names)
+    script = f'. "$1"; {shown}'
+    got = subprocess.run(
+        ["sh", "-c", script, "sh", made / "data-keys" / "client.env"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert len(got[0]) == 20
+    assert len(got[1]) == 40
+    assert got[2:] == ["https://localhost:9443", str(made / "data-keys/tls/ca.pem"), "us-east-1", "us-east-1"]
+
+
+def test_the_first_account_signs_with_what_client_env_says(made: Path) -> None:
+    async def look() -> None:
+        settings = settings_in(made)
+        async with open_gateway(settings, Folders.of(settings)) as gateway:
+            line = (made / "data-keys/client.env").read_text().splitlines()
+            access_key_id, secret = (text.split("=", 1)[1] for text in line[:2])
+            resolved = await gateway.identities.resolve(access_key_id)
+            assert resolved is not None
+            assert (resolved[0].account.name, resolved[1]) == ("main", secret)
+            with pytest.raises(NoSuchAccount):
+                await gateway.stores.catalogue.get_account_by_name("other")
+
+    asyncio.run(look())
+
+
+def test_a_second_start_changes_nothing(made: Path) -> None:
+    keys, data = digests(made / "data-keys"), digests(made / "data")
+    assert not start(settings_in(made))
+    assert digests(made / "data-keys") == keys
+    assert digests(made / "data") == data
+
+
+def test_client_env_follows_a_changed_port_with_the_same_credentials(made: Path) -> None:
+    before = (made / "data-keys/client.env").read_text().splitlines()
+    start(settings_in(made, port=9555))
+    after = (made / "data-keys/client.env").read_text().splitlines()
+    assert after[:2] == before[:2]
+    assert after[2] == "export AWS_ENDPOINT_URL=https://localhost:9555"
+
+
+@pytest.mark.parametrize("text", ["", "# mine\n", "export AWS_REGION='unclosed\n"])
+def test_a_client_env_that_the_user_wrote_stays(made: Path, text: str) -> None:
+    path = made / "data-keys/client.env"
+    path.write_text(text or "export AWS_REGION=here\n")
+    held = path.read_bytes()
+    start(settings_in(made, port=9555))
+    assert path.read_bytes() == held
+
+
+def test_a_removed_client_env_is_not_made_again(made: Path) -> None:
+    (made / "data-keys/client.env").unlink()
+    assert not start(settings_in(made))
+    assert not (made / "data-keys/client.env").exists()
+
+
+def test_empty_folders_are_taken_over_and_closed(tmp_path: Path) -> None:
+    for name in ("data", "data-keys"):
+        (tmp_path / name).mkdir(mode=0o755)
+        (tmp_path / name / "lost+found").mkdir()
+    assert start(settings_in(tmp_path))
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+def test_folders_may_be_symbolic_links(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "disk" / "real")
+    assert start(settings_in(tmp_path))
+    assert (tmp_path / "disk/real/realm.json").exists()
+
+
+def test_a_keyring_behind_a_passphrase(tmp_path: Path) -> None:
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse battery staple\n")
+    passphrase.chmod(0o600)
+    settings = settings_in(tmp_path, passphrase_file=passphrase)
+    assert start(settings)
+    assert not (tmp_path / "data-keys/root.key").exists()
+    assert not start(settings)
+
+
+SEAMS = [
+    "first-start.marked",
+    "first-start.keyring",
+    "first-start.realm-copy",
+    "first-start.realm",
+    "first-start.tls",
+    "first-start.catalogue",
+    "first-start.stores",
+]
+
+
+class Crash(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+@pytest.fixture
+def crash_at() -> Iterator[Callable[[str], None]]:
+    def install(wanted: str) -> None:
+        def hook(name: str) -> None:
+            if name == wanted:
+                raise Crash
+
+        seams.hook = hook
+
+    yield install
+    seams.hook = None
+
+
+@pytest.mark.parametrize("point", SEAMS)
+def test_a_crash_in_the_first_start_is_completed_by_the_next(
+    tmp_path: Path, point: str, crash_at: Callable[[str], None]
+) -> None:
+    settings = settings_in(tmp_path)
+    crash_at(point)
+    with pytest.raises(Crash):
+        start(settings)
+    assert (tmp_path / "data" / MARKER).exists()
+    keyring = tmp_path / "data-keys/keyring.json"
+    held = keyring.read_bytes() if keyring.exists() else None
+    seams.hook = None
+    assert start(settings)
+    assert held in (None, keyring.read_bytes()), "a keyring that was made is kept"
+    assert not start(settings)
+    test_the_first_account_signs_with_what_client_env_says(tmp_path)
+
+
+def test_an_unfinished_start_with_other_keys_is_refused(tmp_path: Path, crash_at: Callable[[str], None]) -> None:
+    crash_at("first-start.realm")
+    with pytest.raises(Crash):
+        start(settings_in(tmp_path))
+    seams.hook = None
+    with pytest.raises(SetupError, match="begun with another keys folder"):
+        start(settings_in(tmp_path, keys=tmp_path / "other"))
+
+
+def _remove(*names: str) -> Callable[[Path], list[str]]:
+    def spoil(place: Path) -> list[str]:
+        for name in names:
+            path = place / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return []
+
+    return spoil
+
+
+def _write(name: str, text: str) -> Callable[[Path], list[str]]:
+    def spoil(place: Path) -> list[str]:
+        (place / name).write_text(text)
+        (place / name).chmod(0o600)
+        return []
+
+    return spoil
+
+
+def _mode(name: str, mode: int) -> Callable[[Path], list[str]]:
+    def spoil(place: Path) -> list[str]:
+        (place / name).chmod(mode)
+        return []
+
+    return spoil
+
+
+def _flags(*flags: str) -> Callable[[Path], list[str]]:
+    return lambda place: [flag.replace("PLACE", str(place)) for flag in flags]
+
+
+def _empty_data(place: Path) -> list[str]:
+    shutil.rmtree(place / "data")
+    (place / "data").mkdir(mode=0o700)
+    return []
+
+
+def _other_keys(place: Path) -> list[str]:
+    start(settings_in(place / "second"))
+    return ["--keys", str(place / "second/data-keys")]
+
+
+def _swapped_realm(place: Path) -> list[str]:
+    start(settings_in(place / "second"))
+    shutil.copy(place / "second/data/realm.json", place / "data/realm.json")
+    return []
+
+
+def _other_catalogue(place: Path) -> list[str]:
+    start(settings_in(place / "second"))
+    shutil.copy(place / "second/data/catalogue/catalogue.db", place / "data/catalogue/catalogue.db")
+    return []
+
+
+def _linked_keys(place: Path) -> list[str]:
+    shutil.move(place / "data-keys", place / "data/k")
+    (place / "data-keys").symlink_to(place / "data/k")
+    return []
+
+
+def _fifo(place: Path) -> list[str]:
+    (place / "data-keys/root.key").unlink()
+    os.mkfifo(place / "data-keys/root.key", 0o600)
+    return []
+
+
+def _passphrase(text: str, mode: int = 0o600, name: str = "pass") -> Callable[[Path], list[str]]:
+    def spoil(place: Path) -> list[str]:
+        (place / name).write_text(text)
+        (place / name).chmod(mode)
+        return ["--passphrase-file", str(place / name)]
+
+    return spoil
+
+
+def _open_certificate(place: Path) -> list[str]:
+    for name in ("server.pem", "server-key.pem"):
+        shutil.copy(place / "data-keys/tls" / name, place / name)
+    (place / "server-key.pem").chmod(0o644)
+    return ["--tls-certificate", str(place / "server.pem"), "--tls-key", str(place / "server-key.pem")]
+
+
+BAD = {
+    # name: what is done to a good deployment (it returns further flags), exit code, words of the line
+    "keys inside data": (_flags("--keys", "PLACE/data/keys"), Exit.SETUP, "lies inside the data folder"),
+    "keys are data": (_flags("--keys", "PLACE/data"), Exit.SETUP, "lies inside the data folder"),
+    "data inside keys": (_flags("--keys", "PLACE"), Exit.SETUP, "lies inside the keys folder"),
+    "keys inside data by a link": (_linked_keys, Exit.SETUP, "lies inside the data folder"),
+    "keys inside data by dots": (_flags("--keys", "PLACE/data-keys/../data/k"), Exit.SETUP, "lies inside"),
+    "passphrase inside data": (_passphrase("long enough words", name="data/p"), Exit.SETUP, "keep secrets outside"),
+    "data gone": (_remove("data"), Exit.SETUP, "is empty"),
+    "data emptied": (_empty_data, Exit.SETUP, "is empty"),
+    "keys gone": (_remove("data-keys"), Exit.SETUP, "was sealed by a keyring"),
+    "keyring gone": (_remove("data-keys/keyring.json"), Exit.SETUP, "keyring.json is missing"),
+    "root secret gone": (_remove("data-keys/root.key"), Exit.KEYS, "root.key is missing"),
+    "realm gone": (_remove("data/realm.json"), Exit.SETUP, "realm.json is missing"),
+    "realm copy gone": (_remove("data-keys/realm.json"), Exit.SETUP, "realm.json is missing"),
+    "catalogue gone": (_remove("data/catalogue"), Exit.SETUP, "catalogue.db is missing"),
+    "blobs gone": (_remove("data/blobs"), Exit.SETUP, "realm is missing"),
+    "CA key gone": (_remove("data-keys/tls/ca-key.pem"), Exit.SETUP, "ca-key.pem is missing"),
+    "TLS files gone": (_remove("data-keys/tls"), Exit.KEYS, "tls is missing"),
+    "other keys": (_other_keys, Exit.SETUP, "of another realm"),
+    "other realm file": (_swapped_realm, Exit.SETUP, "of another realm"),
+    "other catalogue": (_other_catalogue, Exit.STORAGE, "does not open with this key"),
+    "other blob store": (_write("data/blobs/realm", "00" * 16 + "\n"), Exit.STORAGE, "not of the realm"),
+    "damaged blob store": (_write("data/blobs/realm", "??"), Exit.STORAGE, "realm file is damaged"),
+    "damaged realm file": (_write("data/realm.json", "{}"), Exit.KEYS, "not as Sealgate wrote it"),
+    "damaged keyring": (_write("data-keys/keyring.json", "{}"), Exit.KEYS, "not as Sealgate wrote it"),
+    "short root secret": (_write("data-keys/root.key", "short"), Exit.KEYS, "root key"),
+    "zero root secret": (_write("data-keys/root.key", f"sealgate-root-key v1\n{'00' * 32}\n"), Exit.KEYS, "root key"),
+    "root secret is a pipe": (_fifo, Exit.KEYS, "not a regular file"),
+    "plain catalogue": (_write("data/catalogue/catalogue.db", "SQLite format 3\0"), Exit.STORAGE, "not encrypted"),
+    "keyring open to the group": (_mode("data-keys/keyring.json", 0o640), Exit.KEYS, "chmod 0600"),
+    "client.env open to all": (_mode("data-keys/client.env", 0o644), Exit.KEYS, "chmod 0600"),
+    "keys open to all": (_mode("data-keys", 0o755), Exit.SETUP, "chmod 0700"),
+    "data open to the group": (_mode("data", 0o750), Exit.SETUP, "chmod 0700"),
+    "unneeded passphrase": (_passphrase("long enough words"), Exit.KEYS, "remove the passphrase"),
+    "passphrase open to all": (_passphrase("long enough words", 0o644), Exit.KEYS, "chmod 0600"),
+    "passphrase not there": (_flags("--passphrase-file", "PLACE/none"), Exit.KEYS, "is missing"),
+    "certificate not there": (
+        _flags("--tls-certificate", "PLACE/none", "--tls-key", "PLACE/none"), Exit.SETUP, "cannot be used",
+    ),
+    "certificate key open to all": (_open_certificate, Exit.SETUP, "chmod o="),
+    "wrong setting": (_flags("--etag", "none"), Exit.USAGE, "setting etag"),
+    "unknown flag": (_flags("--unsafe"), Exit.USAGE, "--unsafe"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.usefixtures("quiet_serve")
+def test_bad_configurations_are_refused_in_one_line(
+    case: str, template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, code, words = BAD[case]
+    for name in ("data", "data-keys"):
+        shutil.copytree(template / name, tmp_path / name)
+    flags = spoil(tmp_path)
+    before = digests(tmp_path)
+    got = run(["serve", "--data", str(tmp_path / "data"), *flags])
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1, line
+    assert line.startswith("sealgate: ")
+    assert words in line
+    assert got == code
+    changed = {name for name in before if digests(tmp_path).get(name) != before[name]}
+    assert changed <= {"data/catalogue/owner.lock"}, "a refused start changes nothing"
+
+
+@pytest.mark.usefixtures("quiet_serve")
+def test_other_files_in_the_data_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data/holiday.jpg").write_bytes(b"x")
+    assert run(["serve", "--data", str(tmp_path / "data")]) == Exit.SETUP
+    assert "holds other files" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quiet_serve")
+def test_a_weak_passphrase_makes_no_keyring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = _passphrase("short")(tmp_path)
+    assert run(["serve", "--data", str(tmp_path / "data"), *flags]) == Exit.KEYS
+    assert "passphrase must have" in capsys.readouterr().err
+    assert not (tmp_path / "data-keys/keyring.json").exists()
+
+
+@pytest.mark.usefixtures("quiet_serve")
+def test_a_wrong_key_in_the_kms_is_refused(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = settings_in(made / "second")
+    start(other)
+    for name in ("keyring.json", "root.key"):
+        shutil.copy(made / "second/data-keys" / name, made / "data-keys" / name)
+    assert run(["serve", "--data", str(made / "data")]) == Exit.KEYS
+    assert LocalKms.provider == "local"
+
+
+def test_two_processes_do_not_share_a_data_folder(made: Path) -> None:
+    folders = Folders.of(settings_in(made))
+
+    async def twice() -> None:
+        async with owned(folders), owned(folders):
+            raise AssertionError("both were let in")
+
+    with pytest.raises(CommandError, match="another sealgate process") as caught:
+        asyncio.run(twice())
+    assert caught.value.code is Exit.BUSY

@@ -1,0 +1,175 @@
+"""The settings table: where values come from, what is refused, and that its documentation is true."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import Settings, SettingsError, load_settings, setting_rows, settings_markdown
+
+ROOT = Path(__file__).parents[2]
+
+
+def refused(flags: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags, environ=environ or {})
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_defaults_stand_without_any_source() -> None:
+    settings = load_settings(environ={})
+    assert settings == Settings()
+    assert (settings.data, settings.keys) == (Path("sealgate-data"), Path("sealgate-keys"))
+    assert (settings.port, settings.admin_port, settings.http_port) == (9443, 9444, 9480)
+    assert settings.host == "127.0.0.1"
+
+
+def test_sources_rise_from_file_over_environment_to_flags(tmp_path: Path) -> None:
+    file = tmp_path / "sealgate.toml"
+    file.write_text('region = "file-1"\nport = 1001\netag = "opaque"\ndomains = ["a.test", "b.test"]\n')
+    environ = {"SEALGATE_CONFIG": str(file), "SEALGATE_REGION": "environment-1", "SEALGATE_PORT": "1002"}
+    settings = load_settings({"port": "1003"}, environ=environ)
+    assert (settings.etag, settings.region, settings.port) == ("opaque", "environment-1", 1003)
+    assert settings.domains == ("a.test", "b.test")
+
+
+def test_config_flag_overrules_its_variable(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text('region = "one-1"\n')
+    (tmp_path / "two.toml").write_text('region = "two-2"\n')
+    environ = {"SEALGATE_CONFIG": str(tmp_path / "one.toml")}
+    assert load_settings(environ=environ).region == "one-1"
+    assert load_settings(config=tmp_path / "two.toml", environ=environ).region == "two-2"
+
+
+def test_nothing_is_read_behind_the_back_of_load_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALGATE_REGION", "other-1")
+    assert Settings().region == "us-east-1"
+    assert load_settings().region == "other-1"
+
+
+def test_ports_and_keys_follow_from_what_is_given() -> None:
+    settings = load_settings({"data": "/srv/x", "port": "7000"}, environ={})
+    assert settings.keys == Path("/srv/x-keys")
+    assert (settings.admin_port, settings.http_port) == (7001, 7002)
+    assert load_settings({"port": "7000", "http_port": "0", "admin_port": "7009"}, environ={}).http_port == 0
+
+
+def test_domains_are_a_list_with_commas() -> None:
+    assert load_settings({"domains": "s3.Localhost, b.test"}, environ={}).domains == ("s3.localhost", "b.test")
+
+
+def test_unknown_names_are_errors_in_every_source(tmp_path: Path) -> None:
+    assert "SEALGATE_PROT is no setting" in refused(environ={"SEALGATE_PROT": "1"})
+    assert "'prot' (from --prot) is no setting" in refused({"prot": "1"})
+    file = tmp_path / "sealgate.toml"
+    file.write_text("[server]\nport = 1\n")
+    message = refused(environ={"SEALGATE_CONFIG": str(file)})
+    assert f"'server' (in {file}) is no setting" in message
+    assert load_settings(environ={"OTHER_PROT": "1", "sealgate_prot": "1"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data", ""),
+        ("keys", " "),
+        ("passphrase_file", ""),
+        ("host", "a b"),
+        ("host", "http://x"),
+        ("host", ""),
+        ("port", "0"),
+        ("port", "65536"),
+        ("port", "-1"),
+        ("port", "x"),
+        ("port", ""),
+        ("port", "65535"),  # leaves no port for the admin listener
+        ("admin_host", "0.0.0.0"),  # noqa: S104 - it must be refused
+        ("admin_host", "::"),
+        ("admin_host", "192.168.1.1"),
+        ("admin_host", "example.test"),
+        ("admin_port", "9443"),
+        ("http_port", "9443"),
+        ("http_port", "9444"),
+        ("http_port", "65536"),
+        ("domains", "a..b"),
+        ("domains", "a b"),
+        ("domains", "a,,b"),
+        ("domains", ",".join(f"d{number}.test" for number in range(33))),
+        ("region", ""),
+        ("region", "US-EAST"),
+        ("region", "x" * 33),
+        ("tls_certificate", "/only/one"),
+        ("tls_key", "/only/one"),
+        ("etag", "sha1"),
+        ("presigned_v2", "perhaps"),
+        ("max_buckets_per_account", "0"),
+        ("max_document_bytes", "1"),
+        ("max_document_bytes", str(1 << 40)),
+        ("max_header_bytes", "100"),
+        ("max_requests", "0"),
+        ("max_connections", "1"),
+        ("header_timeout_s", "0"),
+        ("header_timeout_s", "nan"),
+        ("header_timeout_s", "inf"),
+        ("body_timeout_s", "0"),
+        ("idle_timeout_s", "1e9"),
+        ("drain_timeout_s", "-1"),
+        ("inline_max_bytes", "-1"),
+        ("inline_max_bytes", "65537"),
+        ("read_ahead_bytes", "1"),
+        ("wrapping", "none"),
+        ("key_cache_s", "301"),
+        ("kms_deadline_s", "0"),
+        ("canary_interval_s", "0"),
+        ("condemned_grace_s", "-1"),
+        ("orphan_grace_s", "60"),
+        ("sweep_interval_s", "0"),
+        ("completed_upload_memory_s", "0"),
+        ("log_level", "trace"),
+        ("log_format", "xml"),
+        ("log_names", "2"),
+    ],
+)
+def test_values_that_cannot_stand_are_refused_in_one_line(name: str, value: str) -> None:
+    from_flag = refused({name: value})
+    from_environment = refused(environ={"SEALGATE_" + name.upper(): value})
+    for message in (from_flag, from_environment):
+        assert message.startswith(("setting ", "settings: "))
+
+
+def test_a_refusal_names_the_source() -> None:
+    assert "setting port (from --port)" in refused({"port": "x"})
+    assert "setting port (from SEALGATE_PORT)" in refused(environ={"SEALGATE_PORT": "x"})
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"\xff\xfe", b"port = 1\nport = 2\n"])
+def test_files_that_are_not_toml_are_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "sealgate.toml"
+    file.write_bytes(content)
+    assert str(file) in refused(environ={"SEALGATE_CONFIG": str(file)})
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "is not there" in refused(environ={"SEALGATE_CONFIG": str(tmp_path / "none.toml")})
+    assert "is not there" in refused(environ={"SEALGATE_CONFIG": str(tmp_path)})
+
+
+@given(st.dictionaries(st.sampled_from([row.name for row in setting_rows()]), st.text(max_size=20), max_size=4))
+def test_any_flags_give_settings_or_our_error(flags: dict[str, str]) -> None:
+    with suppress(SettingsError):
+        assert load_settings(flags, environ={}).port
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1
+
+
+def test_every_setting_is_documented_as_it_is() -> None:
+    assert (ROOT / "docs" / "SETTINGS.md").read_text() == settings_markdown()
+    assert all(row.text.endswith(".") for row in setting_rows())
+    assert len({row.flag for row in setting_rows()}) == len(Settings.model_fields)
