@@ -131,6 +131,7 @@ def configure_logging(*, level: str = "INFO", as_json: bool = False, stream: Tex
     root.setLevel(logging.WARNING)
     for name in ("sealgate", "gateway", "storage", "keys"):
         logging.getLogger(name).setLevel(number)
+    AUDIT_LOG.setLevel(logging.INFO)  # what changed, and every alarm, is told at any level
     # The server warns of every malformed request: a stranger could fill the disk with that.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
 

@@ -6,11 +6,13 @@ already refuses conflicting lengths, folded headers and bare line feeds; what is
 
 import asyncio
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from httptools import HttpParserInvalidMethodError
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -231,13 +233,11 @@ class S3Protocol(HttpToolsProtocol):
             self.abort()
             return
         self._disconnect_cycle()
-        error = self._refusal or S3Error(METHOD_NOT_ALLOWED if self._is_method_unknown() else BAD_REQUEST)
+        # uvicorn calls this while it handles the parser's error.
+        is_method = isinstance(sys.exc_info()[1], HttpParserInvalidMethodError)
+        error = self._refusal or S3Error(METHOD_NOT_ALLOWED if is_method else BAD_REQUEST)
         self.transport.write(raw_refusal(error, new_request_id(), is_secure=self.scheme == "https"))
         self.transport.close()
-
-    def _is_method_unknown(self) -> bool:
-        """Whether llhttp stopped before it had a target: what it did not take was the method."""
-        return self._in_head and not self.url
 
     def abort(self) -> None:
         """Reset the connection. The request's task sees a disconnect; what was sent gets no clean end."""

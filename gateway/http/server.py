@@ -94,6 +94,11 @@ class Server:
     async def _is_ready(self) -> bool:
         return not self._is_draining and await self._is_app_ready()
 
+    @property
+    def connection_count(self) -> int:
+        """Connections of clients that are open now."""
+        return len(self._state.connections)
+
     async def start(self) -> Bound:
         """Start the application, then listen; nothing is accepted before the application stands.
 

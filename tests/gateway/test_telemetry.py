@@ -12,7 +12,7 @@ from gateway.telemetry import RequestRecord, Telemetry, configure_logging, descr
 @pytest.fixture
 def log(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
     root = logging.getLogger()
-    ours = [logging.getLogger(name) for name in ("sealgate", "gateway", "storage", "keys", "uvicorn")]
+    ours = [logging.getLogger(name) for name in ("sealgate", "sealgate.audit", "gateway", "storage", "keys", "uvicorn")]
     kept = root.handlers[:], root.level, [logger.level for logger in ours]
     stream = io.StringIO()
     configure_logging(level="debug", as_json=getattr(request, "param", False), stream=stream)
@@ -72,9 +72,11 @@ def test_json_lines_hold_the_fields(log: io.StringIO) -> None:
 
 @pytest.mark.parametrize("log", [False, True], indirect=True)
 def test_a_logged_error_shows_frames_and_no_messages(log: io.StringIO) -> None:
+    empty: dict[str, int] = {}
+
     def fail() -> None:
         try:
-            {}["SECRET-inner"]
+            empty["SECRET-inner"] += 1
         except KeyError as inner:
             raise ValueError("SECRET-outer") from inner
 
@@ -102,6 +104,12 @@ def test_libraries_stay_quiet_at_debug(log: io.StringIO) -> None:
     assert log.getvalue() == ""
     logging.getLogger("keys.x").debug("ours")
     assert "ours" in log.getvalue()
+
+
+def test_audit_events_are_written_at_every_level(log: io.StringIO) -> None:
+    configure_logging(level="error", stream=log)
+    Telemetry(b"k" * 32).mutation(RequestRecord("R1", operation="PutObject"))
+    assert "request_id=R1" in log.getvalue()
 
 
 def test_an_unknown_level_is_refused_and_changes_nothing(log: io.StringIO) -> None:

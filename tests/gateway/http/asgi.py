@@ -58,6 +58,11 @@ def operation(
     return Operation(name, f"s3:{name}", body, needs_bucket, lambda _r, _a, document: document, run, serialise)
 
 
+async def read_and_answer(_context: Context, _document: bytes, body: Body) -> Response:
+    """Read a body to its end and give it back."""
+    return Response(200, (), b"".join([bytes(piece) async for piece in body]))
+
+
 @dataclass
 class Answer:
     """What an application sent, and whether it asked for the connection to be cut."""

@@ -23,6 +23,7 @@ from tests.gateway.http.asgi import (
     call,
     make_gateway,
     operation,
+    read_and_answer,
     signed_headers,
     stream_of,
 )
@@ -175,10 +176,7 @@ def test_what_is_not_read_closes_the_connection_and_is_never_asked_for() -> None
 
 
 def test_a_body_read_to_its_end_keeps_the_connection() -> None:
-    async def run(_context: Context, _document: bytes, body: Body) -> Response:
-        return Response(200, (), b"".join([bytes(piece) async for piece in body]))
-
-    gateway = make_gateway(operation("PutObject", run, body=BodyUse.STREAM))
+    gateway = make_gateway(operation("PutObject", read_and_answer, body=BodyUse.STREAM))
     answer = ask(gateway, "PUT", "/box/k", b"data")
     assert (answer.body, "connection" in answer.headers) == (b"data", False)
     assert gateway.counted("sealgate_received_bytes_total") == 4
