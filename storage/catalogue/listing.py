@@ -1,20 +1,21 @@
-"""Pages of keys and of uploads as skip-scans: one row is read for every entry given, and one to see whether more come.
+"""Pages of keys and of uploads as skip-scans: rows are read for entries given, and one to see whether more come.
 
-A common prefix costs one seek to the first key behind it, however many keys it stands for. Source: S3 "ListObjectsV2",
-"ListMultipartUploads".
+A common prefix costs one seek to the first key behind it, however many keys it stands for; older versions of a key are
+passed by one seek as well. Source: S3 "ListObjectsV2", "ListMultipartUploads".
 """
+
+from collections.abc import Iterator
 
 from storage.catalogue import rows
 from storage.catalogue.base import ListPage, ListQuery, UploadsPage, UploadsQuery
 from storage.catalogue.records import ObjectVersion, Upload
 from storage.catalogue.rules import after_prefix, rolled_up
-from storage.catalogue.schema import UPLOADS, VERSIONS
+from storage.catalogue.schema import UPLOADS, VERSIONS, UploadRow, VersionRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session
 
-_FROM_KEY = "WHERE bucket_id = ? AND is_listed = 1 AND object_key >= ? ORDER BY object_key"
+_FROM_KEY = "WHERE bucket_id = ? AND object_key >= ? ORDER BY object_key, sequence DESC"
 _FROM_UPLOAD = (
-    "WHERE bucket_id = ? AND completed_at IS NULL AND (object_key, created_at, upload_id) > (?, ?, ?) "
-    "ORDER BY object_key, created_at, upload_id"
+    "WHERE bucket_id = ? AND (object_key, created_at, upload_id) > (?, ?, ?) ORDER BY object_key, created_at, upload_id"
 )
 _BEFORE_ALL = (-1, b"")
 """A creation and upload id that stand before every upload of a key."""
@@ -25,29 +26,46 @@ def list_versions(session: Session, bucket_id: bytes, query: ListQuery) -> Scan[
     versions: list[ObjectVersion] = []
     prefixes: list[bytes] = []
     last = b""
-    seek: bytes | None = max(query.prefix, query.start_after + b"\0" if query.start_after else b"")
-    while seek is not None and query.limit > 0:
-        walk, seek = session.walk(VERSIONS, _FROM_KEY, bucket_id, seek), None
-        for row in walk:
-            if not row.object_key.startswith(query.prefix):
-                break
-            prefix = rolled_up(row.object_key, query.prefix, query.delimiter)
-            if prefix is not None and prefix <= query.start_after:
-                seek = after_prefix(prefix)
-                break
-            if len(versions) + len(prefixes) == query.limit:
-                return ListPage(tuple(versions), tuple(prefixes), is_truncated=True, next_start_after=last)
-            if prefix is not None:
-                prefixes.append(prefix)
-                last, seek = prefix, after_prefix(prefix)
-            else:
-                versions.append(rows.version(row))
-                last = row.object_key
-            if (len(versions) + len(prefixes)) % SLICE_ROWS == 0:
-                yield
-            if prefix is not None:
-                break
+    for entry in _versions(session, bucket_id, query) if query.limit > 0 else ():
+        if entry is None:
+            yield
+        elif len(versions) + len(prefixes) == query.limit:
+            return ListPage(tuple(versions), tuple(prefixes), is_truncated=True, next_start_after=last)
+        elif isinstance(entry, bytes):
+            prefixes.append(entry)
+            last = entry
+        else:
+            versions.append(rows.version(entry))
+            last = entry.object_key
     return ListPage(tuple(versions), tuple(prefixes), is_truncated=False)
+
+
+def _versions(session: Session, bucket_id: bytes, query: ListQuery) -> Iterator[VersionRow | bytes | None]:
+    """Current versions and common prefixes in order, from where the query starts; None between slices of rows."""
+    visited = 0
+    seek: bytes | None = max(query.prefix, query.start_after + b"\0" if query.start_after else b"")
+    while seek is not None:
+        walk, seek, newest = session.walk(VERSIONS, _FROM_KEY, bucket_id, seek), None, None
+        for row in walk:
+            visited += 1
+            if visited % SLICE_ROWS == 0:
+                yield None
+            if not row.object_key.startswith(query.prefix):
+                return
+            if row.object_key == newest:
+                seek = newest + b"\0"
+                break
+            newest = row.object_key
+            if row.content_id is None:
+                continue
+            prefix = rolled_up(row.object_key, query.prefix, query.delimiter)
+            if prefix is None:
+                yield row
+                continue
+            if prefix > query.start_after:
+                yield prefix
+            seek = after_prefix(prefix)
+            break
 
 
 def list_uploads(session: Session, bucket_id: bytes, query: UploadsQuery) -> Scan[UploadsPage]:
@@ -55,30 +73,46 @@ def list_uploads(session: Session, bucket_id: bytes, query: UploadsQuery) -> Sca
     uploads: list[Upload] = []
     prefixes: list[bytes] = []
     last: tuple[bytes, bytes | None] = (b"", None)
+    for entry in _uploads(session, bucket_id, query) if query.limit > 0 else ():
+        if entry is None:
+            yield
+        elif len(uploads) + len(prefixes) == query.limit:
+            return UploadsPage(tuple(uploads), tuple(prefixes), True, *last)
+        elif isinstance(entry, bytes):
+            prefixes.append(entry)
+            last = (entry, None)
+        else:
+            uploads.append(rows.upload(entry))
+            last = (entry.object_key, entry.upload_id)
+    return UploadsPage(tuple(uploads), tuple(prefixes), is_truncated=False)
+
+
+def _uploads(session: Session, bucket_id: bytes, query: UploadsQuery) -> Iterator[UploadRow | bytes | None]:
+    """Open uploads and common prefixes in order, from where the query starts; None between slices of rows.
+
+    Completed ones are read and passed: a flag in the index could be changed to hide an open one, and they are few.
+    """
+    visited = 0
     seek: tuple[bytes, int, bytes] | None = _first_upload(session, query)
-    while seek is not None and query.limit > 0:
+    while seek is not None:
         walk, seek = session.walk(UPLOADS, _FROM_UPLOAD, bucket_id, *seek), None
         for row in walk:
+            visited += 1
+            if visited % SLICE_ROWS == 0:
+                yield None
             if not row.object_key.startswith(query.prefix):
-                break
+                return
+            if row.completed_at is not None:
+                continue
             prefix = rolled_up(row.object_key, query.prefix, query.delimiter)
-            behind = None if prefix is None else after_prefix(prefix)
-            if prefix is not None and prefix <= query.key_marker:
-                seek = None if behind is None else (behind, *_BEFORE_ALL)
-                break
-            if len(uploads) + len(prefixes) == query.limit:
-                return UploadsPage(tuple(uploads), tuple(prefixes), True, *last)
-            if prefix is not None:
-                prefixes.append(prefix)
-                last, seek = (prefix, None), None if behind is None else (behind, *_BEFORE_ALL)
-            else:
-                uploads.append(rows.upload(row))
-                last = (row.object_key, row.upload_id)
-            if (len(uploads) + len(prefixes)) % SLICE_ROWS == 0:
-                yield
-            if prefix is not None:
-                break
-    return UploadsPage(tuple(uploads), tuple(prefixes), is_truncated=False)
+            if prefix is None:
+                yield row
+                continue
+            if prefix > query.key_marker:
+                yield prefix
+            behind = after_prefix(prefix)
+            seek = None if behind is None else (behind, *_BEFORE_ALL)
+            break
 
 
 def _first_upload(session: Session, query: UploadsQuery) -> tuple[bytes, int, bytes]:

@@ -116,13 +116,12 @@ def version(row: VersionRow) -> ObjectVersion:
 
 
 def version_row(record: ObjectVersion, *, link_id: bytes | None) -> VersionRow:
-    """The row of a version that is its key's current one."""
+    """The row of a version."""
     return VersionRow(
         bucket_id=record.bucket_id,
         object_key=record.object_key,
         sequence=record.sequence,
         version_id=record.version_id,
-        is_listed=int(not record.is_delete_marker),
         content_id=record.content_id,
         link_id=link_id,
         size=record.size,

@@ -54,14 +54,15 @@ class BucketRow(NamedTuple):
 
 
 class VersionRow(NamedTuple):
-    """A version of an object, or a delete marker."""
+    """A version of an object, or a delete marker. The newest of a key stands first and is its current one.
+
+    No flag and no index says so: a listing that reads the rows themselves cannot be made to leave one out by a flag.
+    """
 
     bucket_id: bytes
     object_key: bytes
     sequence: int
     version_id: str
-    is_listed: int
-    """1 where the version is its key's current one and no delete marker: what a listing shows."""
     content_id: bytes | None
     link_id: bytes | None
     """The link blob of a sharing copy; it lives and dies with the version."""
@@ -255,11 +256,10 @@ CREATE INDEX buckets_of_account ON buckets (account_id, name);
 
 CREATE TABLE versions (
     bucket_id BLOB NOT NULL REFERENCES buckets, object_key BLOB NOT NULL, sequence INTEGER NOT NULL,
-    version_id TEXT NOT NULL, is_listed INTEGER NOT NULL, content_id BLOB, link_id BLOB, size INTEGER NOT NULL,
+    version_id TEXT NOT NULL, content_id BLOB, link_id BLOB, size INTEGER NOT NULL,
     etag TEXT NOT NULL, created_at INTEGER NOT NULL, attributes TEXT NOT NULL, mac BLOB NOT NULL,
-    PRIMARY KEY (bucket_id, object_key, sequence)
+    PRIMARY KEY (bucket_id, object_key, sequence DESC)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX versions_listed ON versions (bucket_id, object_key) WHERE is_listed = 1;
 
 CREATE TABLE contents (
     content_id BLOB NOT NULL PRIMARY KEY, bucket_id BLOB NOT NULL, account_id BLOB NOT NULL, encryption TEXT NOT NULL,
@@ -287,7 +287,7 @@ CREATE TABLE uploads (
     created_at INTEGER NOT NULL, attributes TEXT NOT NULL, part_count INTEGER NOT NULL, completed_at INTEGER,
     completed TEXT, mac BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX uploads_of_bucket ON uploads (bucket_id, completed_at, object_key, created_at, upload_id);
+CREATE INDEX uploads_of_bucket ON uploads (bucket_id, object_key, created_at, upload_id);
 CREATE INDEX uploads_completed ON uploads (completed_at) WHERE completed_at IS NOT NULL;
 
 CREATE TABLE parts (

@@ -128,9 +128,9 @@ class SqliteCatalogue:
         clock: Callable[[], datetime],
         reserve_bytes: int,
     ) -> Self:
-        mac = RowMac(row_mac_key, realm_id)
         with ExitStack() as undo:
             undo.callback(lock.release)
+            mac = RowMac(row_mac_key, realm_id)
 
             def session(cache_kib: int) -> Session:
                 connection = connect(path, database_key, cache_kib=cache_kib)
@@ -150,6 +150,7 @@ class SqliteCatalogue:
                     return Transaction(connection, mac)
 
             reserve = Reserve(path.with_name(path.name + ".reserve"), reserve_bytes)
+            reserve.restore()
             writer = Writer(connect_writer, lambda: to_micros(clock()), reserve)
             undo.pop_all()
         return cls(lock, writer, checkpointer, point, scanners)

@@ -1,20 +1,482 @@
+# ruff: noqa: S608, ASYNC220, ASYNC240  # statements are constants; blocking a test's own loop is harmless
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
-from storage.catalogue.base import Catalogue
+from storage.catalogue import rows
+from storage.catalogue.base import Catalogue, Conditions, ListQuery, NoSuchVersion, PreconditionRefused
+from storage.catalogue.connection import check_library, connect
+from storage.catalogue.owner import Reserve
+from storage.catalogue.schema import REALM as REALM_TABLE
+from storage.catalogue.schema import TABLES, VERSIONS
+from storage.catalogue.session import Transaction
 from storage.catalogue.sqlite import SqliteCatalogue
-from tests.suites.catalogue import REALM, CatalogueSuite, FakeClock
+from storage.errors import CatalogueBusy, CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
+from tests.suites.catalogue import ALICE, BUCKET, REALM, CatalogueSuite, FakeClock, Maker, populate
 
 DATABASE_KEY = bytes(range(32))
 ROW_MAC_KEY = bytes(range(32, 64))
 
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def make() -> Maker:
+    return Maker()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalogue.db"
+
+
+def create(path: Path, clock: FakeClock) -> SqliteCatalogue:
+    return SqliteCatalogue.create(path, REALM, DATABASE_KEY, ROW_MAC_KEY, clock, reserve_bytes=4096)
+
+
+def reopen(path: Path, clock: FakeClock) -> SqliteCatalogue:
+    return SqliteCatalogue.open(path, REALM, DATABASE_KEY, ROW_MAC_KEY, clock, reserve_bytes=4096)
+
+
+@pytest.fixture
+async def catalogue(clock: FakeClock, path: Path) -> AsyncIterator[SqliteCatalogue]:
+    catalogue = create(path, clock)
+    yield catalogue
+    await catalogue.close()
+
 
 class TestSqliteCatalogue(CatalogueSuite):
     @pytest.fixture
-    async def catalogue(self, clock: FakeClock, tmp_path: Path) -> AsyncIterator[Catalogue]:
-        path = tmp_path / "catalogue.db"
-        catalogue = SqliteCatalogue.create(path, REALM, DATABASE_KEY, ROW_MAC_KEY, clock, reserve_bytes=4096)
-        yield catalogue
+    def catalogue(self, catalogue: SqliteCatalogue) -> Catalogue:
+        return catalogue
+
+
+async def test_what_was_written_is_there_after_a_restart(path: Path, clock: FakeClock, make: Maker) -> None:
+    first = create(path, clock)
+    await populate(first)
+    published = await first.publish_version(make.publish(b"key", inline=True))
+    upload = make.upload()
+    part = make.part(upload, 1)
+    await first.create_upload(upload)
+    await first.put_part(part)
+    changes = await first.read_changes(0, 100)
+    count = await first.verify()
+    await first.close()
+    assert not path.with_name("catalogue.db-wal").exists()
+    second = reopen(path, clock)
+    assert (await second.get_version(BUCKET.bucket_id, b"key")).version == published
+    assert await second.list_parts(upload.upload_id) == (part,)
+    assert await second.read_changes(0, 100) == changes
+    assert await second.verify() == count
+    assert await second.count_live_blobs() == 1
+    later = await second.publish_version(make.publish(b"key"))
+    assert later.sequence == changes[-1].sequence + 1
+    await second.close()
+
+
+# Start
+
+
+async def test_one_owner(catalogue: SqliteCatalogue, path: Path, clock: FakeClock) -> None:
+    with pytest.raises(CatalogueBusy, match=f"process {os.getpid()}$"):
+        reopen(path, clock)
+    with pytest.raises(CatalogueBusy):
+        create(path, clock)
+    await catalogue.close()
+    await reopen(path, clock).close()
+
+
+@pytest.mark.parametrize(
+    ("realm_id", "database_key", "row_mac_key", "failure"),
+    [
+        (REALM, bytes(32), ROW_MAC_KEY, CatalogueUnsafe),
+        (b"x" * 16, DATABASE_KEY, ROW_MAC_KEY, RealmMismatch),
+        (REALM, DATABASE_KEY, bytes(32), RealmMismatch),
+        (REALM, DATABASE_KEY[:31], ROW_MAC_KEY, ValueError),
+        (REALM, DATABASE_KEY, ROW_MAC_KEY[:31], ValueError),
+    ],
+)
+async def test_keys_and_realm_must_be_its_own(
+    path: Path, clock: FakeClock, realm_id: bytes, database_key: bytes, row_mac_key: bytes, failure: type[Exception]
+) -> None:
+    await create(path, clock).close()
+    with pytest.raises(failure) as refused:
+        SqliteCatalogue.open(path, realm_id, database_key, row_mac_key, clock)
+    assert "\n" not in str(refused.value)
+    assert DATABASE_KEY.hex() not in str(refused.value)
+    await reopen(path, clock).close()
+
+
+async def test_an_existing_catalogue_is_never_made_anew(path: Path, clock: FakeClock) -> None:
+    await create(path, clock).close()
+    before = path.read_bytes()
+    with pytest.raises(CatalogueUnsafe):
+        create(path, clock)
+    assert path.read_bytes() == before
+
+
+async def test_a_creation_cut_short_is_done_again(path: Path, clock: FakeClock) -> None:
+    path.with_name("catalogue.db.new").write_bytes(b"half")
+    await create(path, clock).close()
+    assert sorted(file.name for file in path.parent.iterdir()) == ["catalogue.db", "catalogue.db.reserve", "owner.lock"]
+
+
+async def test_a_missing_file_is_not_made_by_opening(path: Path, clock: FakeClock) -> None:
+    with pytest.raises(StorageUnavailable):
+        reopen(path, clock)
+    assert not path.exists()
+
+
+async def test_a_plain_database_is_refused(path: Path, clock: FakeClock) -> None:
+    with apsw.Connection(str(path)) as plain:
+        plain.execute("CREATE TABLE realm (x)")
+    plain.close()
+    with pytest.raises(CatalogueUnsafe, match="not encrypted"):
+        reopen(path, clock)
+
+
+async def test_another_schema_is_refused(path: Path, clock: FakeClock) -> None:
+    await create(path, clock).close()
+    tamper(path, "UPDATE realm SET schema_version = 2")
+    with pytest.raises(CatalogueUnsafe, match="schema 2"):
+        reopen(path, clock)
+
+
+@pytest.mark.parametrize("version", ["3.7.0", "3.40.1", "3.44.5", "3.45.0", "3.50.6", "3.51.0", "3.51.2"])
+def test_libraries_that_lose_commits_are_refused(version: str) -> None:
+    with pytest.raises(CatalogueUnsafe):
+        check_library(version)
+
+
+@pytest.mark.parametrize("version", ["3.44.6", "3.50.7", "3.51.3", "3.54.0", "4.0.0"])
+def test_fixed_libraries_are_taken(version: str) -> None:
+    check_library(version)
+
+
+# At rest
+
+
+async def test_no_file_shows_anything(catalogue: SqliteCatalogue, path: Path, make: Maker) -> None:
+    await populate(catalogue)
+    canary = b"canary-4711-canary-4711"
+    for number in range(50):
+        command = make.publish(canary + b"%d" % number, etag=canary.decode(), inline=True)
+        await catalogue.publish_version(command)
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == [
+        "catalogue.db", "catalogue.db-shm", "catalogue.db-wal", "catalogue.db.reserve", "owner.lock",
+    ]  # fmt: skip  # a list of names reads better in one line
+    assert files[2].stat().st_size > 0
+    for file in files:
+        content = file.read_bytes()
+        for needle in (canary, canary.hex().encode(), b"SQLite format", b"first-bucket", b"etag", DATABASE_KEY):
+            assert needle not in content
+        assert file.stat().st_mode & 0o077 == 0, file.name
+
+
+async def test_the_schema_is_what_its_rows_say(catalogue: SqliteCatalogue, path: Path) -> None:
+    await catalogue.close()
+    connection = connect(path, DATABASE_KEY, cache_kib=100)
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    assert names == {table.name for table in TABLES}
+    for table in TABLES:
+        columns = connection.execute(f"PRAGMA table_info({table.name})").fetchall()
+        assert [column[1] for column in columns] == [*table.columns, "mac"]
+        key = [column[1] for column in sorted(columns, key=lambda column: column[5]) if column[5]]  # type: ignore[arg-type,return-value]  # integers
+        assert key == list(table.columns[: table.key_size])
+    connection.close()
+
+
+def tamper(path: Path, *statements: str) -> None:
+    """Do to a closed catalogue what one with the database key, but without the MAC key, could do."""
+    connection = connect(path, DATABASE_KEY, cache_kib=100)
+    connection.pragma("foreign_keys", 0)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+# Group commit
+
+
+async def test_commands_that_wait_share_a_commit(catalogue: SqliteCatalogue, make: Maker) -> None:
+    await populate(catalogue)
+    held = threading.Event()
+    blocker = catalogue._writer.submit(lambda tx: held.wait(10))
+    await asyncio.sleep(0)
+    batches = catalogue._writer.batches
+    waiting = [asyncio.ensure_future(catalogue.publish_version(make.publish(b"%d" % number))) for number in range(30)]
+    refused = asyncio.ensure_future(
+        catalogue.publish_version(make.publish(b"0", conditions=Conditions(if_none_match_any=True)))
+    )
+    await asyncio.sleep(0)
+    assert not any(future.done() for future in waiting)
+    held.set()
+    assert await blocker is True
+    await asyncio.gather(*waiting)
+    with pytest.raises(PreconditionRefused):
+        await refused
+    assert catalogue._writer.batches <= batches + 2
+    assert len((await catalogue.list_versions(BUCKET.bucket_id, ListQuery())).versions) == 30
+
+
+async def test_a_bug_in_one_command_does_not_touch_the_others(catalogue: SqliteCatalogue, make: Maker) -> None:
+    await populate(catalogue)
+
+    def broken(tx: Transaction) -> None:
+        tx.record("ghost", {})
+        raise ZeroDivisionError
+
+    good, bad = (
+        asyncio.ensure_future(catalogue.publish_version(make.publish(b"key"))),
+        catalogue._writer.submit(broken),
+    )
+    with pytest.raises(ZeroDivisionError):
+        await bad
+    await good
+    assert "ghost" not in [change.kind for change in await catalogue.read_changes(0, 100)]
+    await catalogue.verify()
+
+
+async def test_a_caller_that_left_does_not_stop_its_command(catalogue: SqliteCatalogue, make: Maker) -> None:
+    await populate(catalogue)
+    task = asyncio.ensure_future(catalogue.publish_version(make.publish(b"key")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await catalogue.publish_version(make.publish(b"other"))
+    await catalogue.get_version(BUCKET.bucket_id, b"key")
+
+
+async def test_a_lost_connection_fails_its_batch_and_comes_back(catalogue: SqliteCatalogue, make: Maker) -> None:
+    await populate(catalogue)
+
+    def failing(tx: Transaction) -> None:
+        tx.record("ghost", {})
+        raise apsw.IOError("the medium failed")
+
+    published = asyncio.ensure_future(catalogue.publish_version(make.publish(b"lost")))
+    with pytest.raises(StorageUnavailable):
+        await catalogue._writer.submit(failing)
+    await asyncio.gather(published, return_exceptions=True)
+    await catalogue.publish_version(make.publish(b"kept"))
+    await catalogue.get_version(BUCKET.bucket_id, b"kept")
+    if published.exception() is not None:  # it shared the failed transaction
+        assert isinstance(published.exception(), StorageUnavailable)
+        with pytest.raises(NoSuchVersion):
+            await catalogue.get_version(BUCKET.bucket_id, b"lost")
+    assert "ghost" not in [change.kind for change in await catalogue.read_changes(0, 100)]
+    await catalogue.verify()
+
+
+async def test_no_thread_outlives_the_catalogue(path: Path, clock: FakeClock, make: Maker) -> None:
+    before = set(threading.enumerate())
+    catalogue = create(path, clock)
+    await populate(catalogue)
+    pending = [asyncio.ensure_future(catalogue.publish_version(make.publish(b"%d" % number))) for number in range(20)]
+    await asyncio.sleep(0)
+    await catalogue.close()
+    await asyncio.gather(*pending)
+    assert set(threading.enumerate()) == before
+    again = reopen(path, clock)
+    assert len((await again.list_versions(BUCKET.bucket_id, ListQuery())).versions) == 20
+    await again.close()
+
+
+# Scans
+
+
+async def test_a_page_costs_what_it_gives(path: Path, clock: FakeClock, make: Maker) -> None:
+    """100,000 keys under few common prefixes: rows read are entries given and one more."""
+    catalogue = create(path, clock)
+    await populate(catalogue)
+    template = make.publish(b"?")
+    assert template.content is not None
+    keys = [b"dir%02d/%05d" % (number % 10, number) for number in range(100_000)]
+    keys += [b"many/%04d/%d" % (number // 3, number) for number in range(4500)]
+
+    def fill(tx: Transaction) -> None:
+        row = rows.version_row(template.version, link_id=None)
+        for number, key in enumerate(keys):
+            tx.insert(VERSIONS, row._replace(object_key=key, sequence=number))
+
+    await catalogue._writer.submit(fill)
+    counts = count_rows(catalogue)
+    for query, entries in (
+        (ListQuery(limit=1000), 1000),
+        (ListQuery(start_after=b"dir05/", limit=1000), 1000),
+        (ListQuery(delimiter=b"/"), 11),
+        (ListQuery(delimiter=b"/", limit=5), 5),
+        (ListQuery(prefix=b"many/", delimiter=b"/", limit=1000), 1000),
+        (ListQuery(prefix=b"many/", delimiter=b"/", start_after=b"many/1000/", limit=1000), 499),
+    ):
+        counts.clear()
+        page = await catalogue.list_versions(BUCKET.bucket_id, query)
+        assert len(page.versions) + len(page.common_prefixes) == entries
+        # A scan that does not end in its first slice begins again in a snapshot of its own.
+        assert len(counts) <= entries + 1 + 64 + 1, query
+    await catalogue.close()
+
+
+def count_rows(catalogue: SqliteCatalogue) -> list[str]:
+    """Every row that is verified from now on, by its table's name."""
+    seen: list[str] = []
+    mac = catalogue._point._mac
+    sign = mac.sign
+
+    def counting(table: Any, row: Any) -> bytes:
+        seen.append("")
+        return sign(table, row)
+
+    mac.sign = counting  # type: ignore[method-assign]  # counted from outside
+    return seen
+
+
+async def test_a_long_scan_lets_others_run_and_sees_one_state(catalogue: SqliteCatalogue, make: Maker) -> None:
+    await populate(catalogue)
+    await asyncio.gather(*(catalogue.publish_version(make.publish(b"%04d" % number)) for number in range(500)))
+    scan = asyncio.ensure_future(catalogue.list_versions(BUCKET.bucket_id, ListQuery()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not scan.done()
+    await catalogue.publish_version(make.publish(b"9999"))
+    assert len((await scan).versions) == 500
+    scans = [catalogue.list_versions(BUCKET.bucket_id, ListQuery()) for _ in range(10)]
+    pages = await asyncio.gather(*scans)
+    assert {len(page.versions) for page in pages} == {501}
+
+
+async def test_a_cancelled_scan_gives_its_snapshot_back(catalogue: SqliteCatalogue, make: Maker) -> None:
+    await populate(catalogue)
+    await asyncio.gather(*(catalogue.publish_version(make.publish(b"%04d" % number)) for number in range(300)))
+    for _ in range(10):
+        scan = asyncio.ensure_future(catalogue.list_versions(BUCKET.bucket_id, ListQuery()))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        scan.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await scan
+    assert len((await catalogue.list_versions(BUCKET.bucket_id, ListQuery())).versions) == 300
+
+
+# Crash
+
+_LOAD = """
+import asyncio, itertools, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from storage.catalogue.sqlite import SqliteCatalogue
+from tests.suites.catalogue import REALM, Maker
+import random
+
+async def main(path, seed):
+    catalogue = SqliteCatalogue.open(
+        Path(path), REALM, bytes(range(32)), bytes(range(32, 64)), lambda: datetime.now(UTC), reserve_bytes=4096
+    )
+    make = Maker(random.Random(seed))
+    async def publisher(lane):
+        for number in itertools.count():
+            etag = f"{seed}-{number}"
+            await catalogue.publish_version(make.publish(b"lane%d" % lane, etag=etag, inline=number % 2 == 0))
+            sys.stdout.write(f"{lane} {etag}\\n")
+            sys.stdout.flush()
+    await asyncio.gather(*(publisher(lane) for lane in range(8)))
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+async def test_kill_9_loses_no_acknowledged_commit(path: Path, clock: FakeClock) -> None:
+    catalogue = create(path, clock)
+    await populate(catalogue)
+    await catalogue.close()
+    acknowledged: dict[str, tuple[int, int]] = {}
+    kills = 20
+    for seed in range(kills):
+        with subprocess.Popen(
+            [sys.executable, "-c", _LOAD, str(path), str(seed)],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[3],
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(10 + 7 * seed):
+                line = process.stdout.readline()
+                assert line, "the load ended by itself"
+                note(acknowledged, line)
+            process.send_signal(signal.SIGKILL)
+            for line in process.stdout:
+                if line.endswith("\n"):
+                    note(acknowledged, line)
+        assert process.returncode == -signal.SIGKILL
+        catalogue = reopen(path, clock)
+        for lane, expected in acknowledged.items():
+            found = await catalogue.get_version(BUCKET.bucket_id, b"lane" + lane.encode())
+            run, number = map(int, found.version.etag.split("-"))
+            # At most the one command that was on its way may have been committed without an answer.
+            assert expected <= (run, number)
+            assert (run, number) <= (seed, expected[1] + 1) if run == expected[0] else number == 0
+        await catalogue.verify()
         await catalogue.close()
+    print(f"{kills} kills, {len(acknowledged)} lanes, last {max(acknowledged.values())}")
+
+
+def note(acknowledged: dict[str, tuple[int, int]], line: str) -> None:
+    lane, etag = line.split()
+    run, number = map(int, etag.split("-"))
+    acknowledged[lane] = (run, number)
+
+
+# Small parts
+
+
+def test_a_reserve_is_space(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "reserve", 1 << 20)
+    assert reserve.restore()
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= 1 << 20
+    reserve.release()
+    reserve.release()
+    assert not reserve.is_held
+    assert not (tmp_path / "reserve").exists()
+    assert reserve.restore()
+
+
+def test_a_reserve_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "reserve", 1 << 60)
+    assert not reserve.restore()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_attributes_keep_their_values() -> None:
+    attributes = {"ü": ["☃", 1, None, True, {"x": -5}], "a": ""}
+    assert rows.from_json(rows.to_json(attributes)) == attributes
+    with pytest.raises(ValueError, match="JSON"):
+        rows.to_json({"x": float("nan")})
+
+
+async def test_the_realm_row_is_read_verified(catalogue: SqliteCatalogue, path: Path, clock: FakeClock) -> None:
+    await catalogue.create_account(ALICE)
+    await catalogue.close()
+    tamper(path, f"UPDATE {REALM_TABLE.name} SET sequence = sequence + 1")
+    with pytest.raises(RowDamaged):
+        reopen(path, clock)
