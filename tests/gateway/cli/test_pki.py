@@ -1,5 +1,6 @@
 """The private CA: a strict verifier accepts what it signs, for the right names and no others."""
 
+import socket
 import ssl
 import stat
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from gateway.cli import pki
 from gateway.cli.exits import SetupError
 from gateway.cli.pki import TlsFiles, make_certificates, renew_certificate, server_names
 from keys.errors import KeyringError
@@ -49,7 +49,7 @@ def handshake(files: TlsFiles, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["localhost", "127.0.0.1", "::1", "s3.localhost", "bucket.s3.localhost", pki.socket.gethostname().lower()]
+    "name", ["localhost", "127.0.0.1", "::1", "s3.localhost", "bucket.s3.localhost", socket.gethostname().lower()]
 )
 def test_strict_clients_accept_every_name(files: TlsFiles, name: str) -> None:
     handshake(files, name)
