@@ -66,18 +66,21 @@ def effective_headers(request: Request) -> Headers:
     """The headers of a request, those in its query included.
 
     Raises:
-        S3Error: what `parse_query` raises; InvalidArgument where a header stands in the query and outside it, or where
-            its value in the query is none that a header may have.
+        S3Error: what `parse_query` raises; InvalidArgument where a header stands in the query and outside it with
+            different values, or where its value in the query is none that a header may have.
     """
     moved = [(name, value) for name, value in parse_query(request).items() if is_header_name(name)]
     if not moved:
         return request.headers
     pairs = list(request.headers.raw())
     for name, value in moved:
-        if not name.isascii() or name.lower() in Headers(pairs):
-            raise S3Error(INVALID_ARGUMENT, "A header was sent more than once.")
         try:
-            pairs.append((name.encode("ascii"), value.encode("latin-1")))
+            pair = (name.lower().encode("ascii"), value.strip(" \t").encode("latin-1"))
         except UnicodeEncodeError as error:
-            raise S3Error(INVALID_ARGUMENT, f"The value of {name} cannot stand in an HTTP header.") from error
+            raise S3Error(INVALID_ARGUMENT, "A query parameter cannot stand for an HTTP header.") from error
+        held = [other for other_name, other in pairs if other_name == pair[0]]
+        if not held:
+            pairs.append(pair)
+        elif held != [pair[1]]:
+            raise S3Error(INVALID_ARGUMENT, "A header was sent more than once, with different values.")
     return Headers(pairs)

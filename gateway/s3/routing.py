@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 from gateway.s3.addressing import Address
 from gateway.s3.errors import INVALID_ARGUMENT, METHOD_NOT_ALLOWED, NOT_IMPLEMENTED, S3Error
-from gateway.s3.query import SIGNATURE_NAMES, effective_headers, is_header_name, parse_query
+from gateway.s3.query import SIGNATURE_NAMES, Query, effective_headers, is_header_name, parse_query
 from gateway.s3.request import Request
 
 COPY_SOURCE: Final = "x-amz-copy-source"
@@ -55,6 +55,8 @@ _LISTING: Final = frozenset(
         "start-after",
     }
 )
+_REPEATED_BY_V2: Final = frozenset({"content-md5", "content-type"})
+"""boto3 writes these headers into a URL that it presigns by SigV2; they count only where they are sent as headers."""
 _READ: Final = frozenset({"partNumber", "versionId"})
 _VERSION: Final = frozenset({"versionId"})
 _NONE: Final[frozenset[str]] = frozenset()
@@ -135,7 +137,7 @@ def route(request: Request, address: Address) -> str:
     found = ROUTES.get((request.method, level, selectors, copies))
     if found is None:
         _refuse(request.method, level, selectors, copies=copies)
-    unknown = [name for name in query if name not in selectors and not _is_known(name, found)]
+    unknown = [name for name in query if name not in selectors and not _is_known(name, query, found)]
     if unknown:
         raise S3Error(
             INVALID_ARGUMENT,
@@ -163,7 +165,7 @@ def _allowed(level: Level) -> list[str]:
     return sorted({method for method, at, _, _ in ROUTES if at is level})
 
 
-def _is_known(name: str, found: _Route) -> bool:
+def _is_known(name: str, query: Query, found: _Route) -> bool:
     return (
         name in found.arguments
         or name == "x-id"
@@ -171,4 +173,5 @@ def _is_known(name: str, found: _Route) -> bool:
         or name in SIGNATURE_NAMES
         or name.lower() in SIGNATURE_NAMES
         or is_header_name(name)
+        or (name in _REPEATED_BY_V2 and "AWSAccessKeyId" in query)
     )

@@ -653,6 +653,47 @@ def test_refusals_reach_the_client(loop: Loop) -> None:
     }
 
 
+PRESIGNED: list[tuple[str, dict[str, Any]]] = [
+    ("get_object", {"Key": ODD, "ResponseContentType": "text/plain", "VersionId": "v"}),
+    ("put_object", {"Key": ODD, "ContentType": "a/b", "ACL": "private", "Metadata": {"a": "1"}}),
+    ("head_object", {"Key": "k"}),
+    ("delete_object", {"Key": "k"}),
+    ("list_objects_v2", {"Prefix": "a b"}),
+    ("upload_part", {"Key": "k", "UploadId": "u", "PartNumber": 1}),
+    ("copy_object", {"Key": "k", "CopySource": "source/k"}),
+    ("create_multipart_upload", {"Key": "k"}),
+]
+
+
+@pytest.mark.parametrize("version", ["s3", "s3v4"])
+@pytest.mark.parametrize(("method", "arguments"), PRESIGNED)
+def test_presigned_urls(version: str, method: str, arguments: dict[str, Any]) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url="https://localhost:9000",
+        region_name="us-east-1",
+        aws_access_key_id="AKIA",
+        aws_secret_access_key="secret",
+        config=Config(signature_version=version),
+    )
+    url = urlsplit(client.generate_presigned_url(method, Params={"Bucket": "bucket", **arguments}))
+    assert ("AWSAccessKeyId" in url.query) is (version == "s3")
+    http_method = {"get": "GET", "list": "GET", "head": "HEAD", "delete": "DELETE", "create": "POST"}
+    # With SigV4, boto3 leaves headers to the sender; with SigV2, they stand in the URL and are sent as well.
+    headers = [(b"host", url.netloc.encode()), (b"content-length", b"5")]
+    if method == "put_object":
+        headers += [(b"content-type", b"a/b"), (b"x-amz-acl", b"private"), (b"x-amz-meta-a", b"1")]
+    if method == "copy_object":
+        headers.append((b"x-amz-copy-source", b"source/k"))
+    verb = http_method.get(method.partition("_")[0], "PUT")
+    sent = Request(verb, url.path.encode(), url.query.encode(), Headers(headers), "REQ", NOW)
+    operation, seen = understand(sent)
+    assert snake(operation) == method
+    assert seen.bucket == "bucket"
+    if method == "put_object":
+        assert (seen.metadata, seen.headers.content_type) == ({"a": "1"}, "a/b")
+
+
 def test_every_operation_goes_round() -> None:
     # The tests above call each by hand; this one sees that none is forgotten when the table grows.
     source = Path(__file__).read_text(encoding="utf-8")

@@ -41,9 +41,20 @@ def test_headers_are_untouched_without_such_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/?x-amz-acl=private", "/?x-amz-a=1&X-Amz-A=2", "/?x-amz-%C3%A9=1", "/?x-amz-a=%E2%82%AC"]
+    "target", ["/?x-amz-acl=public-read", "/?x-amz-a=1&X-Amz-A=2", "/?x-amz-%C3%A9=1", "/?x-amz-a=%E2%82%AC"]
 )
 def test_doubled_or_unwritable_headers_in_the_query(target: str) -> None:
     with pytest.raises(S3Error) as caught:
         effective_headers(request("PUT", target, {"x-amz-acl": "private"}))
     assert caught.value.row is INVALID_ARGUMENT
+
+
+def test_a_presigned_header_may_be_sent_as_a_header_too() -> None:
+    sent = request("PUT", "/?x-amz-acl=private&x-amz-b=1", {"x-amz-acl": "private"})
+    assert [name for name, _ in effective_headers(sent)] == ["host", "x-amz-acl", "x-amz-b"]
+
+
+def test_a_presigned_header_is_no_cover_for_two() -> None:
+    twice = [("x-amz-acl", "private"), ("x-amz-acl", "private")]
+    with pytest.raises(S3Error):
+        effective_headers(request("PUT", "/?x-amz-acl=private", twice))

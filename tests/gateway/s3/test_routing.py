@@ -66,6 +66,11 @@ def test_served(method: str, target: str, expected: str) -> None:
     assert name_of(method, target) == expected
 
 
+def test_boto3_repeats_headers_in_the_urls_that_it_presigns_by_sigv2() -> None:
+    assert name_of("PUT", "/bucket/k?AWSAccessKeyId=a&Signature=b&Expires=1&content-type=a%2Fb") == "PutObject"
+    refused(INVALID_ARGUMENT, "PUT", "/bucket/k?content-type=a%2Fb")
+
+
 def test_a_copy_source_makes_a_copy_wherever_it_stands() -> None:
     header = {"x-amz-copy-source": "b/k"}
     assert name_of("PUT", "/bucket/k", header) == "CopyObject"
