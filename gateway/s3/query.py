@@ -9,11 +9,15 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_URI, S3Error
+from gateway.s3.headers import check_field_value
 from gateway.s3.request import Headers, Request
 from gateway.s3.sigv4.canonical import query_pairs
 
 PERCENT_ENCODED: Final = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*", re.DOTALL)
 """Text in which each `%` begins an escape. Python's own decoder would leave a broken one as it stands."""
+
+# RFC 9110 section 5.6.2: token.
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 Query = MappingProxyType[str, str]
 
@@ -74,10 +78,10 @@ def effective_headers(request: Request) -> Headers:
         return request.headers
     pairs = list(request.headers.raw())
     for name, value in moved:
-        try:
-            pair = (name.lower().encode("ascii"), value.strip(" \t").encode("latin-1"))
-        except UnicodeEncodeError as error:
-            raise S3Error(INVALID_ARGUMENT, "A query parameter cannot stand for an HTTP header.") from error
+        if not _HEADER_NAME.fullmatch(name):
+            # Metadata names come back as header names: one with a line end in it would write headers of its own.
+            raise S3Error(INVALID_ARGUMENT, "A query parameter cannot stand for an HTTP header.")
+        pair = (name.lower().encode("ascii"), check_field_value(value, name).strip(" \t").encode("latin-1"))
         held = [other for other_name, other in pairs if other_name == pair[0]]
         if not held:
             pairs.append(pair)

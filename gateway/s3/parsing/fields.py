@@ -206,23 +206,28 @@ def object_headers(headers: Headers) -> ObjectHeaders:
     """
 
     def one(name: str) -> str | None:
-        value = single(headers, name)
-        return None if value is None else check_field_value(value, name)
+        return _sendable(single(headers, name), name)
+
+    def listed(name: str) -> str | None:
+        return _sendable(joined(headers, name), name)
 
     return ObjectHeaders(
         content_type=one("content-type") or None,
-        cache_control=joined(headers, "cache-control"),
+        cache_control=listed("cache-control"),
         content_disposition=one("content-disposition"),
-        content_encoding=_stored_encoding(joined(headers, "content-encoding")),
-        content_language=joined(headers, "content-language"),
+        content_encoding=_stored_encoding(listed("content-encoding")),
+        content_language=listed("content-language"),
         expires=one("expires"),
     )
+
+
+def _sendable(value: str | None, name: str) -> str | None:
+    return None if value is None else check_field_value(value, name)
 
 
 def _stored_encoding(text: str | None) -> str | None:
     if text is None:
         return None
-    check_field_value(text, "content-encoding")
     kept = [coding.strip() for coding in text.split(",")]
     return ",".join(coding for coding in kept if coding and coding.lower() != "aws-chunked") or None
 

@@ -41,7 +41,17 @@ def test_headers_are_untouched_without_such_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/?x-amz-acl=public-read", "/?x-amz-a=1&X-Amz-A=2", "/?x-amz-%C3%A9=1", "/?x-amz-a=%E2%82%AC"]
+    "target",
+    [
+        "/?x-amz-acl=public-read",
+        "/?x-amz-a=1&X-Amz-A=2",
+        "/?x-amz-%C3%A9=1",
+        "/?x-amz-a=%E2%82%AC",
+        "/?x-amz-meta-a%0d%0aSet-Cookie:x=1",
+        "/?x-amz-meta-a%20=1",
+        "/?x-amz-meta-a%3A=1",
+        "/?x-amz-meta-a=%0d%0ab",
+    ],
 )
 def test_doubled_or_unwritable_headers_in_the_query(target: str) -> None:
     with pytest.raises(S3Error) as caught:
