@@ -7,7 +7,7 @@ listings, where the exact name matters, switch to `encoding-type=url` by themsel
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +22,8 @@ MAX_DEPTH: Final = 8
 
 _DECLARATION: Final = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*[\"']([^\"']*)[\"']")
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_PLAIN: Final = re.compile("[^\t\n !#-%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What `escape` has to do something about: the forbidden characters, and `& < > "` and the carriage return."""
 # A bare carriage return would come back as a line feed (XML 1.0 section 2.11).
 _ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"})
 
@@ -182,35 +184,40 @@ def holds(text: str) -> bool:
 
 def escape(text: str) -> str:
     """Write character data or an attribute's value; characters that XML 1.0 forbids become U+FFFD."""
+    if _NOT_PLAIN.search(text) is None:
+        return text
     return _FORBIDDEN.sub("\ufffd", text).translate(_ESCAPES)
 
 
 class Node:
-    """An element to be written: a text, or further nodes. None is left out, so optional members read plainly."""
+    """An element to be written: a text, or further nodes. None is left out, so optional members read plainly.
 
-    __slots__ = ("_content", "_name")
+    The text is made at once, bottom up, as a listing has some thousands of nodes and is written on the event loop.
+    """
+
+    __slots__ = ("_inner", "_name")
 
     def __init__(self, name: str, *content: "str | int | bool | Node | None") -> None:
         self._name = name
-        self._content = content
+        self._inner = "".join([_written(item) for item in content if item is not None])
 
-    def pieces(self, attributes: str = "") -> Iterator[str]:
-        """Give the element as text, in pieces."""
-        yield f"<{self._name}{attributes}>"
-        for item in self._content:
-            if isinstance(item, Node):
-                yield from item.pieces()
-            elif isinstance(item, bool):
-                yield "true" if item else "false"
-            elif item is not None:
-                yield escape(str(item))
-        yield f"</{self._name}>"
+    def __str__(self) -> str:
+        return f"<{self._name}>{self._inner}</{self._name}>"
 
     def document(self, namespace: str | None = NAMESPACE) -> bytes:
         """Give the whole document with this element as its root, in UTF-8."""
         attributes = f' xmlns="{namespace}"' if namespace else ""
-        pieces = "".join(self.pieces(attributes))
-        return f'<?xml version="1.0" encoding="UTF-8"?>\n{pieces}'.encode()
+        return (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<{self._name}{attributes}>{self._inner}</{self._name}>'
+        ).encode()
+
+
+def _written(item: str | int | bool | Node) -> str:
+    if isinstance(item, str):
+        return escape(item)
+    if isinstance(item, bool):
+        return "true" if item else "false"
+    return str(item)
 
 
 def optional(name: str, content: str | int | bool | None) -> Node | None:
