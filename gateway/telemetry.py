@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import logging
+import os
 import re
 import sys
 import traceback
@@ -17,6 +18,9 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from keys.errors import KeysError
+from storage.errors import CatalogueConflict, StorageError
 
 Field = str | int | float | bool | None
 
@@ -62,22 +66,31 @@ def redact(text: str) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Type and frames of an error and of its causes, without messages and without values.
+    """Type and frames of an error and of its causes, without values.
 
-    A message of an unexpected error may quote what it met: a key, a name, a header. Frames name only our own code.
+    A message of an unexpected error may quote what it met: a key, a name, a header. So messages are shown only of the
+    trees that promise to hold none of it, and of the operating system. Frames name only code.
     """
     lines: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        lines.append(f"{type(current).__module__}.{type(current).__qualname__}")
+        lines.append(f"{type(current).__module__}.{type(current).__qualname__}{_safe_message(current)}")
         lines += [
             f"  {frame.filename}:{frame.lineno} in {frame.name}"
             for frame in traceback.extract_tb(current.__traceback__)
         ]
         current = current.__cause__ or current.__context__
     return "\n".join(lines)
+
+
+def _safe_message(error: BaseException) -> str:
+    if isinstance(error, (KeysError, StorageError)) and not isinstance(error, CatalogueConflict):
+        return f": {_one_line(redact(str(error)))}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f": {os.strerror(error.errno)}"
+    return ""
 
 
 class _Formatter(logging.Formatter):

@@ -36,9 +36,9 @@ MIN_BODY_BYTES_PER_S = 1024
 _METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
 _VERSIONS = frozenset({"1.0", "1.1"})
 _SINGLE = frozenset({
-    b"authorization", b"content-encoding", b"content-length", b"content-md5", b"content-type", b"date", b"expect",
-    b"host", b"if-match", b"if-none-match", b"range", b"transfer-encoding", b"x-amz-content-sha256", b"x-amz-date",
-    b"x-amz-decoded-content-length", b"x-amz-security-token", b"x-amz-trailer",
+    b"authorization", b"content-length", b"content-md5", b"content-type", b"date", b"host", b"range",
+    b"transfer-encoding", b"x-amz-content-sha256", b"x-amz-date", b"x-amz-decoded-content-length",
+    b"x-amz-security-token", b"x-amz-trailer",
 })  # fmt: skip
 _HOST = re.compile(rb"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _VALUE_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

@@ -145,8 +145,8 @@ class Server:
             return
         try:
             reload_certificate(self._context, self._settings.certificate)
-        except TlsError:
-            _LOG.exception("the renewed certificate cannot be used; the old one stays")
+        except TlsError as error:
+            _LOG.error("the old certificate stays: %s", error)
         else:
             _LOG.info("serving the renewed certificate")
 

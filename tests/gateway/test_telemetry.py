@@ -7,6 +7,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from gateway.telemetry import RequestRecord, Telemetry, configure_logging, describe_error, redact
+from keys.errors import KmsUnavailable
+from storage.catalogue.base import NoSuchBucket
+from storage.errors import StorageFull
 
 
 @pytest.fixture
@@ -89,6 +92,13 @@ def test_a_logged_error_shows_frames_and_no_messages(log: io.StringIO) -> None:
     assert "builtins.ValueError" in text
     assert "builtins.KeyError" in text
     assert "test_telemetry.py" in text
+
+
+def test_messages_that_promise_to_hold_no_secret_are_shown() -> None:
+    assert describe_error(KmsUnavailable("the KMS did not answer")).endswith(": the KMS did not answer")
+    assert describe_error(StorageFull("no space\nforged")) == "storage.errors.StorageFull: no space\\nforged"
+    assert describe_error(FileNotFoundError(2, "x", "/SECRET")).endswith("FileNotFoundError: No such file or directory")
+    assert describe_error(NoSuchBucket("SECRET")) == "storage.catalogue.base.NoSuchBucket"
 
 
 def test_a_circle_of_causes_ends() -> None:
