@@ -1,0 +1,202 @@
+"""inspect and unseal: the keyring alone opens what a gateway sealed, and nothing that was altered."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli.exits import Exit
+from gateway.cli.main import run
+from gateway.cli.offline import INDEX_NAME, _name, _named
+from storage.sealed.header import BlobKind, parse_untrusted
+from tests.gateway.cli.process import Running
+
+PART = bytes(range(256)) * (5 * 4096)
+OBJECTS: dict[str, bytes] = {
+    "small": b"rests in the catalogue",
+    "empty": b"",
+    "large": b"0123456789abcdef" * 8192,
+    "a": b"file and folder at once " * 4096,
+    "a/b": b"below it " * 4096,
+    "..x/..escape": b"must stay inside " * 4096,
+    "/absolute//double/": b"slashes " * 8192,
+    ".hidden": b"dots " * 8192,
+    "n" * 900: b"a long name " * 4096,
+    "schlo\u00df 100%": b"other letters " * 4096,
+    "parts": PART + b"the end",
+    "copy of large": b"0123456789abcdef" * 8192,
+}
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data and keys of a gateway that has stopped."""
+    running = Running.fresh(tmp_path_factory.mktemp("offline"))
+    running.start()
+    try:
+        s3 = running.s3()
+        s3.create_bucket(Bucket="photos")
+        for object_key, body in OBJECTS.items():
+            if object_key not in ("parts", "copy of large"):
+                s3.put_object(Bucket="photos", Key=object_key, Body=body, Metadata={"note": "sealed too"})
+        s3.copy_object(Bucket="photos", Key="copy of large", CopySource={"Bucket": "photos", "Key": "large"})
+        upload: dict[str, Any] = {"Bucket": "photos", "Key": "parts"}
+        upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+        parts = [
+            {"PartNumber": number, "ETag": s3.upload_part(**upload, PartNumber=number, Body=body)["ETag"]}
+            for number, body in ((1, PART), (2, b"the end"))
+        ]
+        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    finally:
+        running.stop(signal.SIGTERM)
+    return running.place
+
+
+@pytest.fixture
+def place(sealed: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    for name in ("data", "data-keys"):
+        shutil.copytree(sealed / name, tmp_path / name)
+    return tmp_path
+
+
+def blobs_of(place: Path, kind: BlobKind) -> list[Path]:
+    files = [path for path in sorted((place / "data/blobs/b").rglob("*")) if path.is_file()]
+    return [path for path in files if parse_untrusted(path.read_bytes()[:64]).kind is kind]
+
+
+def unsealed(folder: Path) -> dict[str, bytes]:
+    lines = [json.loads(line) for line in (folder / INDEX_NAME).read_text().splitlines()]
+    return {line["object_key"]: (folder / line["path"]).read_bytes() for line in lines if "path" in line}
+
+
+def inspected(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert run(["inspect", "--json", *arguments]) == Exit.OK, capsys.readouterr().err
+    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return shown
+
+
+def test_a_whole_store_by_its_catalogue(place: Path) -> None:
+    assert run(["unseal", "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.OK
+    assert unsealed(place / "out") == OBJECTS
+    outside = {path for path in place.rglob("*escape*") if place / "out" not in path.parents}
+    assert not outside
+    assert {path.stat().st_mode & 0o777 for path in (place / "out/photos").rglob("*") if path.is_file()} == {0o600}
+
+
+def test_a_whole_store_without_its_catalogue(place: Path) -> None:
+    shutil.rmtree(place / "data/catalogue")
+    assert run(["unseal", "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.OK
+    in_the_catalogue = {"small", "empty"}
+    assert unsealed(place / "out") == {name: body for name, body in OBJECTS.items() if name not in in_the_catalogue}
+
+
+def test_names_are_shown_with_the_keyring_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.move(place / "data", place / "gone")
+    names = set()
+    for path in blobs_of_moved(place):
+        shown = inspected(capsys, str(path), "--keys", str(place / "data-keys"), "--data", str(place / "elsewhere"))
+        assert shown["authenticated"] is True
+        assert shown["bucket"] == "photos"
+        assert shown["wrapped_by"]
+        names.add(shown["object_key"])
+    assert names == set(OBJECTS) - {"small", "empty"}
+
+
+def blobs_of_moved(place: Path) -> list[Path]:
+    return [path for path in (place / "gone/blobs/b").rglob("*") if path.is_file()]
+
+
+def test_without_the_keyring_only_claims_are_shown(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = blobs_of(place, BlobKind.OBJECT)[0]
+    shown = inspected(capsys, str(path), "--data", str(place / "data"), "--keys", str(place / "none"))
+    assert shown["authenticated"] is False
+    assert "object_key" not in shown
+    assert shown["blob_id"] == path.name
+
+
+def test_one_blob_by_file_and_by_id(place: Path) -> None:
+    for path in blobs_of(place, BlobKind.OBJECT):
+        for number, source in enumerate((str(path), path.name)):
+            output = place / f"{path.name}-{number}"
+            assert run(["unseal", source, "-o", str(output), "--data", str(place / "data")]) == Exit.OK
+            assert output.read_bytes() in OBJECTS.values()
+
+
+@pytest.mark.parametrize(("kind", "object_key"), [(BlobKind.LINK, "copy of large"), (BlobKind.MANIFEST, "parts")])
+def test_a_blob_that_names_others_opens_them(place: Path, kind: BlobKind, object_key: str) -> None:
+    (path,) = blobs_of(place, kind)
+    assert run(["unseal", str(path), "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.OK
+    assert (place / "out").read_bytes() == OBJECTS[object_key]
+
+
+def test_a_part_alone_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = blobs_of(place, BlobKind.PART)[0]
+    assert run(["unseal", str(path), "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.REFUSED
+    assert "manifest" in capsys.readouterr().err
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("where", [0, 20, 40, 70, 200, 5000, -900, -30, -1])
+def test_an_altered_blob_leaves_nothing(place: Path, where: int, capsys: pytest.CaptureFixture[str]) -> None:
+    path = blobs_of(place, BlobKind.OBJECT)[0]
+    data = bytearray(path.read_bytes())
+    data[where] ^= 1
+    path.write_bytes(data)
+    before = {found.name for found in place.iterdir()}
+    code = run(["unseal", str(path), "-o", str(place / "out"), "--data", str(place / "data")])
+    assert code in (Exit.DAMAGED, Exit.KEYS)
+    assert capsys.readouterr().err.count("\n") == 1
+    assert {found.name for found in place.iterdir()} == before
+
+
+@pytest.mark.parametrize("cut", [0, 10, 63, 64, 100, 2000, -1])
+def test_a_cut_blob_is_refused(place: Path, cut: int, capsys: pytest.CaptureFixture[str]) -> None:
+    path = blobs_of(place, BlobKind.OBJECT)[0]
+    path.write_bytes(path.read_bytes()[:cut])
+    assert run(["inspect", str(path), "--data", str(place / "data")]) == Exit.DAMAGED
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_one_damaged_object_does_not_stop_the_others(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = blobs_of(place, BlobKind.OBJECT)[0]
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    assert run(["unseal", "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.DAMAGED
+    assert INDEX_NAME in capsys.readouterr().err
+    opened = unsealed(place / "out")
+    assert len(OBJECTS) - 2 <= len(opened) < len(OBJECTS)  # a copy may share the damaged content
+    assert all(OBJECTS[name] == body for name, body in opened.items())
+    assert not list((place / "out").rglob("*.part"))
+
+
+def test_nothing_is_overwritten(place: Path) -> None:
+    (place / "out").write_text("mine")
+    assert run(["unseal", "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.USAGE
+    (place / "link").symlink_to(place / "nowhere")
+    assert run(["unseal", "-o", str(place / "link"), "--data", str(place / "data")]) == Exit.USAGE
+    assert (place / "out").read_text() == "mine"
+
+
+def test_a_blob_that_is_not_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", "0" * 32, "--data", str(place / "data")]) == Exit.REFUSED
+    assert "catalogue" in capsys.readouterr().err
+    assert run(["unseal", str(place / "none"), "-o", "x", "--data", str(place / "data")]) == Exit.USAGE
+
+
+def test_file_names_stay_inside_and_apart() -> None:
+    keys = [b"", b".", b"..", b"...", b"%", b"%2e", b"%2e2e", b".a", b"%2Ea", b"a\0b", b"\xff", b"x" * 300, b"x" * 301]
+    names = [_named(key) for key in keys]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert name
+        assert not name.startswith(".")
+        assert "/" not in name
+        assert "\0" not in name
+        assert len(name) <= 200
+    assert _name(b"plain name.txt") == "plain name.txt"
