@@ -1,15 +1,7 @@
-"""boto3 talks to the parsers and serialisers themselves: what it sends becomes an Input, what it hears was an Output.
+"""boto3 goes round: what it sends becomes an Input, what it hears was an Output. Service, buckets, objects, errors."""
 
-The answer is given in botocore's own hook before a request is sent, so that no socket is opened. The endpoint is https,
-since botocore sends its checksums in trailers only there.
-"""
-
-import zlib
-from base64 import b64encode
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,78 +9,17 @@ from urllib.parse import urlsplit
 import boto3
 import botocore.session
 import pytest
-from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from gateway.s3 import errors, serialising, types
+from gateway.s3 import errors, types
 from gateway.s3.errors import S3Error
 from gateway.s3.parsing.support import ONLY_INERT, SERVED
 from gateway.s3.request import Headers, Request
 from gateway.s3.routing import ROUTES
-from gateway.s3.types import Checksum, ChecksumAlgorithm, ChecksumType, ObjectHeaders, Owner
+from gateway.s3.types import ChecksumAlgorithm, ObjectHeaders
+from tests.gateway.s3.loop import BODY, COMPOSITE, CRC, MODIFIED, ODD, OWNER, SECOND, Loop
 from tests.gateway.s3.wire import NOW, snake, understand
-
-MODIFIED = datetime(2026, 5, 1, 12, 0, 0, 700_000, tzinfo=UTC)
-SECOND = MODIFIED.replace(microsecond=0)
-OWNER = Owner("0123", "alice & bob")
-BODY = b"hello"
-CRC = Checksum(ChecksumAlgorithm.CRC32, b64encode(zlib.crc32(BODY).to_bytes(4, "big")).decode())
-COMPOSITE = Checksum(ChecksumAlgorithm.SHA256, "YQ==-2", ChecksumType.COMPOSITE)
-ODD = "a+b %c/é&<>]]>😀"
-
-
-class _Raw(BytesIO):
-    def stream(self, amount: int = 65536, **_: Any) -> Iterator[bytes]:
-        while piece := self.read(amount):
-            yield piece
-
-
-class Loop:
-    """A boto3 client whose requests end here."""
-
-    def __init__(self) -> None:
-        self.client: Any = boto3.client(
-            "s3",
-            endpoint_url="https://localhost:9000",
-            region_name="us-east-1",
-            aws_access_key_id="AKIA",
-            aws_secret_access_key="secret",
-            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-        )
-        self.client.meta.events.register("before-send.s3", self._answer)
-        self.output: Any = None
-        self.seen: Any = None
-        self.operation = ""
-
-    def _answer(self, request: Any, **_: Any) -> AWSResponse:
-        url = urlsplit(request.url)
-        items = []
-        for name, value in request.headers.items():
-            items.append((name.encode(), value if isinstance(value, bytes) else str(value).encode("latin-1")))
-        sent = Request(request.method, url.path.encode(), url.query.encode(), Headers(items), "REQUEST1", NOW)
-        if "host" not in Headers(items):
-            items.append((b"host", url.netloc.encode()))
-            sent = replace(sent, headers=Headers(items))
-        document = request.body if isinstance(request.body, bytes) else b""
-        try:
-            self.operation, self.seen = understand(sent, document)
-            if isinstance(self.output, S3Error):
-                raise self.output
-            response = getattr(serialising, f"serialise_{snake(self.operation)}")(self.output)
-        except S3Error as error:
-            response = serialising.error_response(error, "REQUEST1", sent.raw_path, sent.method == "HEAD")
-        body = response.body if isinstance(response.body, bytes) else BODY
-        assert all(name.isascii() and value.encode("latin-1") for name, value in response.headers)
-        return AWSResponse(request.url, response.status, dict(response.headers), _Raw(body))
-
-    def __call__(self, method: str, output: Any, **arguments: Any) -> Any:
-        """Call a method of the client and answer it with an Output; None where the answer says nothing."""
-        self.output, self.seen, self.operation = output, None, ""
-        result = getattr(self.client, method)(**arguments)
-        metadata = result.pop("ResponseMetadata")
-        result["status"] = metadata["HTTPStatusCode"]
-        return result
 
 
 @pytest.fixture(scope="module")
@@ -353,272 +284,6 @@ def test_tagging(loop: Loop) -> None:
     assert loop("get_object_tagging", types.GetObjectTaggingOutput(), Bucket="bucket", Key="k")["TagSet"] == []
 
 
-ENTRIES = (
-    types.ObjectEntry(ODD.encode(), MODIFIED, "abc", 5, OWNER, ChecksumAlgorithm.CRC32, ChecksumType.FULL_OBJECT),
-    types.ObjectEntry(b"\x01\r\n", MODIFIED, "def-2", 0),
-)
-CONTENTS = [
-    {
-        "Key": ODD,
-        "LastModified": SECOND,
-        "ETag": '"abc"',
-        "ChecksumAlgorithm": ["CRC32"],
-        "ChecksumType": "FULL_OBJECT",
-        "Size": 5,
-        "StorageClass": "STANDARD",
-        "Owner": {"DisplayName": "alice & bob", "ID": "0123"},
-    },
-    {"Key": "\x01\r\n", "LastModified": SECOND, "ETag": '"def-2"', "Size": 0, "StorageClass": "STANDARD"},
-]
-
-
-def test_list_objects(loop: Loop) -> None:
-    asked = types.ListObjectsInput("bucket", b"a+", b"/ ", b"m%", 5, url_encoding=True)
-    output = types.ListObjectsOutput(asked, ENTRIES, ("p é/".encode(),), True, b"n+")
-    result = loop("list_objects", output, Bucket="bucket", Prefix="a+", Delimiter="/ ", Marker="m%", MaxKeys=5)
-    assert loop.seen == asked
-    assert result == {
-        "Name": "bucket",
-        "Prefix": "a%2B",  # of version 1, botocore decodes all names but this one
-        "Marker": "m%",
-        "NextMarker": "n+",
-        "MaxKeys": 5,
-        "Delimiter": "/ ",
-        "EncodingType": "url",
-        "IsTruncated": True,
-        "Contents": CONTENTS,
-        "CommonPrefixes": [{"Prefix": "p é/"}],
-        "status": 200,
-    }
-
-
-def test_an_empty_list_echoes_its_marker(loop: Loop) -> None:
-    asked = types.ListObjectsInput("bucket")
-    result = loop("list_objects", types.ListObjectsOutput(asked, (), (), False), Bucket="bucket", EncodingType="url")
-    assert result["Marker"] == ""
-    assert "NextMarker" not in result
-    assert "Delimiter" not in result
-
-
-def test_list_objects_v2(loop: Loop) -> None:
-    asked = types.ListObjectsV2Input("bucket", b"a+", b"/ ", b"s%", "t1", 5, fetch_owner=True, url_encoding=True)
-    output = types.ListObjectsV2Output(asked, ENTRIES, (b"p+/",), True, "t2+%")
-    result = loop(
-        "list_objects_v2",
-        output,
-        Bucket="bucket",
-        Prefix="a+",
-        Delimiter="/ ",
-        StartAfter="s%",
-        ContinuationToken="t1",
-        MaxKeys=5,
-        FetchOwner=True,
-    )
-    assert loop.seen == asked
-    assert result == {
-        "Name": "bucket",
-        "Prefix": "a+",
-        "StartAfter": "s%",
-        "ContinuationToken": "t1",
-        "NextContinuationToken": "t2+%",
-        "KeyCount": 3,
-        "MaxKeys": 5,
-        "Delimiter": "/ ",
-        "EncodingType": "url",
-        "IsTruncated": True,
-        "Contents": CONTENTS,
-        "CommonPrefixes": [{"Prefix": "p+/"}],
-        "status": 200,
-    }
-
-
-def test_multipart_uploads(loop: Loop) -> None:
-    output = types.CreateMultipartUploadOutput(
-        "bucket", ODD.encode(), "u1", "AES256", ChecksumAlgorithm.SHA256, ChecksumType.COMPOSITE
-    )
-    result = loop("create_multipart_upload", output, Bucket="bucket", Key=ODD, ChecksumAlgorithm="SHA256")
-    assert loop.seen.checksum_type is ChecksumType.COMPOSITE
-    assert result == {
-        "Bucket": "bucket",
-        "Key": ODD,
-        "UploadId": "u1",
-        "ServerSideEncryption": "AES256",
-        "ChecksumAlgorithm": "SHA256",
-        "ChecksumType": "COMPOSITE",
-        "status": 200,
-    }
-    plain = types.CreateMultipartUploadOutput("bucket", b"k", "u1", "AES256")
-    result = loop("create_multipart_upload", plain, Bucket="bucket", Key="k")
-    assert "ChecksumType" not in result
-
-
-def test_upload_part(loop: Loop) -> None:
-    result = loop(
-        "upload_part",
-        types.UploadPartOutput("abc", "AES256", CRC),
-        Bucket="bucket",
-        Key="k",
-        UploadId="u/1+",
-        PartNumber=7,
-        Body=BODY,
-    )
-    assert (loop.seen.upload_id, loop.seen.part_number) == ("u/1+", 7)
-    assert loop.seen.payload.trailer == "x-amz-checksum-crc32"
-    assert (result["ETag"], result["ChecksumCRC32"]) == ('"abc"', CRC.value)
-
-
-def test_upload_part_copy(loop: Loop) -> None:
-    result = loop(
-        "upload_part_copy",
-        types.UploadPartCopyOutput("abc", MODIFIED, "AES256", CRC, "v0"),
-        Bucket="bucket",
-        Key="k",
-        UploadId="u1",
-        PartNumber=7,
-        CopySource="source/k",
-        CopySourceRange="bytes=0-4",
-    )
-    assert loop.seen == types.UploadPartCopyInput("bucket", b"k", "u1", 7, types.CopySource("source", b"k"), 0, 4)
-    assert result == {
-        "CopyPartResult": {"ETag": '"abc"', "LastModified": SECOND, "ChecksumCRC32": CRC.value},
-        "ServerSideEncryption": "AES256",
-        "CopySourceVersionId": "v0",
-        "status": 200,
-    }
-
-
-def test_complete_multipart_upload(loop: Loop) -> None:
-    output = types.CompleteMultipartUploadOutput(
-        "bucket", ODD.encode(), "https://localhost/bucket/k", "abc-2", "AES256", COMPOSITE, "v1"
-    )
-    parts = [{"PartNumber": 1, "ETag": '"a"'}, {"PartNumber": 2, "ETag": "b", "ChecksumCRC32": CRC.value}]
-    result = loop(
-        "complete_multipart_upload",
-        output,
-        Bucket="bucket",
-        Key=ODD,
-        UploadId="u1",
-        MultipartUpload={"Parts": parts},
-        IfMatch='"e"',
-        MpuObjectSize=12,
-        ChecksumCRC32=CRC.value,
-    )
-    assert loop.seen == types.CompleteMultipartUploadInput(
-        "bucket",
-        ODD.encode(),
-        "u1",
-        (types.CompletedPart(1, "a"), types.CompletedPart(2, "b", CRC)),
-        types.WriteConditions(if_match="e"),
-        CRC,
-        None,
-        12,
-    )
-    assert result == {
-        "Location": "https://localhost/bucket/k",
-        "Bucket": "bucket",
-        "Key": ODD,
-        "ETag": '"abc-2"',
-        "ChecksumSHA256": "YQ==-2",
-        "ChecksumType": "COMPOSITE",
-        "ServerSideEncryption": "AES256",
-        "VersionId": "v1",
-        "status": 200,
-    }
-
-
-def test_abort_multipart_upload(loop: Loop) -> None:
-    result = loop("abort_multipart_upload", types.EmptyOutput(), Bucket="bucket", Key="k", UploadId="u1")
-    assert loop.seen == types.AbortMultipartUploadInput("bucket", b"k", "u1")
-    assert result == {"status": 204}
-
-
-def test_list_parts(loop: Loop) -> None:
-    asked = types.ListPartsInput("bucket", ODD.encode(), "u1", 1, 5)
-    entries = (types.PartEntry(2, MODIFIED, "a", 5, CRC), types.PartEntry(3, MODIFIED, "b", 6))
-    output = types.ListPartsOutput(asked, entries, True, OWNER, 3, ChecksumAlgorithm.CRC32, ChecksumType.FULL_OBJECT)
-    result = loop("list_parts", output, Bucket="bucket", Key=ODD, UploadId="u1", PartNumberMarker=1, MaxParts=5)
-    assert loop.seen == asked
-    person = {"DisplayName": "alice & bob", "ID": "0123"}
-    assert result == {
-        "Bucket": "bucket",
-        "Key": ODD,
-        "UploadId": "u1",
-        "PartNumberMarker": 1,
-        "NextPartNumberMarker": 3,
-        "MaxParts": 5,
-        "IsTruncated": True,
-        "Parts": [
-            {"PartNumber": 2, "LastModified": SECOND, "ETag": '"a"', "Size": 5, "ChecksumCRC32": CRC.value},
-            {"PartNumber": 3, "LastModified": SECOND, "ETag": '"b"', "Size": 6},
-        ],
-        "Initiator": person,
-        "Owner": person,
-        "StorageClass": "STANDARD",
-        "ChecksumAlgorithm": "CRC32",
-        "ChecksumType": "FULL_OBJECT",
-        "status": 200,
-    }
-
-
-def test_list_multipart_uploads(loop: Loop) -> None:
-    asked = types.ListMultipartUploadsInput("bucket", b"a+", b"/", b"k ", "u0", 5, url_encoding=True)
-    entry = types.UploadEntry(ODD.encode(), "u1", MODIFIED, OWNER, ChecksumAlgorithm.SHA1, ChecksumType.COMPOSITE)
-    output = types.ListMultipartUploadsOutput(asked, (entry,), (b"p /",), True, b"n+", "u9")
-    result = loop(
-        "list_multipart_uploads",
-        output,
-        Bucket="bucket",
-        Prefix="a+",
-        Delimiter="/",
-        KeyMarker="k ",
-        UploadIdMarker="u0",
-        MaxUploads=5,
-        EncodingType="url",
-    )
-    assert loop.seen == asked
-    person = {"DisplayName": "alice & bob", "ID": "0123"}
-    # botocore decodes listings of objects by itself, but not this one.
-    assert result == {
-        "Bucket": "bucket",
-        "KeyMarker": "k%20",
-        "UploadIdMarker": "u0",
-        "NextKeyMarker": "n%2B",
-        "NextUploadIdMarker": "u9",
-        "Prefix": "a%2B",
-        "Delimiter": "/",
-        "EncodingType": "url",
-        "MaxUploads": 5,
-        "IsTruncated": True,
-        "Uploads": [
-            {
-                "Key": "a%2Bb%20%25c/%C3%A9%26%3C%3E%5D%5D%3E%F0%9F%98%80",
-                "UploadId": "u1",
-                "Initiated": SECOND,
-                "StorageClass": "STANDARD",
-                "Owner": person,
-                "Initiator": person,
-                "ChecksumAlgorithm": "SHA1",
-                "ChecksumType": "COMPOSITE",
-            }
-        ],
-        "CommonPrefixes": [{"Prefix": "p%20/"}],
-        "status": 200,
-    }
-
-
-def test_no_uploads(loop: Loop) -> None:
-    asked = types.ListMultipartUploadsInput("bucket")
-    result = loop("list_multipart_uploads", types.ListMultipartUploadsOutput(asked, (), (), False), Bucket="bucket")
-    assert result == {
-        "Bucket": "bucket",
-        "KeyMarker": "",
-        "UploadIdMarker": "",
-        "MaxUploads": 1000,
-        "IsTruncated": False,
-        "status": 200,
-    }
-
-
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
@@ -696,7 +361,7 @@ def test_presigned_urls(version: str, method: str, arguments: dict[str, Any]) ->
 
 def test_every_operation_goes_round() -> None:
     # The tests above call each by hand; this one sees that none is forgotten when the table grows.
-    source = Path(__file__).read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_botocore*.py"))
     for found in ROUTES.values():
         assert f'"{snake(found.name)}"' in source
 

@@ -200,7 +200,7 @@ def test_complete_headers_refused(row: ErrorRow, headers: dict[str, str]) -> Non
 
 def test_10_000_parts_are_taken_in_reasonable_time() -> None:
     document = complete(*(part(n, extra="<ChecksumCRC32>AAAAAA==</ChecksumCRC32>") for n in range(1, 10_001)))
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(read("POST", COMPLETE, {}, document).parts) == 10_000
-    assert time.perf_counter() - started < 5.0
+    assert time.process_time() - started < 5.0
     refused(MALFORMED_XML, "POST", COMPLETE, {}, complete(*[part(1)] * 20_000))

@@ -50,9 +50,9 @@ def test_h84_long_ranges_are_quick(text: str) -> None:
 
 
 def _elapsed(text: str) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     assert parse_range(text) is None
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 @pytest.mark.parametrize(

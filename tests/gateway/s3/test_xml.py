@@ -30,14 +30,14 @@ def test_h63_to_h67_vectors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     document = (VECTORS / f"{name}.xml").read_bytes()
     monkeypatch.setattr(socket, "socket", no_way_out)
     monkeypatch.setattr("builtins.open", no_way_out)
-    started = time.perf_counter()
+    started = time.process_time()
     if CASES[name]["outcome"] == "value":
         assert [entry.object_key for entry in read("POST", "/bucket?delete", MD5, document).objects] == [b"a"]
     else:
         with pytest.raises(S3Error) as caught:
             read("POST", "/bucket?delete", MD5, document)
         assert caught.value.row.code == CASES[name]["outcome"]
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def refused(document: bytes, max_elements: int = 100) -> S3Error:
@@ -47,10 +47,10 @@ def refused(document: bytes, max_elements: int = 100) -> S3Error:
 
 
 def test_h64_200_000_nested_tags_stop_early() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert refused(b"<A>" * 200_000).row is MALFORMED_XML
     assert refused(b"<A>" * 200_000 + b"</A>" * 200_000).row is MALFORMED_XML
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_depth_is_bounded_exactly() -> None:
