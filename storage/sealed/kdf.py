@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from storage.sealed.damage import Damage, damaged
 from storage.sealed.header import Buffer, FixedHeader
-from storage.sealed.layout import COMMITMENT_SIZE, KEY_SIZE, SALT_SIZE, TAG_SIZE
+from storage.sealed.layout import COMMITMENT_SIZE, KEY_SIZE, SALT_SIZE
 
 NONCE_SIZE = 12
 
@@ -81,10 +81,8 @@ class BoxKey:
         """Return the text.
 
         Raises:
-            SealedDamaged: of that kind, when the box does not authenticate under key and binding.
+            SealedDamaged: of that kind, when the box does not authenticate under key and binding or is too short.
         """
-        if len(sealed) < TAG_SIZE:
-            raise damaged(kind, "too short for a tag")
         try:
             return self._aead.decrypt(self._nonce, sealed, binding)
         except InvalidTag as error:

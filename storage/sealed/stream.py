@@ -384,7 +384,6 @@ class WholeOpener:
         Raises:
             SealedDamaged: the blob ends early, or one of the last checks fails.
         """
-        self._opener.check_stored_size(self._seen_size)
         held = self._chunks.finalize()
         self._opener.check_tail(self._tail)
         return held

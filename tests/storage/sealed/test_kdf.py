@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,4 @@ def test_no_repr_shows_a_key() -> None:
     keys = kdf.PayloadKeys(b"\xaa" * 32, bytes(24), b"")
     box = kdf.BoxKey(b"\xaa" * 32, b"")
     for shown in (repr(keys), repr(box), str(keys), str(box)):
-        assert "xaa" not in shown
-        assert "aaaa" not in shown.lower().replace("0x", "")
-        assert shown.startswith("<storage.sealed.kdf.")
+        assert re.fullmatch(r"<storage\.sealed\.kdf\.\w+ object at 0x[0-9a-f]+>", shown)

@@ -57,6 +57,14 @@ def test_too_little_of_the_blob_is_refused() -> None:
             recover(head, tail, len(blob), HEADER.realm_id, DESCRIPTION_KEY)
 
 
+def test_a_tail_cut_at_a_possible_footer_is_refused_for_its_length() -> None:
+    sealer = Sealer(HEADER, SLOT, DATA_KEY)
+    blob = sealer.finalize(replace(DESCRIPTION, etag="x" * 900), DESCRIPTION_KEY)
+    recover(blob, blob[-1024 - 24 :], len(blob), HEADER.realm_id, DESCRIPTION_KEY)
+    with pytest.raises(SealedDamaged, match=r"^length: "):
+        recover(blob, blob[-512 - 24 :], len(blob), HEADER.realm_id, DESCRIPTION_KEY)
+
+
 @pytest.mark.parametrize("delta", [-512, -1, 1, 512, 10**9])
 def test_a_size_that_the_store_gets_wrong_is_refused(delta: int) -> None:
     blob = make()
