@@ -5,7 +5,7 @@ blobs go at once when they are condemned, since readers hold them already; blobs
 DESIGN parts 2 and 4.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import apsw
 
@@ -13,7 +13,7 @@ from storage.catalogue import rows
 from storage.catalogue.base import BlobCondemned, ContentGone
 from storage.catalogue.records import Blob, BlobState, Content
 from storage.catalogue.schema import BLOBS, CONTENTS, INLINE_BLOBS, BlobRow, ContentRow, InlineRow
-from storage.catalogue.session import Session, Transaction
+from storage.catalogue.session import SLICE_ROWS, Session, Transaction
 from storage.errors import CatalogueConflict, RowDamaged
 
 
@@ -91,7 +91,7 @@ def release_content(tx: Transaction, content_id: bytes) -> None:
     if row.reference_count > 1:
         tx.update(CONTENTS, row._replace(reference_count=row.reference_count - 1))
         return
-    blobs = list(blob_rows(tx, content_id))
+    blobs = list(blob_rows(tx, row))
     check_count(row, len(blobs))
     for blob in blobs:
         condemn(tx, blob)
@@ -106,9 +106,10 @@ def require_content(session: Session, content_id: bytes) -> ContentRow:
     return row
 
 
-def blob_rows(session: Session, content_id: bytes) -> Iterator[BlobRow]:
-    """Live blobs of a content, by part number."""
-    return session.walk(BLOBS, "WHERE content_id = ? ORDER BY part_number", content_id)
+def blob_rows(session: Session, content: ContentRow) -> Iterable[BlobRow]:
+    """Live blobs of a content, by part number; all at once where they are few."""
+    read = session.all if content.blob_count <= SLICE_ROWS else session.walk
+    return read(BLOBS, "WHERE content_id = ? ORDER BY part_number", content.content_id)
 
 
 def check_count(row: ContentRow, blob_count: int) -> None:

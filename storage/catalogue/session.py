@@ -31,16 +31,19 @@ class Session:
     def __init__(self, connection: apsw.Connection, mac: RowMac) -> None:
         self.connection = connection
         self._mac = mac
+        # One cursor is kept: apsw remembers every cursor that it makes, and making them dominates a point read.
+        self.execute = connection.cursor().execute
+        """Runs one statement; its rows must be fetched before the next one."""
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let all reads inside see one committed state."""
-        self.connection.execute("BEGIN")
+        self.execute("BEGIN")
         try:
             yield
         finally:
             if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+                self.execute("ROLLBACK")
 
     def find(self, table: Table[R], *key: Binding) -> R | None:
         """The row of that primary key."""
@@ -48,24 +51,28 @@ class Session:
 
     def first(self, table: Table[R], condition: str, *bindings: Binding) -> R | None:
         """The first row that meets an SQL condition (with its order)."""
-        found = self.connection.execute(table.select + condition + " LIMIT 1", bindings).fetchall()
+        found = self.execute(table.select + condition + " LIMIT 1", bindings).fetchall()
         return self._mac.verify(table, found[0]) if found else None
 
     def all(self, table: Table[R], condition: str, *bindings: Binding) -> list[R]:
         """Every row that meets a condition: for few rows."""
         verify = self._mac.verify
-        found = self.connection.execute(table.select + condition, bindings).fetchall()
+        found = self.execute(table.select + condition, bindings).fetchall()
         return [verify(table, values) for values in found]
 
     def walk(self, table: Table[R], condition: str = "", *bindings: Binding) -> Iterator[R]:
         """Rows one by one as they are asked for. Close the iterator, or drop it, to end the statement."""
         verify = self._mac.verify
-        for values in self.connection.execute(table.select + condition, bindings):
-            yield verify(table, values)
+        cursor = self.connection.cursor()
+        try:
+            for values in cursor.execute(table.select + condition, bindings):
+                yield verify(table, values)
+        finally:
+            cursor.close(True)
 
     def count(self, table: Table[R], condition: str, *bindings: Binding) -> int:
         """How many rows meet a condition; only to compare with a count that a verified row holds."""
-        ((number,),) = self.connection.execute(f"SELECT count(*) FROM {table.name} {condition}", bindings).fetchall()  # noqa: S608  # names of our own tables
+        ((number,),) = self.execute(f"SELECT count(*) FROM {table.name} {condition}", bindings).fetchall()  # noqa: S608  # names of our own tables
         return cast("int", number)
 
     def realm(self) -> RealmRow:
@@ -102,18 +109,18 @@ class Transaction(Session):
 
     def insert(self, table: Table[R], row: R) -> None:
         """Add a row. Raises: apsw.ConstraintError where its key is taken."""
-        self.connection.execute(table.insert, (*row, self._mac.sign(table, row)))
+        self.execute(table.insert, (*row, self._mac.sign(table, row)))
 
     def update(self, table: Table[R], row: R) -> None:
         """Replace the row of the same primary key."""
         size = table.key_size
-        self.connection.execute(table.update, (*row[size:], self._mac.sign(table, row), *row[:size]))
+        self.execute(table.update, (*row[size:], self._mac.sign(table, row), *row[:size]))
         if self.connection.changes() != 1:
             raise RowDamaged(f"a row went missing: {describe(table, row)}")
 
     def delete(self, table: Table[R], row: R) -> None:
         """Remove the row of that primary key."""
-        self.connection.execute(table.delete, row[: table.key_size])
+        self.execute(table.delete, row[: table.key_size])
 
     def next_sequence(self) -> int:
         """A number greater than every one given before."""

@@ -87,7 +87,7 @@ def _settle_parts(tx: Transaction, upload: UploadRow, named: dict[int, bytes]) -
             raise PartsChanged(f"part {part.part_number} was uploaded again")
     if named:
         raise PartsChanged(f"part {min(named)} is not there")
-    tx.connection.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
+    tx.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
 
 
 def abort_upload(tx: Transaction, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> None:
@@ -103,7 +103,7 @@ def drop(tx: Transaction, upload: UploadRow) -> None:
     """Remove an upload, open or completed, and condemn the parts that it still holds."""
     for part in _part_rows(tx, upload):
         blobs.condemn_named(tx, part.blob_id)
-    tx.connection.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
+    tx.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
     tx.delete(UPLOADS, upload)
 
 

@@ -86,7 +86,7 @@ def verify(session: Session) -> Scan[int]:
             if total % SLICE_ROWS == 0:
                 yield
     for what, statement in _REFERENCES:
-        if session.connection.execute(statement + " LIMIT 1").fetchall():
+        if session.execute(statement + " LIMIT 1").fetchall():
             raise RowDamaged(what)
         yield
     return total

@@ -113,7 +113,7 @@ def get_version(
         return Found(rows.version(row), None)
     content = blobs.require_content(session, row.content_id)
     loaded = []
-    for number, blob in enumerate(blobs.blob_rows(session, row.content_id), start=1):
+    for number, blob in enumerate(blobs.blob_rows(session, content), start=1):
         loaded.append(blobs.load(session, blob))
         if number % SLICE_ROWS == 0:
             yield

@@ -141,7 +141,7 @@ class Writer:
         """One transaction. Raises: apsw.Error where it was not committed, or nobody knows."""
         deadline = monotonic() + BATCH_S
         outcomes: list[_Outcome] = []
-        execute = transaction.connection.execute
+        execute = transaction.execute
         execute("BEGIN IMMEDIATE")
         while waiting and (not taken or monotonic() < deadline):
             job = waiting.popleft()
@@ -156,7 +156,7 @@ class Writer:
     def _run_job(self, transaction: Transaction, job: _Job) -> _Outcome:
         """One command in its savepoint. Raises: apsw.Error where the whole transaction is lost."""
         counters = transaction.counters()
-        execute = transaction.connection.execute
+        execute = transaction.execute
         transaction.now = self._now()
         execute("SAVEPOINT command")
         try:
@@ -228,7 +228,7 @@ class Writer:
             return
         try:
             if transaction.connection.in_transaction:
-                transaction.connection.execute("ROLLBACK")
+                transaction.execute("ROLLBACK")
             transaction.reload()
         except (apsw.Error, RowDamaged):
             self._disconnect()
