@@ -75,6 +75,8 @@ check: install  ## format, lint, strict types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The runner leaves with 3 where a tool is missing. make shows that as "Error 3", and its own exit code for any failed
+# recipe is 2.
 test: install  ## check and every test; exit 3 where a tool is missing, unless ALLOW_MISSING=1
 	@exec $(BIN)/python -m tests.tooling test
 

@@ -103,6 +103,15 @@ def test_no_tracked_file_names(what: str) -> None:
     assert found == []
 
 
+def test_shell_scripts_are_clean() -> None:
+    scripts = [path for path in _tracked() if path.read_bytes().startswith(b"#!/bin/sh")]
+    assert ROOT / ".ci" / "run" in scripts
+    done = subprocess.run(
+        [str(tools.program("shellcheck")), *map(str, scripts)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def _locked(lock: Path) -> dict[str, list[str]]:
     versions: dict[str, list[str]] = {}
     for name, version in _LOCK_LINE.findall(lock.read_text()):

