@@ -12,7 +12,7 @@ import shutil
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +39,8 @@ from keys.safe_files import write_private_file
 from storage.seams import reach
 
 FIRST_ACCOUNT: Final = "main"
+EARLIEST: Final = datetime(2025, 1, 1, tzinfo=UTC)
+"""No right clock shows an earlier time: certificates, version order and signatures rest on it."""
 MARKER: Final = "first-start-unfinished"
 _REALM_ID_SIZE: Final = 16
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -254,6 +256,8 @@ async def prepare(settings: Settings, folders: Folders) -> bool:
     Raises:
         CommandError, KeysError, StorageError: one line that says what to do.
     """
+    if utc_now() < EARLIEST:
+        raise SetupError(f"the clock says {utc_now():%Y-%m-%d}, which is before this release: set it, then start again")
     if is_first_start(folders):
         await first_start(settings, folders)
         return True

@@ -94,7 +94,7 @@ def greeting(settings: Settings, folders: Folders) -> list[str]:
         "",
         "Paste into a shell; the first line makes every AWS tool in it use this endpoint:",
         f"  . {shlex.quote(str(folders.client_env))}",
-        "  aws s3 mb s3://first && echo hello | aws s3 cp - s3://first/hello.txt && aws s3 ls s3://first",
+        "  aws s3 mb s3://first; echo hello | aws s3 cp - s3://first/hello.txt && aws s3 ls s3://first",
         '  python3 -c \'import boto3; print(boto3.client("s3").list_buckets()["Buckets"])\'',
         f"  export {rclone}{authority} && rclone lsd sealgate:",
         "",

@@ -6,11 +6,12 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from gateway.cli import serve
+from gateway.cli import bootstrap, serve
 from gateway.cli.bootstrap import MARKER, owned
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.main import run
@@ -392,3 +393,13 @@ def test_two_processes_do_not_share_a_data_folder(made: Path) -> None:
     with pytest.raises(CommandError, match="another sealgate process") as caught:
         asyncio.run(twice())
     assert caught.value.code is Exit.BUSY
+
+
+@pytest.mark.usefixtures("quiet_serve")
+def test_a_clock_before_this_release_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "utc_now", lambda: datetime(2020, 1, 1, tzinfo=UTC))
+    assert run(["serve", "--data", str(tmp_path / "data")]) == Exit.SETUP
+    assert "the clock says 2020-01-01" in capsys.readouterr().err
+    assert not list((tmp_path / "data").iterdir())
