@@ -213,5 +213,6 @@ def _run(
 def _reason(error: OSError | subprocess.SubprocessError) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         lines = [line for line in str(error.stderr).splitlines() if line.strip()]
-        return lines[-1][:200] if lines else f"exit {error.returncode}"
+        told = [line for line in lines if "error" in line.lower()] or lines[-1:] or [f"exit {error.returncode}"]
+        return told[0].strip()[:200]
     return str(error)[:200]
