@@ -207,6 +207,13 @@ class Settings(BaseSettings):
     read_ahead_bytes: int = _row(
         _MIB, "Sealed bytes that a GET reads at once.", unit="bytes", ge=64 * _KIB, le=4 * _MIB
     )
+    read_budget_bytes: int = _row(
+        8 * _MIB,
+        "Sealed bytes that all GETs together read at once; many streams get smaller reads.",
+        unit="bytes",
+        ge=_MIB,
+        le=1024 * _MIB,
+    )
 
     # Keys
     wrapping: Literal["direct", "bucket-key"] = _row(

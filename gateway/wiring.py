@@ -286,7 +286,11 @@ class Gateway:
             inline_max_bytes=settings.inline_max_bytes,
         )
         opener = BlobOpener(
-            blobs=stores.blobs, custody=custody, realm_id=realm_id, read_ahead_bytes=settings.read_ahead_bytes
+            blobs=stores.blobs,
+            custody=custody,
+            realm_id=realm_id,
+            read_ahead_bytes=settings.read_ahead_bytes,
+            read_budget_bytes=settings.read_budget_bytes,
         )
         etag_mode = EtagMode(settings.etag)
         objects = ObjectEngine(

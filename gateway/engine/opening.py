@@ -19,6 +19,9 @@ from storage.sealed.header import FixedHeader
 from storage.sealed.layout import RangePlan
 from storage.sealed.stream import Expectation, Opener, RangeOpener, WholeOpener
 
+MIN_READ_BYTES = 128 * 1024
+"""No read is smaller, however many streams share the budget: a hop to the pool costs as much as opening 64 KiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class _BlobSpan:
@@ -50,11 +53,22 @@ def plan_spans(blobs: tuple[Blob, ...], offset: int, length: int) -> list[_BlobS
 class BlobOpener:
     """Reads and opens blobs of one realm."""
 
-    def __init__(self, *, blobs: BlobStore, custody: Custody, realm_id: bytes, read_ahead_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        custody: Custody,
+        realm_id: bytes,
+        read_ahead_bytes: int,
+        read_budget_bytes: int,
+    ) -> None:
+        """`read_budget_bytes` is shared by all open spans: the more there are, the smaller their reads."""
         self._blobs = blobs
         self._custody = custody
         self._realm_id = realm_id
         self._read_ahead_bytes = read_ahead_bytes
+        self._read_budget_bytes = read_budget_bytes
+        self._open_count = 0
 
     async def open_span(self, content: Content, size: int, offset: int, length: int) -> AsyncIterator[Buffer]:
         """Give `length` bytes of plaintext from `offset`; the first piece is verified when this returns.
@@ -122,23 +136,30 @@ class BlobOpener:
         return await self._blobs.open(blob.blob_id)
 
     async def _read_ahead(self, reader: BlobReader, begin: int, end: int) -> AsyncGenerator[bytes]:
-        """Give the span in pieces of `read_ahead_bytes`, the next one being read while the last is worked on."""
+        """Give the span in pieces of `_read_size()`, the next one being read while the last is worked on."""
         ahead: asyncio.Task[bytes] | None = None
+        self._open_count += 1
         try:
             while begin < end or ahead is not None:
                 piece = await ahead if ahead is not None else None
                 ahead = None
                 if begin < end:
-                    length = min(self._read_ahead_bytes, end - begin)
+                    length = min(self._read_size(), end - begin)
                     ahead = asyncio.ensure_future(reader.read(begin, length))
                     begin += length
                 if piece is not None:
                     yield piece
         finally:
+            self._open_count -= 1
             if ahead is not None:
                 ahead.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):  # its outcome is of no use any more
                     await ahead
+
+    def _read_size(self) -> int:
+        """Bytes of the next read of any span."""
+        share = self._read_budget_bytes // max(self._open_count, 1)
+        return min(self._read_ahead_bytes, max(share, MIN_READ_BYTES))
 
 
 class _Verified:

@@ -138,7 +138,13 @@ def rig_parts(
             hashing_pool=pool,
             inline_max_bytes=inline_max_bytes,
         )
-        opener = BlobOpener(blobs=blobs, custody=custody, realm_id=realm_id, read_ahead_bytes=read_ahead_bytes)
+        opener = BlobOpener(
+            blobs=blobs,
+            custody=custody,
+            realm_id=realm_id,
+            read_ahead_bytes=read_ahead_bytes,
+            read_budget_bytes=1 << 24,
+        )
         objects = ObjectEngine(
             catalogue=catalogue, custody=custody, writer=writer, opener=opener, etag_mode=etag_mode, clock=clock
         )
