@@ -13,6 +13,8 @@ PASSIVE_PAGES = 1_000
 """Log pages after which a checkpoint begins; 4 MiB."""
 RESTART_PAGES = 8_000
 """Log pages after which a checkpoint waits for readers and holds up the writer, so that the log starts anew."""
+RESTART_WAIT_MS = 100
+"""How long it may hold up the writer; where a reader stays longer, it is tried again after as many pages more."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ class Checkpointer:
         self._wake = threading.Event()
         self._closing = False
         self._pages = 0
+        self._restart_at = RESTART_PAGES
+        connection.set_busy_timeout(RESTART_WAIT_MS)
         self._thread = threading.Thread(target=self._work, name="catalogue-checkpoints", daemon=True)
         self._thread.start()
 
@@ -45,15 +49,23 @@ class Checkpointer:
         while not self._closing:
             self._wake.wait()
             self._wake.clear()
-            must_restart = self._pages >= RESTART_PAGES
-            self._checkpoint(apsw.SQLITE_CHECKPOINT_RESTART if must_restart else apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if self._pages < self._restart_at:
+                self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            elif self._checkpoint(apsw.SQLITE_CHECKPOINT_RESTART):
+                self._restart_at = RESTART_PAGES
+            else:
+                self._restart_at = self._pages + RESTART_PAGES
         self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._connection.close()
 
-    def _checkpoint(self, mode: int) -> None:
+    def _checkpoint(self, mode: int) -> bool:
+        """Say whether it was carried out; failures are logged, since the next one can make up for them."""
         try:
             self._connection.wal_checkpoint(mode=mode)
         except apsw.BusyError:
             _log.info("a checkpoint of the catalogue met readers; the next one goes on")
+            return False
         except apsw.Error as error:
             _log.warning("a checkpoint of the catalogue failed: %s", type(error).__name__)
+            return False
+        return True

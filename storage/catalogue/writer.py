@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 import apsw
 
-from storage.catalogue.connection import translate
+from storage.catalogue.checkpoints import RESTART_WAIT_MS
+from storage.catalogue.connection import BUSY_TIMEOUT_MS, translate
 from storage.catalogue.owner import Reserve
 from storage.catalogue.session import Transaction
 from storage.errors import CatalogueConflict, RowDamaged, StorageError, StorageFull, StorageUnavailable
@@ -208,10 +209,14 @@ class Writer:
 
     def _truncate_log(self, transaction: Transaction) -> None:
         """Give the log's space back if no reader needs it; where one does, later will do."""
+        connection = transaction.connection
+        connection.set_busy_timeout(RESTART_WAIT_MS)
         try:
-            transaction.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.Error as error:
             _log.warning("the catalogue's log was not truncated: %s", type(error).__name__)
+        finally:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
 
     def _is_connected(self) -> bool:
         return self._transaction is not None

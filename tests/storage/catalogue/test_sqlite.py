@@ -303,6 +303,31 @@ async def test_no_thread_outlives_the_catalogue(path: Path, clock: FakeClock, ma
     await again.close()
 
 
+async def test_the_log_moves_into_the_database_while_it_is_open(catalogue: SqliteCatalogue, path: Path) -> None:
+    before = path.stat().st_size
+    body = {"filler": "x" * 100_000}
+    for _ in range(60):
+        await catalogue._writer.submit(lambda tx: tx.record("filler", body))
+    async with asyncio.timeout(20):
+        while path.stat().st_size < before + (4 << 20):  # noqa: ASYNC110  # nothing tells when a file has grown
+            await asyncio.sleep(0.01)
+    assert path.with_name("catalogue.db-wal").stat().st_size > 0
+
+
+async def test_a_long_reader_does_not_stop_the_writer(catalogue: SqliteCatalogue, path: Path, make: Maker) -> None:
+    await populate(catalogue)
+    reader = connect(path, DATABASE_KEY, cache_kib=100)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM accounts").fetchall()
+    body = {"filler": "x" * 1_000_000}
+    for _ in range(50):
+        await catalogue._writer.submit(lambda tx: tx.record("filler", body))
+    reader.execute("ROLLBACK")
+    reader.close()
+    await catalogue.publish_version(make.publish(b"key"))
+    await catalogue.verify()
+
+
 # Scans
 
 
