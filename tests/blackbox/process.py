@@ -13,10 +13,10 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 from tests.tooling.places import bare_environment
 
@@ -39,6 +39,21 @@ class Credentials:
     secret_access_key: str
 
 
+class Process(Protocol):
+    """What is needed of a running process: a part of `subprocess.Popen`."""
+
+    pid: int
+    returncode: Any
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 class Gateway:
     """One deployment: `folder` holds data, keys and logs; `settings` are further `SEALGATE_*` variables.
 
@@ -53,7 +68,7 @@ class Gateway:
         self.logs.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port, self.http_port = free_ports(3)
         self._settings = {"SEALGATE_LOG_LEVEL": "debug"} | dict(settings or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._runs = 0
 
     @property
@@ -120,15 +135,7 @@ class Gateway:
         ports = {"--port": self.port, "--admin-port": self.admin_port, "--http-port": self.http_port}
         command = [str(PROGRAM), "serve", "--data", str(self.data), "--keys", str(self.keys)]
         command += [word for flag, port in ports.items() for word in (flag, str(port))]
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self._process = self._spawn(command)
         deadline = time.monotonic() + _START_TIMEOUT_S
         while self.admin("/readyz") != http.HTTPStatus.OK:
             if self._process.poll() is not None:
@@ -139,6 +146,18 @@ class Gateway:
                 self.kill()
                 raise GatewayFailed(f"sealgate serve was not ready in {_START_TIMEOUT_S} s\n{self.log_tail()}")
             time.sleep(_POLL_S)
+
+    def _spawn(self, command: Sequence[str]) -> Process:
+        """Start that command; fault tests put something between."""
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def stop(self) -> None:
         """Send SIGTERM and wait for the drained end.

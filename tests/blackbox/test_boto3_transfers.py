@@ -34,6 +34,18 @@ def test_large_file_in_parts(s3: Any, bucket: str, tmp_path: Path, config: Trans
     assert sha256((tmp_path / "back").read_bytes()) == sha256(content)
 
 
+@pytest.mark.slow
+def test_gigabyte_there_and_back(s3: Any, bucket: str, tmp_path: Path) -> None:
+    sent, back = tmp_path / "sent", tmp_path / "back"
+    with sent.open("wb") as file:
+        for index in range(128):
+            file.write(payload(PART_BYTES, seed=index))
+    s3.upload_file(str(sent), bucket, "gigabyte", Config=_CLASSIC)
+    s3.download_file(bucket, "gigabyte", str(back), Config=_CLASSIC)
+    with sent.open("rb") as one, back.open("rb") as other:
+        assert hashlib.file_digest(one, "sha256").digest() == hashlib.file_digest(other, "sha256").digest()
+
+
 def test_file_objects_and_odd_sizes(s3: Any, bucket: str) -> None:
     for size in (0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1):
         content = payload(size)
