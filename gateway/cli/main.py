@@ -16,6 +16,7 @@ from gateway.cli.options import help_without_command, is_debug
 app = typer.Typer(
     name="sealgate",
     help="An encrypting, S3-compatible object-storage gateway. Start with `sealgate serve`.",
+    epilog="Exit codes: " + ", ".join(f"{code.value} {code.name.lower()}" for code in Exit) + ".",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

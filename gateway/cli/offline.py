@@ -27,11 +27,11 @@ from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settin
 from gateway.cli.unsealing import FileReader, Unsealer
 from gateway.config import Settings
 from gateway.engine.custody import Envelope
-from gateway.wiring import Folders, Gateway, open_blobs, open_gateway, open_keys
+from gateway.wiring import Folders, Gateway, OpenedKeys, open_blobs, open_gateway, open_keys
 from keys.errors import KeysError
 from storage.blobs.base import BlobReader, BlobStore
 from storage.catalogue.base import ListQuery
-from storage.errors import StorageError
+from storage.errors import BlobMissing, StorageError
 from storage.sealed.header import BlobKind, parse_untrusted
 from storage.sealed.layout import HEADER_SIZE, TRAILER_SIZE
 from storage.sealed.recovery import RecoveredBlob
@@ -58,7 +58,7 @@ def inspect_blob(
 ) -> None:
     """Show what a sealed blob is. Names need the keyring; without it only what the bytes claim is shown."""
     settings = settings_of(data, keys, config)
-    print_answer(asyncio.run(_inspect(settings, _path_of(settings, source))), as_json=as_json)
+    print_answer(asyncio.run(_inspect(settings, source)), as_json=as_json)
 
 
 def unseal(
@@ -82,7 +82,7 @@ def unseal(
     if source is None:
         answer = asyncio.run(_unseal_store(settings, output))
     else:
-        answer = asyncio.run(_unseal_one(settings, _path_of(settings, source), output))
+        answer = asyncio.run(_unseal_one(settings, source, output))
     print_answer(answer, as_json=as_json)
     if answer.get("failed"):
         raise CommandError(
@@ -90,21 +90,32 @@ def unseal(
         )
 
 
-def _path_of(settings: Settings, source: str) -> Path:
-    if _BLOB_ID.fullmatch(source) and not Path(source).exists():
-        path = Folders.of(settings).blobs / "b" / source[:2] / source[2:4] / source
-        if not path.is_file():
-            raise CommandError(
-                f"no blob {source} is in the store; small objects rest in the catalogue: unseal the whole store"
-            )
-        return path
-    return Path(source)
+@contextlib.asynccontextmanager
+async def _reading(folders: Folders, source: str) -> AsyncIterator[tuple[BlobReader, BlobStore | None]]:
+    """The blob that is meant, and the store that it may name further blobs of."""
+    async with contextlib.AsyncExitStack() as stack:
+        blobs = open_blobs(folders) if folders.blobs.is_dir() else None
+        if blobs is not None:
+            stack.push_async_callback(blobs.close)
+        if blobs is not None and _is_blob_id(source):
+            yield await stack.enter_async_context(_opened(blobs, bytes.fromhex(source))), blobs
+        else:
+            yield FileReader.of(Path(source)), blobs
 
 
-async def _inspect(settings: Settings, path: Path) -> Answer:
-    reader = FileReader.of(path)
+def _is_blob_id(source: str) -> bool:
+    return _BLOB_ID.fullmatch(source) is not None and not Path(source).exists()
+
+
+async def _inspect(settings: Settings, source: str) -> Answer:
+    folders = Folders.of(settings)
+    async with _reading(folders, source) as (reader, _):
+        return await _shown(settings, folders, reader)
+
+
+async def _shown(settings: Settings, folders: Folders, reader: BlobReader) -> Answer:
     if reader.sealed_size < HEADER_SIZE + TRAILER_SIZE:
-        raise CommandError(f"{path} is too short for a sealed blob", Exit.DAMAGED)
+        raise CommandError("that is too short for a sealed blob", Exit.DAMAGED)
     header = parse_untrusted(await reader.read(0, HEADER_SIZE))
     plaintext_size, footer_size = parse_untrusted_trailer(
         await reader.read(reader.sealed_size - TRAILER_SIZE, TRAILER_SIZE)
@@ -118,7 +129,6 @@ async def _inspect(settings: Settings, path: Path) -> Answer:
         "slot_size": header.slot_size,
         "description_size": footer_size,
     }
-    folders = Folders.of(settings)
     if not folders.realm_copy.exists():
         return shown | {"authenticated": False, "description": "sealed: give --keys to open it"}
     recovered = await Unsealer(await _offline_keys(settings, folders), None).recover(reader)
@@ -149,21 +159,16 @@ def _described(recovered: RecoveredBlob) -> Answer:
     }
 
 
-async def _unseal_one(settings: Settings, path: Path, output: Path) -> Answer:
+async def _unseal_one(settings: Settings, source: str, output: Path) -> Answer:
     folders = Folders.of(settings)
-    reader = FileReader.of(path)
-    blobs = open_blobs(folders) if folders.blobs.is_dir() else None
-    try:
+    async with _reading(folders, source) as (reader, blobs):
         unsealer = Unsealer(await _offline_keys(settings, folders), blobs)
         recovered = await unsealer.recover(reader)
         size = await _write(output, unsealer.open(recovered, reader))
-    finally:
-        if blobs is not None:
-            await blobs.close()
     return {"written": str(output), "size": size, **_described(recovered)}
 
 
-async def _offline_keys(settings: Settings, folders: Folders) -> Any:
+async def _offline_keys(settings: Settings, folders: Folders) -> OpenedKeys:
     return await open_keys(settings, folders, realm_file=folders.realm_copy)
 
 
@@ -192,9 +197,14 @@ class _Unsealed:
             self.written += 1
             line["path"] = str(path.relative_to(self.folder))
         except (StorageError, KeysError) as error:
-            self.failed += 1
-            line["error"] = f"{type(error).__name__}: {error}"
-        self.lines.append(line)
+            self.fail(line, error)
+        else:
+            self.lines.append(line)
+
+    def fail(self, line: Answer, error: Exception) -> None:
+        """Note what could not be opened."""
+        self.failed += 1
+        self.lines.append(line | {"error": f"{type(error).__name__}: {error}"})
 
     def _place(self, bucket: str, object_key: bytes) -> Path:
         path = self.folder.joinpath(_name(bucket.encode()), *map(_named, object_key.split(b"/")))
@@ -306,18 +316,20 @@ async def _by_catalogue(gateway: Gateway, unsealed: _Unsealed) -> None:
 
 
 async def _by_blobs(unsealer: Unsealer, blobs: BlobStore, unsealed: _Unsealed) -> None:
-    """Without a catalogue the newest blob of each name stands for it: deletes are not known, small objects are lost."""
+    """Without a catalogue the newest blob of each name stands for it.
+
+    Deletes and writes that were never acknowledged cannot be told apart from others; small objects are not here.
+    """
     newest: dict[tuple[str, bytes], RecoveredBlob] = {}
     with _progress("reading descriptions", None) as advance:
         async for stat in blobs.iterate():
-            with contextlib.suppress(StorageError):
+            try:
                 async with _opened(blobs, stat.blob_id) as reader:
                     recovered = await unsealer.recover(reader)
-                if recovered.header.kind in (BlobKind.OBJECT, BlobKind.MANIFEST, BlobKind.LINK):
-                    place = (recovered.description.bucket_name, recovered.description.object_key)
-                    held = newest.get(place)
-                    if held is None or held.description.commit_order < recovered.description.commit_order:
-                        newest[place] = recovered
+            except StorageError as error:
+                unsealed.fail({"blob_id": stat.blob_id.hex()}, error)
+            else:
+                _keep_newest(newest, recovered)
             advance()
     with _progress("objects", len(newest)) as advance:
         for (bucket, object_key), recovered in newest.items():
@@ -326,9 +338,23 @@ async def _by_blobs(unsealer: Unsealer, blobs: BlobStore, unsealed: _Unsealed) -
             advance()
 
 
+def _keep_newest(newest: dict[tuple[str, bytes], RecoveredBlob], recovered: RecoveredBlob) -> None:
+    if recovered.header.kind not in (BlobKind.OBJECT, BlobKind.MANIFEST, BlobKind.LINK):
+        return
+    place = (recovered.description.bucket_name, recovered.description.object_key)
+    held = newest.get(place)
+    if held is None or held.description.commit_order < recovered.description.commit_order:
+        newest[place] = recovered
+
+
 @contextlib.asynccontextmanager
 async def _opened(blobs: BlobStore, blob_id: bytes) -> AsyncIterator[BlobReader]:
-    reader = await blobs.open(blob_id)
+    try:
+        reader = await blobs.open(blob_id)
+    except BlobMissing:
+        raise CommandError(
+            f"no blob {blob_id.hex()} is in the store; small objects rest in the catalogue: unseal the whole store"
+        ) from None
     try:
         yield reader
     finally:

@@ -21,6 +21,8 @@ from gateway.http.server import Bound, Server, run_until_stopped
 from gateway.telemetry import configure_logging
 from gateway.wiring import Folders, open_gateway, server_settings
 from keys.errors import CanaryFailed
+from storage.blobs.base import BlobStore
+from storage.errors import StorageFull
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ async def _serve(settings: Settings) -> None:
         is_first = await prepare(settings, folders)
         async with open_gateway(settings, folders) as gateway:
             refresh(settings, folders)
+            await _prove(gateway.stores.blobs)
             server = Server(
                 gateway.app, gateway.telemetry.registry, gateway.is_ready, server_settings(settings, folders)
             )
@@ -59,6 +62,14 @@ async def _serve(settings: Settings) -> None:
                 await run_until_stopped(server, lambda bound: _greet(settings, folders, bound, is_first=is_first))
             if gateway.is_wrong_kms:
                 raise CanaryFailed("stopped: the KMS answers, but no longer with the key that sealed this realm")
+
+
+async def _prove(blobs: BlobStore) -> None:
+    """See that the store keeps what it is given. A full one may start: reads and deletes go on, and make space."""
+    try:
+        await blobs.check()
+    except StorageFull:
+        _log.warning("the blob store is full: writes are refused until there is space")
 
 
 def _greet(settings: Settings, folders: Folders, bound: Bound, *, is_first: bool) -> None:

@@ -70,7 +70,7 @@ def blobs_of(place: Path, kind: BlobKind) -> list[Path]:
 
 def unsealed(folder: Path) -> dict[str, bytes]:
     lines = [json.loads(line) for line in (folder / INDEX_NAME).read_text().splitlines()]
-    return {line["object_key"]: (folder / line["path"]).read_bytes() for line in lines if "path" in line}
+    return {line["object_key"]: (folder / line["path"]).read_bytes() for line in lines if "error" not in line}
 
 
 def inspected(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -173,6 +173,17 @@ def test_one_damaged_object_does_not_stop_the_others(place: Path, capsys: pytest
     assert len(OBJECTS) - 2 <= len(opened) < len(OBJECTS)  # a copy may share the damaged content
     assert all(OBJECTS[name] == body for name, body in opened.items())
     assert not list((place / "out").rglob("*.part"))
+
+
+def test_damage_is_told_without_a_catalogue_too(place: Path) -> None:
+    shutil.rmtree(place / "data/catalogue")
+    path = blobs_of(place, BlobKind.OBJECT)[0]
+    data = bytearray(path.read_bytes())
+    data[-600] ^= 1  # in the description, so that not even the name is known
+    path.write_bytes(data)
+    assert run(["unseal", "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.DAMAGED
+    lines = [json.loads(line) for line in (place / "out" / INDEX_NAME).read_text().splitlines()]
+    assert [line["error"] for line in lines if line.get("blob_id") == path.name]
 
 
 def test_nothing_is_overwritten(place: Path) -> None:
