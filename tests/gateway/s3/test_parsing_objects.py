@@ -232,6 +232,7 @@ def test_write_conditions(headers: dict[str, str], expected: WriteConditions) ->
         {"If-Match": ""},
         {"If-Match": '""'},
         {"If-Match": '"a", "b"'},
+        {"If-Match": "a,b"},
         {"If-Match": 'W/"a"'},
         {"If-Modified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"},
         {"If-Unmodified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"},
