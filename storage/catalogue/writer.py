@@ -22,6 +22,7 @@ from storage.catalogue.connection import BUSY_TIMEOUT_MS, translate
 from storage.catalogue.owner import Reserve
 from storage.catalogue.session import Transaction
 from storage.errors import CatalogueConflict, RowDamaged, StorageError, StorageFull, StorageUnavailable
+from storage.seams import reach
 
 T = TypeVar("T")
 
@@ -122,36 +123,43 @@ class Writer:
 
     def _commit(self, waiting: deque[_Job]) -> list[_Outcome]:
         """Carry out jobs from the head of the queue, at least one, in one durable transaction if all goes well."""
-        try:
-            transaction = self._ready()
-        except StorageError as unready:
-            return _failed(_take(waiting), unready)
         if not self._reserve.restore():
-            return self._reclaim(transaction, _take(waiting))
+            return self._reclaim(_take(waiting))
         taken: list[_Job] = []
         try:
-            return self._run(transaction, waiting, taken)
+            return self._run(waiting, taken)
+        except StorageFull:
+            return self._reclaim(taken or _take(waiting))
+        except StorageError as failure:
+            return _failed(taken or _take(waiting), failure)
+
+    def _run(self, waiting: deque[_Job], taken: list[_Job]) -> list[_Outcome]:
+        """One transaction, opening the connection anew where it was lost.
+
+        Raises:
+            StorageError: it was not committed, or nobody knows; it is rolled back.
+        """
+        transaction = self._ready()
+        try:
+            outcomes = self._run_jobs(transaction, waiting, taken)
         except apsw.Error as error:
             failure = translate(error, transaction.connection)
-            self._roll_back(transaction, failure)
-            if isinstance(failure, StorageFull) and self._is_connected():
-                return self._reclaim(transaction, taken)
-            return _failed(taken, failure)
+            self._roll_back(transaction, error)
+            raise failure from error
+        self.batches += 1
+        self.commands += len(taken)
+        return outcomes
 
-    def _run(self, transaction: Transaction, waiting: deque[_Job], taken: list[_Job]) -> list[_Outcome]:
-        """One transaction. Raises: apsw.Error where it was not committed, or nobody knows."""
+    def _run_jobs(self, transaction: Transaction, waiting: deque[_Job], taken: list[_Job]) -> list[_Outcome]:
         deadline = monotonic() + BATCH_S
         outcomes: list[_Outcome] = []
-        execute = transaction.execute
-        execute("BEGIN IMMEDIATE")
+        transaction.execute("BEGIN IMMEDIATE")
         while waiting and (not taken or monotonic() < deadline):
             job = waiting.popleft()
             taken.append(job)
             outcomes.append(self._run_job(transaction, job))
         transaction.save_counters()
-        execute("COMMIT")
-        self.batches += 1
-        self.commands += len(taken)
+        transaction.execute("COMMIT")
         return outcomes
 
     def _run_job(self, transaction: Transaction, job: _Job) -> _Outcome:
@@ -179,7 +187,7 @@ class Writer:
         transaction.restore(counters)
         return job, None, failure
 
-    def _reclaim(self, transaction: Transaction, jobs: Iterable[_Job]) -> list[_Outcome]:
+    def _reclaim(self, jobs: Iterable[_Job]) -> list[_Outcome]:
         """The disk is full: refuse what would grow, pay for what gives space back from the reserve."""
         outcomes: list[_Outcome] = []
         reclaiming: deque[_Job] = deque()
@@ -195,21 +203,19 @@ class Writer:
             few = deque(reclaiming.popleft() for _ in range(min(RECLAIMING_BATCH, len(reclaiming))))
             taken: list[_Job] = []
             try:
-                outcomes += self._run(transaction, few, taken)
-            except apsw.Error as error:
-                failure = translate(error, transaction.connection)
-                self._roll_back(transaction, failure)
-                outcomes += _failed(taken, failure)
+                outcomes += self._run(few, taken)
+            except StorageError as failure:
+                outcomes += _failed(taken or _take(few), failure)
             reclaiming.extendleft(reversed(few))
-            if not self._is_connected():
-                return outcomes + _failed(reclaiming, StorageUnavailable("the catalogue's connection was lost"))
-            self._truncate_log(transaction)
+            self._truncate_log()
         self._reserve.restore()
         return outcomes
 
-    def _truncate_log(self, transaction: Transaction) -> None:
+    def _truncate_log(self) -> None:
         """Give the log's space back if no reader needs it; where one does, later will do."""
-        connection = transaction.connection
+        if self._transaction is None:
+            return
+        connection = self._transaction.connection
         connection.set_busy_timeout(RESTART_WAIT_MS)
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -218,17 +224,17 @@ class Writer:
         finally:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
 
-    def _is_connected(self) -> bool:
-        return self._transaction is not None
-
     def _ready(self) -> Transaction:
         if self._transaction is None:
             self._transaction = self._connect()
         return self._transaction
 
-    def _roll_back(self, transaction: Transaction, failure: StorageError) -> None:
-        """Leave the failed transaction; after anything but a full disk, also the connection, which may be astray."""
-        if not isinstance(failure, StorageFull):
+    def _roll_back(self, transaction: Transaction, error: apsw.Error) -> None:
+        """Leave the failed transaction; after anything but a full disk, also the connection, which may be astray.
+
+        A sync that failed, for want of space too, is never tried again on what the connection holds.
+        """
+        if not isinstance(error, apsw.FullError):
             self._disconnect()
             return
         try:
