@@ -13,6 +13,7 @@ from gateway.engine.custody import Custody
 from gateway.engine.sealing import blob_kind
 from storage.blobs.base import BlobReader, BlobStore, Buffer
 from storage.blobs.memory import MemoryBlobReader
+from storage.budget import StreamBudget
 from storage.catalogue.records import Blob, Content
 from storage.errors import SealedDamaged
 from storage.sealed.header import FixedHeader
@@ -66,9 +67,9 @@ class BlobOpener:
         self._blobs = blobs
         self._custody = custody
         self._realm_id = realm_id
-        self._read_ahead_bytes = read_ahead_bytes
-        self._read_budget_bytes = read_budget_bytes
-        self._open_count = 0
+        self._budget = StreamBudget(
+            read_budget_bytes, least_bytes=min(MIN_READ_BYTES, read_ahead_bytes), most_bytes=read_ahead_bytes
+        )
 
     async def open_span(self, content: Content, size: int, offset: int, length: int) -> AsyncIterator[Buffer]:
         """Give `length` bytes of plaintext from `offset`; the first piece is verified when this returns.
@@ -136,30 +137,24 @@ class BlobOpener:
         return await self._blobs.open(blob.blob_id)
 
     async def _read_ahead(self, reader: BlobReader, begin: int, end: int) -> AsyncGenerator[bytes]:
-        """Give the span in pieces of `_read_size()`, the next one being read while the last is worked on."""
+        """Give the span in pieces of the budget's size, the next one being read while the last is worked on."""
         ahead: asyncio.Task[bytes] | None = None
-        self._open_count += 1
-        try:
-            while begin < end or ahead is not None:
-                piece = await ahead if ahead is not None else None
-                ahead = None
-                if begin < end:
-                    length = min(self._read_size(), end - begin)
-                    ahead = asyncio.ensure_future(reader.read(begin, length))
-                    begin += length
-                if piece is not None:
-                    yield piece
-        finally:
-            self._open_count -= 1
-            if ahead is not None:
-                ahead.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):  # its outcome is of no use any more
-                    await ahead
-
-    def _read_size(self) -> int:
-        """Bytes of the next read of any span."""
-        share = self._read_budget_bytes // max(self._open_count, 1)
-        return min(self._read_ahead_bytes, max(share, MIN_READ_BYTES))
+        with self._budget.stream():
+            try:
+                while begin < end or ahead is not None:
+                    piece = await ahead if ahead is not None else None
+                    ahead = None
+                    if begin < end:
+                        length = min(self._budget.piece_bytes, end - begin)
+                        ahead = asyncio.ensure_future(reader.read(begin, length))
+                        begin += length
+                    if piece is not None:
+                        yield piece
+            finally:
+                if ahead is not None:
+                    ahead.cancel()
+                    with contextlib.suppress(asyncio.CancelledError, Exception):  # its outcome is of no use any more
+                        await ahead
 
 
 class _Verified:

@@ -13,6 +13,7 @@ from gateway.s3.checksums import PayloadDigests
 from gateway.s3.types import Buffer
 from keys.datakey import DataKey
 from storage.blobs.base import BlobStore
+from storage.budget import StreamBudget
 from storage.catalogue.records import Blob, BlobRole
 from storage.sealed.description import Description
 from storage.sealed.header import BlobKind, FixedHeader
@@ -22,8 +23,11 @@ from storage.seams import reach
 SEAL_SLICE_SIZE = 256 * 1024
 """Bytes sealed in one go on the loop: 0.1 to 0.2 ms."""
 
-HASH_BATCH_SIZE = 1024 * 1024
-"""Bytes hashed in one job of the pool."""
+HASH_BATCH_BYTES = 1024 * 1024
+"""Bytes hashed in one job of the pool, where few streams are open."""
+
+HASH_BUDGET_BYTES = 8 * 1024 * 1024
+"""Bytes that wait to be hashed in all streams together."""
 
 INLINE_HASH_SIZE = 64 * 1024
 """Up to here a hop to the pool costs more than hashing on the loop."""
@@ -72,6 +76,7 @@ class BlobWriter:
         self._description_key = description_key
         self._hashing_pool = hashing_pool
         self._inline_max_bytes = inline_max_bytes
+        self._budget = StreamBudget(HASH_BUDGET_BYTES, least_bytes=INLINE_HASH_SIZE, most_bytes=HASH_BATCH_BYTES)
 
     async def write(
         self,
@@ -93,21 +98,15 @@ class BlobWriter:
             StorageError: as by `BlobStore.put`.
         """
         header = FixedHeader(blob_kind(plan.role), self._realm_id, plan.blob_id, len(plan.slot))
-        sealing = _Sealing(Sealer(header, plan.slot, plan.data_key.material()), digests, self._hashing_pool)
+        hasher = _Hasher(digests, self._hashing_pool, self._budget)
+        sealing = _Sealing(Sealer(header, plan.slot, plan.data_key.material()), hasher)
         sealed = sealing.run(source, lambda size: (finish(size), self._description_key))
-        inline: bytes | None = None
-        head: list[bytes] = []
-        if may_be_inline and self._inline_max_bytes > 0:
-            async for piece in sealed:
-                head.append(piece)
-                if sealing.plaintext_size > self._inline_max_bytes:
-                    break
-            else:
-                inline = b"".join(head)
-        if inline is None:
-            stored = await self._blobs.put(plan.blob_id, _with_head(head, sealed))
-            reach("put.blob_durable")
-            assert stored == sealing.receipt.sealed_size, "the store counted other bytes than were sealed"
+        with self._budget.stream():
+            inline, head = await self._gather(sealing, sealed) if may_be_inline else (None, [])
+            if inline is None:
+                stored = await self._blobs.put(plan.blob_id, _with_head(head, sealed))
+                reach("put.blob_durable")
+                assert stored == sealing.receipt.sealed_size, "the store counted other bytes than were sealed"
         receipt = sealing.receipt
         return Blob(
             blob_id=plan.blob_id,
@@ -123,13 +122,24 @@ class BlobWriter:
             inline=inline,
         )
 
+    async def _gather(self, sealing: "_Sealing", sealed: AsyncIterator[bytes]) -> tuple[bytes | None, list[bytes]]:
+        """Give a blob that is small enough to rest in its row, or the head of one that is not."""
+        head: list[bytes] = []
+        if self._inline_max_bytes > 0:
+            async for piece in sealed:
+                head.append(piece)
+                if sealing.plaintext_size > self._inline_max_bytes:
+                    return None, head
+            return b"".join(head), []
+        return None, head
+
 
 class _Sealing:
     """One blob on its way: counts, hashes and seals what passes."""
 
-    def __init__(self, sealer: Sealer, digests: PayloadDigests, hashing_pool: Executor) -> None:
+    def __init__(self, sealer: Sealer, hasher: "_Hasher") -> None:
         self._sealer = sealer
-        self._hasher = _Hasher(digests, hashing_pool)
+        self._hasher = hasher
         self.plaintext_size = 0
 
     @property
@@ -162,9 +172,10 @@ async def _with_head(head: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIter
 class _Hasher:
     """Feeds digests in batches, one job of the pool at a time, in order."""
 
-    def __init__(self, digests: PayloadDigests, pool: Executor) -> None:
+    def __init__(self, digests: PayloadDigests, pool: Executor, budget: StreamBudget) -> None:
         self._digests = digests
         self._pool = pool
+        self._budget = budget
         self._batch: list[Buffer] = []
         self._batch_size = 0
         self._job: asyncio.Future[None] | None = None
@@ -173,7 +184,7 @@ class _Hasher:
         """Take a piece; waits while a whole batch is still ahead of it."""
         self._batch.append(piece)
         self._batch_size += len(piece)
-        if self._batch_size >= HASH_BATCH_SIZE:
+        if self._batch_size >= self._budget.piece_bytes:
             await self._start()
 
     async def finish(self) -> None:

@@ -2,7 +2,7 @@
 
 Layout: `realm` (the realm id in hexadecimal) and `b/<2 hex>/<2 hex>/<32 hex>`; a temporary file stands in its blob's
 own folder under a name that ends in `.tmp`. Bulk bytes go through a thread pool of this store's own in writes of
-about `WRITE_SIZE`, one under way while the next is made; rarer file operations use aiofiles.
+about `WRITE_BYTES`, one under way while the next is made; rarer file operations use aiofiles.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from typing import TypeVar
 import aiofiles.os
 
 from storage.blobs.base import BLOB_ID_SIZE, BlobStat, Buffer
+from storage.budget import StreamBudget
 from storage.errors import (
     BlobExists,
     BlobMissing,
@@ -30,8 +31,14 @@ from storage.errors import (
 )
 from storage.seams import reach
 
-WRITE_SIZE = 1024 * 1024
+WRITE_BYTES = 1024 * 1024
 """Bytes gathered before one write is handed to the pool: an executor hop costs as much as sealing 64 KiB."""
+
+WRITE_BUDGET_BYTES = 8 * 1024 * 1024
+"""Bytes that wait to be written in all streams together; many streams get smaller writes."""
+
+MIN_WRITE_BYTES = 128 * 1024
+"""No write but a blob's last one is smaller."""
 
 POOL_SIZE = 8
 """Threads that write, sync and read; each stream has at most one operation under way."""
@@ -138,6 +145,7 @@ class DiskBlobStore:
         self._realm_file = root / "realm"
         self._pool = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="blobs")
         self._made_folders: set[Path] = set()
+        self._budget = StreamBudget(WRITE_BUDGET_BYTES, least_bytes=MIN_WRITE_BYTES, most_bytes=WRITE_BYTES)
 
     def _submit(self, function: Callable[..., _T], *arguments: object) -> "asyncio.Future[_T]":
         return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
@@ -200,7 +208,10 @@ class DiskBlobStore:
 
     async def put(self, blob_id: bytes, chunks: AsyncIterable[Buffer]) -> int:
         """Store a blob durably. Raises: BlobExists, StorageFull, StorageUnavailable, and what `chunks` raises."""
-        final = self._path(blob_id)
+        with self._budget.stream():
+            return await self._put(self._path(blob_id), chunks)
+
+    async def _put(self, final: Path, chunks: AsyncIterable[Buffer]) -> int:
         temporary = final.with_name(f"{final.name}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}")
         fd = await self._acquire(self._create, lambda fd: _discard(fd, temporary), final, temporary)
         job: asyncio.Future[None] | None = None
@@ -211,7 +222,7 @@ class DiskBlobStore:
             async for chunk in chunks:
                 gathered.append(chunk)
                 gathered_size += len(chunk)
-                if gathered_size >= WRITE_SIZE:
+                if gathered_size >= self._budget.piece_bytes:
                     if job is not None:
                         await asyncio.shield(job)
                     job = self._submit(self._write, fd, gathered)

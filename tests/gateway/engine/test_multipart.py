@@ -3,7 +3,9 @@
 import hashlib
 import random
 from base64 import b64encode
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -137,7 +139,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "choose", "options", "code"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_complete_refuses_what_s3_refuses_and_the_upload_goes_on(name, choose, options, code) -> None:  # type: ignore[no-untyped-def]  # rows of a table
+def test_complete_refuses_what_s3_refuses_and_the_upload_goes_on(
+    name: str, choose: Callable[[Part, Part], list[CompletedPart]], options: dict[str, Any], code: str
+) -> None:
     async def body(rig: Rig) -> None:
         upload = await begin(rig)
         one, two = await part(rig, upload, 1, b"one"), await part(rig, upload, 2, b"twotwo")
