@@ -1,7 +1,7 @@
 """uvicorn's httptools protocol, made strict: caps, one valid Host, deadlines, and refusals in S3's XML.
 
 Sources: RFC 9112 sections 2-6 and 9 (framing), RFC 9110 section 7.2 (Host), uvicorn 0.54 `httptools_impl`. llhttp
-already refuses conflicting lengths, folded headers and bare line feeds; what is here is what it lets through.
+already refuses conflicting lengths, folded headers, bare line feeds and controls; here is what it lets through.
 """
 
 import asyncio
@@ -41,7 +41,6 @@ _SINGLE = frozenset({
     b"x-amz-security-token", b"x-amz-trailer",
 })  # fmt: skip
 _HOST = re.compile(rb"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-_VALUE_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 """Origin form alone (RFC 9112 section 3.2.1), in visible ASCII and without a fragment."""
 _TLS_NUMBERS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
@@ -160,8 +159,6 @@ class S3Protocol(HttpToolsProtocol):
         self._count_head(len(name) + len(value) + 4)
         if lowered in self._seen and lowered in _SINGLE:
             self._refuse(S3Error(BAD_REQUEST, f"The header {lowered.decode('ascii')} may stand only once."))
-        if _VALUE_CONTROLS.search(value):
-            self._refuse(S3Error(BAD_REQUEST, "A header holds a control character."))
         if lowered == b"host" and not _HOST.fullmatch(value.strip(b" \t")):
             self._refuse(S3Error(BAD_REQUEST, "The Host header is not valid."))
         if lowered == b"transfer-encoding" and value.strip(b" \t").lower() != b"chunked":

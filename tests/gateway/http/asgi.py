@@ -182,7 +182,8 @@ async def call(
         "extensions": {"tls": {"tls_version": 0x0304}, ABORT: {"call": abort}},
         "state": {},
     }
-    await app(scope, receive, send)
+    async with asyncio.timeout(20):
+        await app(scope, receive, send)
     return answer
 
 

@@ -327,22 +327,31 @@ def test_a_stream_that_fails_later_cuts_the_connection(stream: AsyncIterator[byt
     assert gateway.counted("sealgate_responses_cut_total", cause=kind) == 1
 
 
-def test_a_stream_without_a_length_is_a_defect_and_is_closed() -> None:
-    closed = []
+class Stream:
+    """A body that notes whether it was closed."""
 
-    async def chunks() -> AsyncIterator[bytes]:
-        try:
-            yield b"one"
-        finally:
-            closed.append(True)
+    is_closed = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return b"one"
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+def test_a_stream_without_a_length_is_a_defect_and_is_closed() -> None:
+    stream = Stream()
 
     async def run(_context: Context, _document: bytes, _body: Body) -> Response:
-        stream = chunks()
         return Response(200, (), stream)
 
     gateway = make_gateway(operation("GetObject", run))
     assert ask(gateway, "GET", "/box/k").status == 500
     assert gateway.counted("sealgate_unexpected_errors_total") == 1
+    assert stream.is_closed
 
 
 def test_a_response_header_that_could_end_its_line_is_never_sent() -> None:

@@ -40,6 +40,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "bare line feed": (b"PUT /k HTTP/1.1\r\nHost: h\nX-A: a\r\n\r\n", 400, "BadRequest"),
     "bare carriage return": (HEAD + b"X-A: a\rb\r\n\r\n", 400, "BadRequest"),
     "NUL in a value": (HEAD + b"X-A: a\0b\r\n\r\n", 400, "BadRequest"),
+    "SOH in a value": (HEAD + b"X-A: a\x01b\r\n\r\n", 400, "BadRequest"),
     "DEL in a value": (HEAD + b"X-A: a\x7fb\r\n\r\n", 400, "BadRequest"),
     "no host": (b"GET / HTTP/1.1\r\n\r\n", 400, "BadRequest"),
     "no host in 1.0": (b"GET / HTTP/1.0\r\n\r\n", 400, "BadRequest"),
