@@ -77,11 +77,13 @@ async def _converse(
     try:
         connection = writer.get_extra_info("socket")
         uid = uid_of(connection)
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            line = await reader.readline()  # also of a stranger: a socket closed with bytes unread eats the answer
         if uid != os.geteuid():
             _log.warning("refused a command of user %d", uid)
             answer: Answer = _refusal("only the user that runs the gateway may command it", Exit.REFUSED)
         else:
-            answer = await _answer(reader, commands)
+            answer = await _answer(line, commands)
         writer.write(json.dumps(answer).encode("ascii") + b"\n")
         await writer.drain()
     except (ConnectionError, TimeoutError, asyncio.LimitOverrunError, ValueError):
@@ -92,9 +94,7 @@ async def _converse(
             await writer.wait_closed()
 
 
-async def _answer(reader: asyncio.StreamReader, commands: Mapping[str, Command]) -> Answer:
-    async with asyncio.timeout(REQUEST_TIMEOUT_S):
-        line = await reader.readline()
+async def _answer(line: bytes, commands: Mapping[str, Command]) -> Answer:
     try:
         request = json.loads(line)
         command, arguments = commands[request["command"]], dict(request["arguments"])

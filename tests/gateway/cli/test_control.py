@@ -88,7 +88,12 @@ def test_the_kernel_names_the_peer() -> None:
         assert peer_uid(one) == os.getuid()
 
 
-def test_another_user_is_refused_before_the_request_is_read(tmp_path: Path) -> None:
+def test_another_user_is_refused_and_obeyed_in_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def must_not_run(*_: object) -> Answer:
+        raise AssertionError("a stranger was obeyed")
+
+    monkeypatch.setattr(control, "_answer", must_not_run)
+
     def ask() -> None:
         with pytest.raises(CommandError, match="only the user that runs the gateway"):
             ask_gateway(tmp_path, "echo", {})
