@@ -73,7 +73,9 @@ def connect(path: Path, database_key: bytes, *, cache_kib: int, wal: bool = True
     check_library(apsw.sqlite_lib_version())
     _refuse_plain_file(path)
     with translated():
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+        # The file itself must be no link; folders on the way to it may be, so they are resolved first.
+        file = path.parent.resolve() / path.name
+        connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
         try:
             _configure(connection, database_key, cache_kib, wal=wal)
         except BaseException:

@@ -7,9 +7,10 @@ DESIGN part 4.
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from storage.errors import CatalogueBusy
+from storage.errors import CatalogueBusy, StorageUnavailable
 
 LOCK_NAME = "owner.lock"
 
@@ -22,18 +23,24 @@ class OwnerLock:
 
         Raises:
             CatalogueBusy: another has it; the message names its process.
+            StorageUnavailable: there is no such folder, or no lock to be had in it.
         """
-        self._descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StorageUnavailable(f"the catalogue's folder cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError:
             owner = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
-            os.close(self._descriptor)
+            self.release()
             raise CatalogueBusy(f"the catalogue belongs to process {owner or 'unknown'}") from None
-        except OSError:  # no space for the number: the lock itself holds
-            pass
+        except OSError as error:
+            self.release()
+            raise StorageUnavailable(f"the catalogue cannot be locked: {error.strerror}") from error
+        with suppress(OSError):  # without space for the number the lock holds all the same
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Give it back. Idempotent; the file stays, since removing it would race with the next owner."""

@@ -95,19 +95,20 @@ class Writer:
         self._thread.join()
 
     def _work(self) -> None:
+        waiting: deque[_Job] = deque()
+        accepted: list[_Job] = []
         is_open = True
         try:
             while is_open:
-                waiting: deque[_Job] = deque()
                 is_open = self._drain(waiting)
+                accepted = list(waiting)
                 while waiting:
                     _answer(self._commit(waiting))
-        finally:
+        finally:  # also where a bug ends the thread: nobody may wait for ever
             self._closing = True
-            left: deque[_Job] = deque()
             while not self._jobs.empty():
-                self._drain(left)
-            _answer(_failed(left, StorageUnavailable("the catalogue is closed")))
+                self._drain(waiting)
+            _answer(_failed([*accepted, *waiting], StorageUnavailable("the catalogue is closed")))
             self._disconnect()
 
     def _drain(self, waiting: deque[_Job]) -> bool:
@@ -159,7 +160,9 @@ class Writer:
             taken.append(job)
             outcomes.append(self._run_job(transaction, job))
         transaction.save_counters()
+        reach("catalogue.before_commit")
         transaction.execute("COMMIT")
+        reach("catalogue.committed")
         return outcomes
 
     def _run_job(self, transaction: Transaction, job: _Job) -> _Outcome:
@@ -275,7 +278,7 @@ def _answer(outcomes: Iterable[_Outcome]) -> None:
 
 def _settle(outcomes: Iterable[_Outcome]) -> None:
     for job, result, failure in outcomes:
-        if job.future.done():  # its caller was cancelled; the command was carried out all the same
+        if job.future.done():  # answered before, or its caller was cancelled and the command carried out all the same
             continue
         if failure is None:
             job.future.set_result(result)

@@ -146,6 +146,22 @@ async def test_a_missing_file_is_not_made_by_opening(path: Path, clock: FakeCloc
     assert not path.exists()
 
 
+async def test_a_missing_folder_is_unavailable(tmp_path: Path, clock: FakeClock) -> None:
+    with pytest.raises(StorageUnavailable, match="folder"):
+        reopen(tmp_path / "absent" / "catalogue.db", clock)
+
+
+async def test_a_linked_folder_is_fine_and_a_linked_file_is_not(path: Path, tmp_path: Path, clock: FakeClock) -> None:
+    await create(path, clock).close()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "folder").symlink_to(tmp_path)
+    await reopen(other / "folder" / path.name, clock).close()
+    (other / path.name).symlink_to(path)
+    with pytest.raises(StorageUnavailable):
+        reopen(other / path.name, clock)
+
+
 async def test_a_plain_database_is_refused(path: Path, clock: FakeClock) -> None:
     with apsw.Connection(str(path)) as plain:
         plain.execute("CREATE TABLE realm (x)")
@@ -287,6 +303,26 @@ async def test_a_lost_connection_fails_its_batch_and_comes_back(catalogue: Sqlit
             await catalogue.get_version(BUCKET.bucket_id, b"lost")
     assert "ghost" not in [change.kind for change in await catalogue.read_changes(0, 100)]
     await catalogue.verify()
+
+
+async def test_a_writer_that_breaks_leaves_nobody_waiting(
+    path: Path, clock: FakeClock, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = create(path, clock)
+    await populate(catalogue)
+    broken: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda hook: broken.append(hook.exc_type))
+
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(catalogue._writer, "_run_job", bug)
+    with pytest.raises(StorageUnavailable):
+        await catalogue.publish_version(make.publish(b"key"))
+    with pytest.raises(StorageUnavailable):
+        await catalogue.publish_version(make.publish(b"key"))
+    await catalogue.close()
+    assert broken == [ZeroDivisionError]
 
 
 async def test_no_thread_outlives_the_catalogue(path: Path, clock: FakeClock, make: Maker) -> None:
