@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -122,6 +123,22 @@ def test_the_plain_port_refuses_everything_and_redirects_nothing(sent: bytes, ce
             assert b"location" not in head.lower()
             assert b"strict-transport-security" not in head
             assert app.calls == []
+
+    on_loop(main())
+
+
+def test_a_client_that_sends_all_before_it_reads_learns_why_it_is_refused(certificate: Certificate) -> None:
+    def converse(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
+            connection.sendall(b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000))
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(4096), b""))
+
+    async def main() -> None:
+        async with serving(Application(), certificate) as running:
+            assert running.bound.plain is not None
+            answer = await asyncio.to_thread(converse, running.bound.plain.port)
+            assert b"<Code>AccessDenied</Code>" in answer
 
     on_loop(main())
 
