@@ -114,7 +114,7 @@ class Custody:
         )
 
     def new_blob_key(self, content_key: DataKey, content: Content, blob_id: bytes) -> tuple[DataKey, bytes]:
-        """A fresh data key for a part or manifest blob, wrapped under the content key, and its slot."""
+        """A fresh data key for a part's blob, wrapped under the content key, and its slot."""
         context = part_context(self._realm_id, content.bucket_id, content.content_id, blob_id)
         data_key, wrapped = self._keyring.new_part_key(content_key, context)
         return data_key, Envelope(wrapped).encode()

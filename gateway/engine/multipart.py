@@ -215,11 +215,9 @@ class MultipartEngine:
                     f"computed: {size}",
                 )
             version = self._version_of(upload, parts, size, checksum, checksum_type)
-            content_key = await self._custody.open_content_key(
-                upload.content.bucket_id, upload.content.content_id, upload.content.wrapped_key
-            )
             blob_id = new_id()
-            data_key, slot = self._custody.new_blob_key(content_key, upload.content, blob_id)
+            # As a link: the manifest names the content key, so it cannot lie under it (FORMAT section 4).
+            data_key, slot = await self._custody.new_content_key(upload.content.bucket_id, blob_id)
             record = Manifest(
                 content_id=upload.content.content_id,
                 bucket_id=upload.content.bucket_id,
@@ -230,7 +228,7 @@ class MultipartEngine:
             description = describe(bucket, version, upload.content.content_id, upload_id=upload.upload_id)
             # A manifest must outlive the catalogue, as its parts do.
             manifest = await self._writer.write(
-                BlobPlan(blob_id, BlobRole.MANIFEST, data_key, slot, under_content_key=True),
+                BlobPlan(blob_id, BlobRole.MANIFEST, data_key, slot),
                 once(encode_manifest(record)),
                 PayloadDigests(()),
                 partial(_same, description),

@@ -87,7 +87,7 @@ class Blob:
     commitment: bytes = field(repr=False)
     footer_hash: bytes = field(repr=False)
     wrapped_key: bytes = field(repr=False, default=b"")
-    """The data key wrapped under the content key (parts, manifest); empty where the data key is the content key."""
+    """The data key wrapped under the content key (parts); empty for every other role."""
     part_number: int = 0
     """From 1 for parts; 0 for every other role."""
     inline: bytes | None = field(repr=False, default=None)
