@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -130,7 +131,7 @@ class Stage:
             for name in names:
                 if not name.endswith("-shm"):
                     with contextlib.suppress(FileNotFoundError):  # a temporary file may go meanwhile
-                        told = os.stat(f"{folder}/{name}")
+                        told = Path(folder, name).stat()
                         found[f"{folder}/{name}"] = (told.st_size, told.st_mtime_ns)
         return found
 
@@ -177,7 +178,7 @@ class Stage:
 
 def is_refusal(answer: Answer, status: int, code: str, *, head: bool = False) -> None:
     """Judge status, code and the form of an error."""
-    assert (answer.status, answer.body[:600]) and answer.status == status, (answer.status, answer.body)
+    assert answer.status == status, (answer.status, answer.body)
     request_id = answer.headers["x-amz-request-id"]
     assert re.fullmatch(r"[0-9A-F]{16}", request_id)
     if head or status == http.HTTPStatus.NOT_MODIFIED:
