@@ -161,6 +161,15 @@ class Stage:
         before, self.before = self.before, after
         assert after == before, f"the request changed what is there: {changes}"
 
+    def gone(self, who: Signer, *targets: str) -> None:
+        """Delete what a test stored on purpose, and see that all is as it was; the blobs rest for an hour."""
+        for target in targets:
+            answer = self.send(who.header("DELETE", target))
+            assert answer.status == http.HTTPStatus.NO_CONTENT, answer
+        after = self.picture()
+        assert after[:-1] == self.before[:-1]
+        self.before, self.beat = after, self.pulse()
+
     # Judging
 
     def refuses(self, row: Row) -> Answer:
