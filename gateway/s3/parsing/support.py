@@ -75,7 +75,7 @@ ONLY_INERT: Final = MappingProxyType(
         "x-amz-if-match-last-modified-time": frozenset(),
         "x-amz-if-match-size": frozenset(),
         "x-amz-mfa": frozenset(),
-        "x-amz-object-annotation-directive": frozenset(),
+        "x-amz-object-annotation-directive": frozenset({"copy", "exclude"}),  # there are no annotations to copy
         "x-amz-object-lock-event-hold": frozenset(),
         "x-amz-object-lock-event-hold-duration-days": frozenset(),
         "x-amz-object-lock-event-hold-duration-years": frozenset(),
