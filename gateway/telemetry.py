@@ -12,14 +12,17 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from keys.errors import KeysError
+from storage.catalogue.base import CatalogueStatistics
 from storage.errors import CatalogueConflict, StorageError
 
 Field = str | int | float | bool | None
@@ -171,6 +174,21 @@ class RequestRecord:
     """The response could not be completed: the client left, or sealed data did not authenticate."""
 
 
+class _CatalogueCollector(Collector):
+    """Shows what the catalogue counts, as Prometheus counters."""
+
+    def __init__(self, read: Callable[[], CatalogueStatistics]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the counters as they stand."""
+        now = self._read()
+        yield CounterMetricFamily(
+            "sealgate_catalogue_commits", "Transactions committed by the catalogue.", value=now.commit_count
+        )
+        yield CounterMetricFamily("sealgate_catalogue_commands", "Commands that they carried.", value=now.command_count)
+
+
 class Telemetry:
     """Counters, audit events and the access log of one process.
 
@@ -201,13 +219,10 @@ class Telemetry:
         )
         self.kms_errors = counter("sealgate_kms_errors", "Failures of the key management system.", ("kind",))
         self.unexpected_errors = counter("sealgate_unexpected_errors", "Defects: errors that nobody foresaw.")
-        self.catalogue_commits = counter("sealgate_catalogue_commits", "Transactions committed by the catalogue.")
-        self.catalogue_batch = histogram(
-            "sealgate_catalogue_batch_commands",
-            "Commands that shared one transaction.",
-            (),
-            (1, 2, 4, 8, 16, 32, 64, 128, 256),
-        )
+
+    def watch_catalogue(self, read: Callable[[], CatalogueStatistics]) -> None:
+        """Show what the catalogue counts by itself; read at every scrape."""
+        self.registry.register(_CatalogueCollector(read))
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

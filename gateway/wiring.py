@@ -274,6 +274,7 @@ class Gateway:
         self.opened = opened
         self.stores = stores
         self.telemetry = Telemetry(_name_key(realm_keys), with_names=settings.log_names)
+        self.telemetry.watch_catalogue(stores.catalogue.statistics)
         self.keyring = Keyring(
             opened.kms, time.monotonic, deadline_s=settings.kms_deadline_s, cache_ttl_s=settings.key_cache_s
         )

@@ -219,6 +219,14 @@ class Change:
     body: Attributes
 
 
+@dataclass(frozen=True, slots=True)
+class CatalogueStatistics:
+    """Counts since the catalogue was opened; commands by commits is how well group commit does."""
+
+    commit_count: int
+    command_count: int
+
+
 class Catalogue(Protocol):
     """The catalogue of one realm. All methods are safe to call concurrently.
 
@@ -228,6 +236,9 @@ class Catalogue(Protocol):
 
     async def realm_id(self) -> bytes:
         """The realm that this catalogue belongs to."""
+
+    def statistics(self) -> CatalogueStatistics:
+        """What it has done so far; never blocks, callable from any thread."""
 
     # Accounts
 

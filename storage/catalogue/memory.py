@@ -14,6 +14,7 @@ from storage.catalogue.base import (
     BlobCondemned,
     BucketExists,
     BucketNotEmpty,
+    CatalogueStatistics,
     Change,
     CompleteUpload,
     ContentGone,
@@ -167,6 +168,10 @@ class MemoryCatalogue:
         return published
 
     # Realm and accounts
+
+    def statistics(self) -> CatalogueStatistics:
+        """See `Catalogue.statistics`: nothing is committed, every change counts as both."""
+        return CatalogueStatistics(len(self._changes), len(self._changes))
 
     async def realm_id(self) -> bytes:
         """See `Catalogue.realm_id`."""

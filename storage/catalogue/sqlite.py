@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 from storage.catalogue import buckets, identities, jobs, listing, uploads, verifying, versions
 from storage.catalogue.base import (
+    CatalogueStatistics,
     Change,
     CompleteUpload,
     Deleted,
@@ -211,6 +212,10 @@ class SqliteCatalogue:
 
     async def _write(self, run: Callable[[Transaction], T], *, reclaims: bool = False) -> T:
         return await self._writer.submit(run, reclaims=reclaims)
+
+    def statistics(self) -> CatalogueStatistics:
+        """See `Catalogue.statistics`."""
+        return CatalogueStatistics(self._writer.batches, self._writer.commands)
 
     async def realm_id(self) -> bytes:
         """See `Catalogue.realm_id`."""

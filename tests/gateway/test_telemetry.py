@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 
 from gateway.telemetry import RequestRecord, Telemetry, configure_logging, describe_error, redact
 from keys.errors import KmsUnavailable
-from storage.catalogue.base import NoSuchBucket
+from storage.catalogue.base import CatalogueStatistics, NoSuchBucket
 from storage.errors import StorageFull
 
 
@@ -175,3 +175,11 @@ def test_a_request_is_counted_and_logged_without_its_name(log: io.StringIO) -> N
 
 def test_a_record_shows_no_key() -> None:
     assert "my-key" not in repr(RequestRecord("R", object_key=b"my-key"))
+
+
+def test_the_catalogues_own_counts_are_shown_as_counters() -> None:
+    telemetry = Telemetry(bytes(32))
+    telemetry.watch_catalogue(lambda: CatalogueStatistics(commit_count=3, command_count=70))
+    shown = generate_latest(telemetry.registry).decode()
+    assert "sealgate_catalogue_commits_total 3.0" in shown
+    assert "sealgate_catalogue_commands_total 70.0" in shown
