@@ -1,0 +1,1 @@
+"""The S3 front end: the only package that knows HTTP."""

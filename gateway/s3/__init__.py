@@ -1,0 +1,1 @@
+"""The S3 wire, without input or output: requests to Inputs, Outputs to responses, signatures, errors."""
