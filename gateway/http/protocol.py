@@ -121,6 +121,10 @@ class S3Protocol(HttpToolsProtocol):
             self._head_reads_bytes += len(data)
             if self._head_reads_bytes > self._limits.max_head_bytes and not self._is_deaf:
                 self._refuse_now(S3Error(REQUEST_HEADER_SECTION_TOO_LARGE))
+        if self._running_cycle() is None and self._deadline is None and self.timeout_keep_alive_task is None:
+            # llhttp drops blank lines before a request line without telling, and uvicorn has just ended the wait for
+            # a further request: without a new one such a connection would stay for ever.
+            self._arm(self._limits.head_timeout_s, self.abort)
 
     # Parser callbacks
 
