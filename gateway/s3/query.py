@@ -77,14 +77,18 @@ def effective_headers(request: Request) -> Headers:
     if not moved:
         return request.headers
     pairs = list(request.headers.raw())
+    held_values: dict[bytes, list[bytes]] = {}
+    for held_name, held_value in pairs:
+        held_values.setdefault(held_name, []).append(held_value)
     for name, value in moved:
         if not _HEADER_NAME.fullmatch(name):
             # Metadata names come back as header names: one with a line end in it would write headers of its own.
             raise S3Error(INVALID_ARGUMENT, "A query parameter cannot stand for an HTTP header.")
         pair = (name.lower().encode("ascii"), check_field_value(value, name).strip(" \t").encode("latin-1"))
-        held = [other for other_name, other in pairs if other_name == pair[0]]
-        if not held:
+        held = held_values.get(pair[0])
+        if held is None:
             pairs.append(pair)
+            held_values[pair[0]] = [pair[1]]
         elif held != [pair[1]]:
             raise S3Error(INVALID_ARGUMENT, "A header was sent more than once, with different values.")
     return Headers(pairs)

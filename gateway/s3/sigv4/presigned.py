@@ -120,7 +120,8 @@ def hoisted_headers(query: QueryPairs, headers: Headers, *, but: Container[bytes
         if text in found or not name.isascii() or _CONTROL.search(name) or _CONTROL.search(value):
             raise S3Error(INVALID_ARGUMENT, "A query parameter that stands for a header is repeated or malformed.")
         found[text] = value.strip(b" \t").decode("latin-1")
-    return tuple((name, value) for name, value in sorted(found.items()) if name not in headers)
+    sent = {name for name, _ in headers}  # one look at each header, however many parameters there are
+    return tuple((name, value) for name, value in sorted(found.items()) if name not in sent)
 
 
 def _malformed(message: str, *, fields: dict[str, str] | None = None) -> S3Error:
