@@ -1,0 +1,13 @@
+"""A fresh gateway for every test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gateway.operations.stage import Stage, make_stage
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with make_stage() as made:
+        yield made
