@@ -346,6 +346,10 @@ class Gateway:
             report = await self._sweeper.sweep(dry_run=dry_run, many_orphans_are_right=accept_many_orphans)
         return asdict(report)
 
+    async def verify(self) -> dict[str, int]:
+        """Verify the whole catalogue. Raises: RowDamaged, naming the first row that fails."""
+        return {"verified_row_count": await self.stores.catalogue.verify()}
+
     async def is_ready(self) -> bool:
         """Whether requests can be served now: keys proved, catalogue answering."""
         if not self._is_kms_right:

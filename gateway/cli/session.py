@@ -25,6 +25,7 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "disable_access_key": directory.disable_access_key,
         "delete_access_key": directory.delete_access_key,
         "sweep": gateway.sweep,
+        "verify": gateway.verify,
     }
 
 

@@ -49,6 +49,7 @@ def test_the_families_are_all_there() -> None:
     assert names >= {
         "serve",
         "sweep",
+        "verify",
         "inspect",
         "unseal",
         "settings",
@@ -103,7 +104,10 @@ def test_a_family_without_a_command_shows_its_help(arguments: list[str], capsys:
     assert "Commands:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["account", "list"], ["sweep"], ["unseal", "-o", "OUT"]], ids=" ".join)
+_NEED_DATA = [["account", "list"], ["sweep"], ["verify"], ["unseal", "-o", "OUT"]]
+
+
+@pytest.mark.parametrize("arguments", _NEED_DATA, ids=" ".join)
 def test_folders_that_are_not_there(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
