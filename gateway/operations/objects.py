@@ -155,13 +155,18 @@ def describe_read(found: Found, request: GetObjectInput) -> GetObjectOutput:
     conditions.check_read(request.conditions, version.etag, version.created_at)
     offset, length, is_partial = 0, version.size, False
     parts_count: int | None = None
+    checksum = attributes.checksum if request.checksum_mode else None
     if request.part_number is not None:
         offset, length, parts_count = part_span(found, request.part_number)
-        is_partial = version.size > 0
-    elif request.range is not None and (span := ranges.resolve(request.range, version.size)) is not None:
+        # No Content-Range can tell of an empty part, so that it is answered as an empty whole.
+        is_partial = length > 0
+        if length != version.size:
+            checksum = None
+    elif (span := ranges.resolve(request.range, version.size)) is not None:
         offset, length = span
         is_partial = True
-    whole = length == version.size
+        # Clients hold the object's checksum against the bytes that came, also where a range happens to name all.
+        checksum = None
     return GetObjectOutput(
         size=version.size,
         offset=offset,
@@ -172,8 +177,7 @@ def describe_read(found: Found, request: GetObjectInput) -> GetObjectOutput:
         headers=attributes.headers,
         metadata=attributes.metadata,
         encryption=SSE_S3,
-        # Of a span, the object's checksum would be held against the wrong bytes and fail the client.
-        checksum=attributes.checksum if request.checksum_mode and whole else None,
+        checksum=checksum,
         version_id=shown_version(version.version_id),
         parts_count=parts_count,
         tag_count=len(attributes.tags),

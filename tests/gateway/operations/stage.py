@@ -83,8 +83,8 @@ class Stage:
     """Every answer that was given to a client, as it went over the wire."""
     sent: list[Mapping[str, str]] = field(default_factory=list)
     """The headers of every request of a client."""
-    next_headers: dict[str, str] = field(default_factory=dict)
-    """Set on the next request, once it is signed."""
+    next_body: bytes | None = None
+    """Takes the place of the next request's body, once its headers are signed."""
     alice: Any = None
     alice_too: Any = None
     bob: Any = None
@@ -94,13 +94,11 @@ class Stage:
         """Stand in for botocore's HTTP layer."""
         url = urlsplit(request.url)
         headers = {name: value if isinstance(value, bytes) else str(value) for name, value in request.headers.items()}
-        headers.update(self.next_headers)
-        self.next_headers = {}
         items = [(n.lower().encode(), v if isinstance(v, bytes) else v.encode("latin-1")) for n, v in headers.items()]
         if all(name != b"host" for name, _ in items):
             items.insert(0, (b"host", url.netloc.encode()))
         self.sent.append({name.decode(): value.decode("latin-1") for name, value in items})
-        body = request.body
+        body, self.next_body = self.next_body if self.next_body is not None else request.body, None
         if body is None:
             body = b""
         elif not isinstance(body, bytes | bytearray):
