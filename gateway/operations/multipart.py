@@ -4,9 +4,9 @@ from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.multipart import part_checksum
 from gateway.engine.objects import SSE_S3
 from gateway.operations.context import Context
-from gateway.operations.objects import refusal, shown_version, write_conditions
+from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
 from gateway.operations.service import owner_of
-from gateway.s3.errors import NO_SUCH_UPLOAD, S3Error
+from gateway.s3.errors import INVALID_ARGUMENT, NO_SUCH_UPLOAD, S3Error
 from gateway.s3.types import (
     AbortMultipartUploadInput,
     Body,
@@ -105,12 +105,16 @@ async def complete_multipart_upload(
 ) -> CompleteMultipartUploadOutput:
     """CompleteMultipartUpload; a second call answers as the first did."""
     upload = await find_upload(context, request.object_key, request.upload_id, completed_too=True)
+    wanted = write_conditions(request.conditions)
+    if upload.completed is None:
+        # The transaction judges again; but by then a manifest lies in the store, which only the sweep would take away.
+        await refuse_early(context, request.object_key, wanted)
     try:
         version = await context.services.multipart.complete(
             context.bucket,
             upload,
             request.parts,
-            write_conditions(request.conditions),
+            wanted,
             checksum=request.checksum,
             checksum_type=request.checksum_type,
             object_size=request.object_size,
@@ -167,6 +171,14 @@ async def list_parts(context: Context, request: ListPartsInput, _: Body) -> List
     )
 
 
+def _decode_marker(upload_id_marker: str) -> bytes:
+    try:
+        return decode_upload_id(upload_id_marker)
+    except S3Error:
+        message = "Invalid uploadId marker"
+        raise S3Error(INVALID_ARGUMENT, message, fields={"ArgumentName": "upload-id-marker"}) from None
+
+
 async def list_multipart_uploads(
     context: Context, request: ListMultipartUploadsInput, _: Body
 ) -> ListMultipartUploadsOutput:
@@ -174,7 +186,7 @@ async def list_multipart_uploads(
     limit = min(request.max_uploads, MAX_PAGE)
     if limit == 0:
         return ListMultipartUploadsOutput(request, (), (), is_truncated=False)
-    marker = None if not request.upload_id_marker else decode_upload_id(request.upload_id_marker)
+    marker = None if request.upload_id_marker is None else _decode_marker(request.upload_id_marker)
     page = await context.services.catalogue.list_uploads(
         context.bucket.bucket_id,
         UploadsQuery(request.prefix, request.delimiter, request.key_marker, marker, limit),
