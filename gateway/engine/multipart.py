@@ -36,7 +36,7 @@ from gateway.s3.types import (
     CompletedPart,
     PayloadExpectation,
 )
-from storage.catalogue.base import Catalogue, CompleteUpload, Conditions, Found, PartsChanged
+from storage.catalogue.base import Catalogue, CompleteUpload, Conditions, Found, NoSuchUpload, PartsChanged
 from storage.catalogue.records import (
     NULL_VERSION_ID,
     BlobRole,
@@ -205,7 +205,10 @@ class MultipartEngine:
         if upload.completed is not None:
             return upload.completed
         for _ in range(COMPLETE_ATTEMPTS):
-            held = {part.part_number: part for part in await self._catalogue.list_parts(upload.upload_id)}
+            try:
+                held = {part.part_number: part for part in await self._catalogue.list_parts(upload.upload_id)}
+            except NoSuchUpload:
+                return await self._completed_meanwhile(upload)
             parts = choose_parts(held, wanted)
             size = sum(part.size for part in parts)
             if object_size is not None and object_size != size:
@@ -250,6 +253,13 @@ class MultipartEngine:
             return published
         raise S3Error(SERVICE_UNAVAILABLE, "Parts of the upload keep changing. Complete it once they are all uploaded.")
 
+    async def _completed_meanwhile(self, upload: Upload) -> ObjectVersion:
+        """The version of another Complete that came first. Raises: NoSuchUpload for an upload that was aborted."""
+        now = await self._catalogue.get_upload(upload.bucket_id, upload.object_key, upload.upload_id)
+        if now.completed is None:
+            raise NoSuchUpload
+        return now.completed
+
     def _version_of(
         self,
         upload: Upload,
@@ -292,7 +302,8 @@ def choose_parts(held: dict[int, Part], wanted: Sequence[CompletedPart]) -> list
     parts = []
     for asked in wanted:
         part = held.get(asked.part_number)
-        if part is None or part.etag != asked.etag or not _same_checksum(part, asked.checksum):
+        # A checksum of another algorithm than the part's cannot be compared, so it counts as another.
+        if part is None or part.etag != asked.etag or asked.checksum not in (None, part_checksum(part)):
             raise S3Error(INVALID_PART, fields={"PartNumber": str(asked.part_number), "ETag": asked.etag})
         parts.append(part)
     for part in parts[:-1]:
@@ -310,11 +321,6 @@ def choose_parts(held: dict[int, Part], wanted: Sequence[CompletedPart]) -> list
     if sum(part.size for part in parts) > MAX_OBJECT_BYTES:
         raise S3Error(ENTITY_TOO_LARGE, fields={"MaxSizeAllowed": str(MAX_OBJECT_BYTES)})
     return parts
-
-
-def _same_checksum(part: Part, asked: Checksum | None) -> bool:
-    held = part_checksum(part)
-    return asked is None or held is None or asked.algorithm is not held.algorithm or asked.value == held.value
 
 
 def part_checksum(part: Part) -> Checksum | None:
@@ -346,6 +352,8 @@ def object_checksum(
             f"use the same checksum mode.",
         )
     if len(algorithms) != 1 or None in algorithms:
+        if declared is not None or declared_type is not None:
+            raise S3Error(INVALID_REQUEST, "The parts have checksums of different algorithms, so the object has none.")
         return None
     algorithm = ChecksumAlgorithm(str(algorithms.pop()))
     rules = ALGORITHMS[algorithm.value]

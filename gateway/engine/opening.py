@@ -36,18 +36,18 @@ class _BlobSpan:
 def plan_spans(blobs: tuple[Blob, ...], offset: int, length: int) -> list[_BlobSpan]:
     """Cut a span of the object (half-open, within it) into spans of its blobs, in order.
 
-    An empty object is one span of length 0: its final chunk still proves that nothing is missing.
+    A span of length 0 is that of an empty blob, if one stands there: its final chunk still proves that nothing is
+    missing.
     """
     spans = []
     begin = 0
     for blob in blobs:
         first = max(offset, begin)
         last = min(offset + length, begin + blob.plaintext_size)
-        if first < last:
+        stands_there = not length and not blob.plaintext_size and begin == offset
+        if first < last or stands_there:
             spans.append(_BlobSpan(blob, first - begin, last - first))
         begin += blob.plaintext_size
-    if not spans and blobs:
-        spans.append(_BlobSpan(blobs[0], 0, 0))
     return spans
 
 

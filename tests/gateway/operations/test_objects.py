@@ -342,7 +342,8 @@ PRECEDENCE = [
     ({"if-unmodified-since": OLD}, 412), ({"if-unmodified-since": NEW}, 200),
     ({"if-modified-since": OLD}, 200), ({"if-modified-since": NEW}, 304),
     ({"if-match": "same", "if-unmodified-since": OLD}, 200), ({"if-match": ETAG, "if-unmodified-since": NEW}, 412),
-    ({"if-none-match": "same", "if-modified-since": OLD}, 304), ({"if-none-match": ETAG, "if-modified-since": NEW}, 200),
+    ({"if-none-match": "same", "if-modified-since": OLD}, 304),
+    ({"if-none-match": ETAG, "if-modified-since": NEW}, 200),
     ({"if-match": ETAG, "if-none-match": "same"}, 412), ({"if-match": "same", "if-none-match": "same"}, 304),
     ({"if-modified-since": "yesterday"}, 200),
 ]  # fmt: skip
