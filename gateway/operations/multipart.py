@@ -179,14 +179,6 @@ def _decode_marker(upload_id_marker: str) -> bytes:
         raise S3Error(INVALID_ARGUMENT, message, fields={"ArgumentName": "upload-id-marker"}) from None
 
 
-def _decode_marker(upload_id_marker: str) -> bytes:
-    try:
-        return decode_upload_id(upload_id_marker)
-    except S3Error:
-        message = "Invalid uploadId marker"
-        raise S3Error(INVALID_ARGUMENT, message, fields={"ArgumentName": "upload-id-marker"}) from None
-
-
 async def list_multipart_uploads(
     context: Context, request: ListMultipartUploadsInput, _: Body
 ) -> ListMultipartUploadsOutput:
