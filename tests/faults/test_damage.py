@@ -1,7 +1,7 @@
 """Damaged blobs through the whole gateway, over TLS: what a client sees of each kind of damage, whole and by range.
 
-500 before the status line wherever it can be known by then, else a connection that breaks off: never a wrong byte, never
-a clean end, never 404. Offsets are those of docs/FORMAT.md, written out here anew. FAULTS section 3, F11 and I3.
+500 before the status line wherever it can be known by then, else a connection that breaks off: never a wrong byte,
+never a clean end, never 404. Offsets are those of docs/FORMAT.md, written out here anew. FAULTS section 3, F11 and I3.
 """
 
 import http.client
@@ -145,7 +145,7 @@ class Deployment:
 
     def alarms(self) -> int:
         """Number of alarms in the log of this run."""
-        return self.gateway.log.read_text().count("alarm")
+        return self.gateway.log.read_text().count("ERROR sealgate.audit: damaged")
 
     def get_raw(self, key: str, span: tuple[int, int] | None = None) -> tuple[int, bytes, int, bool]:
         """GET with http.client: status, received body, promised length, and whether the end was clean."""
@@ -170,7 +170,7 @@ class Deployment:
             connection.close()
 
     def get_boto3(self, key: str, span: tuple[int, int] | None = None) -> bytes | None:
-        """GET with boto3; None for an error, whether before the status or on the way. Raises: what is not one of both."""
+        """GET with boto3; None for 500 InternalError and for a connection that breaks off, and nothing else."""
         arguments = {} if span is None else {"Range": f"bytes={span[0]}-{span[1]}"}
         try:
             body: bytes = self.s3.get_object(Bucket=BUCKET, Key=key, **arguments)["Body"].read()
