@@ -5,19 +5,23 @@ status and which knows one listener (DESIGN D10, D11; docs/decisions/0004-server
 """
 
 import asyncio
+import errno
 import ipaddress
 import logging
+import os
 import signal
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import uvloop
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from gateway.http.admin import AdminApp
@@ -31,6 +35,13 @@ _LOG = logging.getLogger(__name__)
 _BACKLOG = 2048
 _POLL_S = 0.02
 _CANCEL_GRACE_S = 5.0
+_GOODBYE_S = 0.1
+"""How long a client that has asked nothing for a while may take to answer the end of TLS, which most never do."""
+
+_LISTEN_REMEDIES = {
+    errno.EADDRINUSE: "stop what uses it, or give another --{setting}",
+    errno.EACCES: "ports below 1024 need a privilege; give a higher --{setting}",
+}
 
 
 class ServeError(Exception):
@@ -111,32 +122,29 @@ class Server:
         await self._lifespan.startup()
         if self._lifespan.should_exit:
             raise ServeError("the application did not start; its reason is in the log")
-        loop = asyncio.get_running_loop()
         try:
-            https = await loop.create_server(
+            https = await _listen(
                 lambda: S3Protocol(self._config, self._state, self._lifespan.state, settings.limits),
-                settings.https.host,
-                settings.https.port,
+                settings.https,
+                "port",
                 ssl=self._context,
                 backlog=_BACKLOG,
                 ssl_handshake_timeout=settings.limits.head_timeout_s,
                 ssl_shutdown_timeout=settings.limits.linger_s,
             )
             self._listeners.append(https)
-            self._admin_listener = await loop.create_server(
+            self._admin_listener = await _listen(
                 lambda: S3Protocol(self._admin_config, self._admin_state, {}, EdgeLimits(max_connections=64)),
-                settings.admin.host,
-                settings.admin.port,
+                settings.admin,
+                "admin-port",
             )
             plain = None
             if settings.plain is not None:
-                plain = await loop.create_server(
-                    lambda: PlainRefuser(self._refusers), settings.plain.host, settings.plain.port
-                )
+                plain = await _listen(lambda: PlainRefuser(self._refusers), settings.plain, "http-port")
                 self._listeners.append(plain)
-        except OSError as error:
+        except ServeError:
             await self.drain()
-            raise ServeError(f"an address cannot be listened on: {error.strerror or error}") from error
+            raise
         return Bound(_bound(https), _bound(self._admin_listener), _bound(plain) if plain else None)
 
     def reload_certificate(self) -> None:
@@ -160,8 +168,13 @@ class Server:
             listener.close()
         for refuser in list(self._refusers):
             refuser.close()
+        loop = asyncio.get_running_loop()
         for connection in list(self._state.connections):
+            assert isinstance(connection, S3Protocol)
+            is_long_idle = _is_long_idle(connection, loop.time(), self._settings.limits.linger_s)
             connection.shutdown()
+            if is_long_idle:
+                loop.call_later(_GOODBYE_S, connection.abort)
         if not await _emptied(self._state, self._settings.limits.drain_timeout_s):
             _LOG.warning("cutting %d requests that did not end in time", len(self._state.tasks))
             for task in list(self._state.tasks):
@@ -175,6 +188,37 @@ class Server:
             for connection in list(self._admin_state.connections):
                 connection.shutdown()
         await self._lifespan.shutdown()
+
+
+def _is_long_idle(connection: S3Protocol, now: float, linger_s: float) -> bool:
+    """Whether no answer can still be on its way: none was begun, or the last was whole longer ago than it may linger.
+
+    uvicorn starts the keep-alive timer when an answer is whole, and stops it at the next request.
+    """
+    cycle: RequestResponseCycle | None = connection.cycle  # uvicorn leaves None there before the first request
+    if cycle is None:
+        return True
+    timer = connection.timeout_keep_alive_task
+    return timer is not None and timer.when() - connection.timeout_keep_alive + linger_s <= now
+
+
+async def _listen(
+    protocol: Callable[[], asyncio.BaseProtocol], address: Endpoint, setting: str, **options: Any
+) -> asyncio.Server:
+    """Listen on one address; `setting` is the flag of its port, for who has to give another.
+
+    Raises: ServeError.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.create_server(protocol, address.host, address.port, **options)
+    except OSError as error:
+        # uvloop puts the address into the words of the system; gaierror has numbers of its own.
+        said = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        remedy = _LISTEN_REMEDIES.get(error.errno or 0, "correct the address")
+        raise ServeError(
+            f"{address.host} port {address.port} cannot be listened on ({said}): {remedy.format(setting=setting)}"
+        ) from error
 
 
 async def _emptied(state: ServerState, timeout_s: float) -> bool:
@@ -225,6 +269,7 @@ async def run_until_stopped(server: Server, on_started: Callable[[Bound], None])
     await stop.wait()
     _LOG.info("stopping: running requests may end")
     await server.drain()
+    _LOG.info("stopped: every connection is closed")
 
 
 def serve(

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.http.plain import PlainRefuser
+from gateway.http.protocol import EdgeLimits
 from gateway.http.server import Endpoint, ServeError, Server, ServerSettings
 from gateway.http.tls import Certificate, TlsError, server_context
 from tests.gateway.http.edge import LOOPBACK, PATIENCE_S, Application, make_certificate, on_loop, serving, to_end
@@ -219,8 +220,39 @@ def test_an_address_in_use_is_one_clear_error(certificate: Certificate) -> None:
 
         async with serving(Application(), certificate) as running:
             settings = ServerSettings(running.bound.https, LOOPBACK, certificate)
-            with pytest.raises(ServeError, match="listened on"):
+            words = rf"port {running.bound.https.port} .*Address already in use.*another --port$"
+            with pytest.raises(ServeError, match=words):
                 await Server(Application(), CollectorRegistry(), is_ready, settings).start()
+
+    on_loop(main())
+
+
+def test_an_address_that_is_none_of_ours_is_named(certificate: Certificate) -> None:
+    async def main() -> None:
+        async def is_ready() -> bool:
+            return True
+
+        settings = ServerSettings(Endpoint("192.0.2.1", 9443), LOOPBACK, certificate)
+        with pytest.raises(ServeError, match=r"192\.0\.2\.1 port 9443 .*correct the address"):
+            await Server(Application(), CollectorRegistry(), is_ready, settings).start()
+
+    on_loop(main())
+
+
+def test_a_drain_does_not_wait_for_clients_that_ask_nothing(certificate: Certificate) -> None:
+    def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+        raw = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        return context.wrap_socket(raw, server_hostname="localhost")
+
+    async def main() -> None:
+        async with serving(Application(), certificate, EdgeLimits(linger_s=PATIENCE_S * 2)) as running:
+            # Nobody reads here, so the end of TLS gets no answer, as from the pools that clients keep.
+            idle = await asyncio.to_thread(connect, running.bound.https.port, running.client)
+            while not running.server.connection_count:  # noqa: ASYNC110 - the server tells nobody of a connection
+                await asyncio.sleep(0)
+            began = time.monotonic()
+        assert time.monotonic() - began < PATIENCE_S
+        idle.close()
 
     on_loop(main())
 
