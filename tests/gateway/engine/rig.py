@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from gateway.engine.sweep import Sweeper
 from gateway.s3.types import PayloadExpectation
 from keys.keyring import Keyring
 from keys.kms.memory import MemoryKms
+from storage.blobs.base import BlobReader
 from storage.blobs.memory import MemoryBlobStore
 from storage.catalogue.base import Conditions
 from storage.catalogue.memory import MemoryCatalogue
@@ -67,6 +68,43 @@ class PieceBody:
             raise self._error
 
 
+class CountingPool(ThreadPoolExecutor):
+    """Counts the hops into it."""
+
+    submitted = 0
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        self.submitted += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+class TrackedReader:
+    """A reader that tells what was asked of it, and whose reads wait for `gate`."""
+
+    def __init__(self, reader: BlobReader, gate: asyncio.Event) -> None:
+        self._reader = reader
+        self._gate = gate
+        self.reads: list[tuple[int, int]] = []
+        self.finished_count = 0
+        self.is_closed = False
+
+    @property
+    def sealed_size(self) -> int:
+        return self._reader.sealed_size
+
+    async def read(self, offset: int, length: int) -> bytes:
+        assert not self.is_closed
+        self.reads.append((offset, length))
+        await self._gate.wait()
+        given = await self._reader.read(offset, length)
+        self.finished_count += 1
+        return given
+
+    async def close(self) -> None:
+        self.is_closed = True
+        await self._reader.close()
+
+
 @dataclass
 class Rig:
     """The parts of one engine, and short ways to use it."""
@@ -85,7 +123,9 @@ class Rig:
     sweeper: Sweeper
     bucket: Bucket
     account: Account
-    buckets: dict[str, Bucket] = field(default_factory=dict)
+    pool: CountingPool
+    readers: list[TrackedReader] = field(default_factory=list)
+    """Every reader opened since `track_readers`."""
 
     async def put(
         self,
@@ -102,6 +142,18 @@ class Rig:
         found = await self.objects.find(self.bucket, object_key)
         span = found.version.size - offset if length is None else length
         return b"".join([bytes(piece) async for piece in await self.objects.open(found, offset, span)])
+
+    def track_readers(self) -> asyncio.Event:
+        """Keep an eye on every blob that is opened from now on; give the gate that lets reads through, open."""
+        gate, real = asyncio.Event(), self.blobs.open
+        gate.set()
+
+        async def tracked(blob_id: bytes) -> TrackedReader:
+            self.readers.append(TrackedReader(await real(blob_id), gate))
+            return self.readers[-1]
+
+        self.blobs.open = tracked  # type: ignore[method-assign,assignment]  # a spy in the place of the method
+        return gate
 
     def stored(self) -> dict[bytes, bytes]:
         """Every blob in the store, for tests that damage one."""
@@ -120,7 +172,7 @@ def rig_parts(
     inline_max_bytes: int = 16384,
     read_ahead_bytes: int = 1024 * 1024,
 ) -> Iterator[Callable[[], Coroutine[Any, Any, Rig]]]:
-    pool = ThreadPoolExecutor(2)
+    pool = CountingPool(2)
 
     async def make() -> Rig:
         clock = Clock()
@@ -179,6 +231,7 @@ def rig_parts(
             sweeper,
             bucket,
             account,
+            pool,
         )
 
     try:

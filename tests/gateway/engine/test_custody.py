@@ -1,0 +1,133 @@
+"""Envelopes, the keys in them, and when a bucket key is renewed."""
+
+from typing import Any
+
+import pytest
+
+from gateway.engine import custody as module
+from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.custody import Envelope, WrappingMode
+from gateway.engine.objects import new_id
+from keys.errors import KeysError, UnwrapFailed
+from keys.kms.memory import Fault
+from storage.catalogue.records import BlobRole
+from tests.gateway.engine.rig import Rig, run
+
+BOTH = pytest.mark.parametrize("wrapping", list(WrappingMode))
+
+
+@BOTH
+def test_a_slot_opens_where_it_belongs_and_nowhere_else(wrapping: WrappingMode) -> None:
+    async def body(rig: Rig) -> None:
+        bucket_id, content_id = rig.bucket.bucket_id, new_id()
+        data_key, slot = await rig.custody.new_content_key(bucket_id, content_id)
+        assert await rig.custody.open_content_key(bucket_id, content_id, slot) == data_key
+        for wrong in ((new_id(), content_id), (bucket_id, new_id())):
+            with pytest.raises(UnwrapFailed):
+                await rig.custody.open_content_key(*wrong, slot)
+        again, other = await rig.custody.new_content_key(bucket_id, content_id)
+        assert again != data_key, "no key is ever derived from what it is for"
+        assert other != slot
+        assert (Envelope.decode(slot).bucket_key is None) == (wrapping is WrappingMode.DIRECT)
+
+    run(body, wrapping=wrapping)
+
+
+@BOTH
+def test_every_truncation_extension_and_flip_of_a_slot_is_refused(wrapping: WrappingMode) -> None:
+    async def body(rig: Rig) -> None:
+        bucket_id, content_id = rig.bucket.bucket_id, new_id()
+        _, slot = await rig.custody.new_content_key(bucket_id, content_id)
+        assert Envelope.decode(slot).encode() == slot
+        wrong = [slot[:size] for size in range(len(slot))]
+        wrong += [slot + b"\0", slot + slot, slot + bytes(18)]
+        wrong += [slot[:index] + bytes([slot[index] ^ bit]) + slot[index + 1 :] for index in range(len(slot))
+                  for bit in (1, 0x80)]  # fmt: skip
+        for altered in wrong:
+            with pytest.raises(KeysError):
+                await rig.custody.open_content_key(bucket_id, content_id, altered)
+
+    run(body, wrapping=wrapping)
+
+
+def test_the_key_of_a_part_opens_for_its_blob_alone() -> None:
+    async def body(rig: Rig) -> None:
+        upload = await rig.multipart.create(rig.bucket, b"k", ObjectAttributes())
+        content = upload.content
+        content_key = await rig.custody.open_content_key(content.bucket_id, content.content_id, content.wrapped_key)
+        blob_id = new_id()
+        data_key, slot = rig.custody.new_blob_key(content_key, content, blob_id)
+        blob = fake_blob(blob_id, slot)
+        assert await rig.custody.open_blob_key(content, blob) == data_key
+        assert await rig.custody.open_blob_key(content, fake_blob(blob_id, b"", BlobRole.OBJECT)) == content_key
+        with pytest.raises(UnwrapFailed):
+            await rig.custody.open_blob_key(content, fake_blob(new_id(), slot))
+
+    run(body)
+
+
+def fake_blob(blob_id: bytes, slot: bytes, role: BlobRole = BlobRole.PART) -> Any:
+    return type("Blob", (), {"blob_id": blob_id, "role": role, "wrapped_key": slot})
+
+
+async def bucket_key_ids(rig: Rig, count: int, bucket_id: bytes | None = None) -> list[bytes]:
+    found = []
+    for _ in range(count):
+        _, slot = await rig.custody.new_content_key(bucket_id or rig.bucket.bucket_id, new_id())
+        bucket_key = Envelope.decode(slot).bucket_key
+        assert bucket_key is not None
+        found.append(bucket_key.bucket_key_id)
+    return found
+
+
+def test_a_bucket_key_is_renewed_by_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BUCKET_KEY_MAX_OBJECTS", 3)
+
+    async def body(rig: Rig) -> None:
+        ids = await bucket_key_ids(rig, 7)
+        assert [ids.index(one) for one in ids] == [0, 0, 0, 3, 3, 3, 6]
+
+    run(body, wrapping=WrappingMode.BUCKET_KEY)
+
+
+def test_a_bucket_key_is_renewed_by_age_and_belongs_to_its_bucket() -> None:
+    async def body(rig: Rig) -> None:
+        (young,) = set(await bucket_key_ids(rig, 5))
+        assert rig.kms.calls["wrap"] == 1, "the KMS is asked once for many objects"
+        (other,) = set(await bucket_key_ids(rig, 2, new_id()))
+        start = rig.clock.now
+        rig.clock.now = start.replace(minute=start.minute + 4, second=58)
+        assert set(await bucket_key_ids(rig, 2)) == {young}
+        rig.clock.now = start.replace(minute=start.minute + 5, second=1)
+        (renewed,) = set(await bucket_key_ids(rig, 2))
+        assert len({young, other, renewed}) == 3
+
+    run(body, wrapping=WrappingMode.BUCKET_KEY)
+
+
+def test_what_an_old_bucket_key_wrapped_still_opens() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.put(b"old", b"data" * 10_000)
+        rig.clock.now = rig.clock.now.replace(year=2027)
+        await rig.put(b"new", b"more" * 10_000)
+        unwraps = rig.kms.calls["unwrap"]
+        assert await rig.get(b"old") == b"data" * 10_000
+        assert rig.kms.calls["unwrap"] == unwraps + 1
+        assert await rig.get(b"new") == b"more" * 10_000
+
+    run(body, wrapping=WrappingMode.BUCKET_KEY)
+
+
+@BOTH
+def test_nothing_is_written_when_the_kms_refuses(wrapping: WrappingMode) -> None:
+    async def body(rig: Rig) -> None:
+        for fault in (Fault.UNAVAILABLE, Fault.DENIED):
+            rig.kms.fault = fault
+            with pytest.raises(KeysError):
+                await rig.put(b"k", b"data" * 10_000)
+        rig.kms.fault = None
+        assert rig.stored() == {}
+        await rig.put(b"k", b"data")
+        assert await rig.get(b"k") == b"data"
+
+    run(body, wrapping=wrapping)
