@@ -22,6 +22,8 @@ from tests.hostile.signing import Pairs, Shot, Signer
 
 TIMEOUT_S: Final = 20
 SETTLE_S: Final = 10
+NAMED_5XX: Final = frozenset({501, 503})
+"""The only answers of this class that a request alone may bring about."""
 BIG: Final = bytes(range(256)) * 200
 """51,200 bytes: more than rests in the catalogue, so that it is a blob file."""
 _NAMESPACE: Final = re.compile(r"\{[^}]*\}")
