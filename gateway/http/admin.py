@@ -5,6 +5,8 @@ secret passes here, which is why plain HTTP is allowed on it, and only on it.
 """
 
 import asyncio
+import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
 _TEXT = "text/plain; charset=utf-8"
+_HOST = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(?::[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ class AdminApp:
         assert scope["type"] == "http"
         page = _Page(404, b"not found\n")
         found = self._pages.get(scope["raw_path"])
-        if found is not None and scope["method"] in {"GET", "HEAD"}:
+        if not _names_loopback(scope):
+            page = _Page(421, b"this listener answers to loopback names only\n")
+        elif found is not None and scope["method"] in {"GET", "HEAD"}:
             page = await found()
         headers = [
             (b"content-type", page.content_type.encode("ascii")),
@@ -62,3 +67,17 @@ class AdminApp:
         # Rendering walks every series; beside the loop it cannot hold up a stream.
         body = await asyncio.to_thread(generate_latest, self._registry)
         return _Page(200, body, CONTENT_TYPE_LATEST)
+
+
+def _names_loopback(scope: Scope) -> bool:
+    """Whether Host is a name of loopback: a page in the operator's browser may have its own name lead here instead."""
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    match = _HOST.fullmatch(host.strip(" \t").lower())
+    if match is None:
+        return False
+    if match["name"] in {"localhost", "localhost."}:
+        return True
+    try:
+        return ipaddress.ip_address(match["v6"] or match["name"] or "").is_loopback
+    except ValueError:
+        return False

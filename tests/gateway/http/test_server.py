@@ -177,7 +177,7 @@ def test_the_plain_port_waits_for_nobody() -> None:
 def test_admin_answers_its_exact_paths_only(request_line: str, status: int, certificate: Certificate) -> None:
     async def main() -> None:
         async with serving(Application(), certificate) as running:
-            request = f"{request_line} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+            request = f"{request_line} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
             answer = await speak_plain(running.bound.admin.port, request)
             assert answer.startswith(b"HTTP/1.1 %d " % status)
 
@@ -206,7 +206,7 @@ def test_an_application_that_is_not_ready_says_so(certificate: Certificate) -> N
         settings = ServerSettings(LOOPBACK, LOOPBACK, certificate)
         server = Server(Application(), CollectorRegistry(), is_ready, settings)
         bound = await server.start()
-        answer = await speak_plain(bound.admin.port, b"GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n")
+        answer = await speak_plain(bound.admin.port, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 503 ")
         await server.drain()
 
