@@ -38,6 +38,7 @@ class BlobReader(Protocol):
 
         Raises:
             BlobReadFailed: the medium failed or gave fewer bytes than it holds.
+            StorageUnavailable: descriptors or memory ran out; the blob may be sound.
         """
 
     async def close(self) -> None:
@@ -61,7 +62,8 @@ class BlobStore(Protocol):
         """Store the bytes of `chunks` under `blob_id` and return their count.
 
         Durable on return (content and directory entry) and never replacing. If `chunks` raises, or anything fails,
-        nothing is visible under the id and what was written is removed; the exception of `chunks` passes through.
+        nothing is visible under the id and what was written is removed; the exception of `chunks` passes through. The
+        same holds for a cancelled put, a moment later.
         A buffer handed over by `chunks` is the store's from then on: the producer never changes it again.
 
         Raises:
@@ -76,6 +78,7 @@ class BlobStore(Protocol):
         Raises:
             BlobMissing: no such blob.
             BlobReadFailed: the medium failed.
+            StorageUnavailable: descriptors or memory ran out; the blob may be sound.
         """
 
     async def stat(self, blob_id: bytes) -> BlobStat:

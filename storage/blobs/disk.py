@@ -47,6 +47,8 @@ MAX_IOV = 512
 """Buffers in one writev; the kernel's limit (IOV_MAX) is 1024."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What the process or the machine lacks for a moment; it says nothing about the blob."""
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 _TEMPORARY_SUFFIX = ".tmp"
@@ -60,6 +62,12 @@ def _as_storage_error(error: OSError, doing: str) -> StorageError:
     if error.errno in _FULL:
         return StorageFull(f"no space left while {doing}: {reason}")
     return StorageUnavailable(f"the disk failed while {doing}: {reason}")
+
+
+def _as_read_error(error: OSError, doing: str) -> StorageError:
+    if error.errno in _EXHAUSTED:
+        return _as_storage_error(error, doing)
+    return BlobReadFailed(f"the disk failed while {doing}: {os.strerror(error.errno or 0)}")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -83,10 +91,18 @@ def _write_all(fd: int, buffers: list[Buffer]) -> None:
 
 
 def _discard(fd: int, temporary: Path) -> None:
-    os.close(fd)
+    # What counts is synced by now. A close that fails has closed all the same, as close(2) tells of Linux.
+    with contextlib.suppress(OSError):
+        os.close(fd)
     # It is gone where the blob was published; and a medium that fails here leaves debris for sweep.
     with contextlib.suppress(OSError):
         temporary.unlink()
+
+
+def _withdraw(final: Path) -> None:
+    """Make a published blob unseen again; where that fails, it is an orphan for sweep."""
+    with contextlib.suppress(OSError):
+        final.unlink()
 
 
 class DiskBlobReader:
@@ -103,11 +119,16 @@ class DiskBlobReader:
         return self._sealed_size
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Return exactly that span. Raises: BlobReadFailed."""
+        """Return exactly that span. Raises: BlobReadFailed, StorageUnavailable."""
         if offset < 0 or length < 0 or offset + length > self._sealed_size:
             raise BlobReadFailed("the span lies outside the blob")
         assert self._fd >= 0, "the reader is closed"
-        return await self._submit(self._read, os.dup(self._fd), offset, length)
+        try:
+            fd = os.dup(self._fd)
+        except OSError as error:
+            raise _as_read_error(error, "reading") from error
+        # Shielded: a job that is cancelled before it began would never close its descriptor.
+        return await asyncio.shield(self._submit(self._read, fd, offset, length))
 
     @staticmethod
     def _read(fd: int, offset: int, length: int) -> bytes:
@@ -125,7 +146,7 @@ class DiskBlobReader:
                 length -= len(piece)
             return b"".join(pieces)
         except OSError as error:
-            raise BlobReadFailed(f"the disk failed while reading: {os.strerror(error.errno or 0)}") from error
+            raise _as_read_error(error, "reading") from error
         finally:
             os.close(fd)
 
@@ -159,21 +180,27 @@ class DiskBlobStore:
         return self._blobs / name[:2] / name[2:4] / name
 
     async def realm_id(self) -> bytes | None:
-        """The realm in the `realm` file. Raises: RealmMismatch for a file that holds no realm id."""
+        """The realm in the `realm` file.
+
+        Raises:
+            RealmMismatch: the file holds no realm id.
+            StorageUnavailable: the disk failed.
+        """
         return await self._run(self._read_realm)
 
     def _read_realm(self) -> bytes | None:
         try:
             text = self._realm_file.read_text("ascii")
+            return bytes.fromhex(text.strip())
         except FileNotFoundError:
             return None
-        try:
-            return bytes.fromhex(text.strip())
-        except ValueError as error:
+        except OSError as error:
+            raise _as_storage_error(error, "reading the realm file") from error
+        except ValueError as error:  # not ASCII, or not hexadecimal
             raise RealmMismatch("the blob store's realm file is damaged; restore it from a backup") from error
 
     async def claim(self, realm_id: bytes) -> None:
-        """Write the `realm` file. Raises: RealmMismatch."""
+        """Write the `realm` file. Raises: RealmMismatch, StorageFull, StorageUnavailable."""
         await self._run(self._claim, realm_id)
 
     def _claim(self, realm_id: bytes) -> None:
@@ -182,6 +209,12 @@ class DiskBlobStore:
             if held != realm_id:
                 raise RealmMismatch("the blob store belongs to another realm")
             return
+        try:
+            self._write_realm(realm_id)
+        except OSError as error:
+            raise _as_storage_error(error, "claiming the store") from error
+
+    def _write_realm(self, realm_id: bytes) -> None:
         self._blobs.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         temporary = self._realm_file.with_suffix(_TEMPORARY_SUFFIX)
         with contextlib.suppress(FileNotFoundError):
@@ -215,6 +248,7 @@ class DiskBlobStore:
         temporary = final.with_name(f"{final.name}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}")
         fd = await self._acquire(self._create, lambda fd: _discard(fd, temporary), final, temporary)
         job: asyncio.Future[None] | None = None
+        withdrawn: Path | None = None
         size = 0
         try:
             gathered: list[Buffer] = []
@@ -231,18 +265,27 @@ class DiskBlobStore:
             if job is not None:
                 await asyncio.shield(job)
             job = self._submit(self._publish, fd, gathered, temporary, final)
+            withdrawn = final
             await asyncio.shield(job)
+            withdrawn = None
             return size + gathered_size
         finally:
             # A cancelled request must not leave the file behind: the clean-up outlives it.
-            await asyncio.shield(asyncio.ensure_future(self._clean_up(fd, job, temporary)))
+            await asyncio.shield(asyncio.ensure_future(self._clean_up(fd, job, temporary, withdrawn)))
 
-    async def _clean_up(self, fd: int, job: "asyncio.Future[None] | None", temporary: Path) -> None:
-        """Close and remove the temporary file, whatever happened; never before the last job has left it."""
+    async def _clean_up(
+        self, fd: int, job: "asyncio.Future[None] | None", temporary: Path, withdrawn: Path | None
+    ) -> None:
+        """Close and remove the temporary file, whatever happened; never before the last job has left it.
+
+        `withdrawn` is the blob that the job publishes although nobody waits for it any more.
+        """
         if job is not None:
             # The failure that brought us here is the one to tell.
             with contextlib.suppress(StorageError):
                 await job
+                if withdrawn is not None:
+                    await self._submit(_withdraw, withdrawn)
         await self._submit(_discard, fd, temporary)
 
     def _create(self, final: Path, temporary: Path) -> int:
@@ -298,13 +341,12 @@ class DiskBlobStore:
             _sync_folder(final.parent)
         except OSError as error:
             # Its entry may not survive a crash, so it must not be seen now either.
-            with contextlib.suppress(OSError):
-                final.unlink()
+            _withdraw(final)
             raise _as_storage_error(error, "making a blob durable") from error
         reach("blob.durable")
 
     async def open(self, blob_id: bytes) -> DiskBlobReader:
-        """Open for reading. Raises: BlobMissing, BlobReadFailed."""
+        """Open for reading. Raises: BlobMissing, BlobReadFailed, StorageUnavailable."""
         fd, size = await self._acquire(self._open, lambda opened: os.close(opened[0]), self._path(blob_id))
         return DiskBlobReader(fd, size, self._submit)
 
@@ -315,17 +357,21 @@ class DiskBlobStore:
         except FileNotFoundError as error:
             raise BlobMissing("a blob is missing") from error
         except OSError as error:
-            raise BlobReadFailed(f"the disk failed while opening: {os.strerror(error.errno or 0)}") from error
-        return fd, os.fstat(fd).st_size
+            raise _as_read_error(error, "opening") from error
+        try:
+            return fd, os.fstat(fd).st_size
+        except OSError as error:
+            os.close(fd)
+            raise _as_read_error(error, "opening") from error
 
     async def stat(self, blob_id: bytes) -> BlobStat:
-        """Size and time. Raises: BlobMissing, BlobReadFailed."""
+        """Size and time. Raises: BlobMissing, BlobReadFailed, StorageUnavailable."""
         try:
             status = await aiofiles.os.stat(self._path(blob_id))
         except FileNotFoundError as error:
             raise BlobMissing("a blob is missing") from error
         except OSError as error:
-            raise BlobReadFailed(f"the disk failed: {os.strerror(error.errno or 0)}") from error
+            raise _as_read_error(error, "looking for a blob") from error
         return BlobStat(blob_id, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     async def delete(self, blob_id: bytes) -> None:
@@ -334,52 +380,61 @@ class DiskBlobStore:
 
         def remove() -> None:
             try:
-                path.unlink()
-                _sync_folder(path.parent)
-            except FileNotFoundError:
-                return
+                path.unlink(missing_ok=True)
+                # Also where it was gone: whoever removed it may have failed, or died, before this sync.
+                with contextlib.suppress(FileNotFoundError):
+                    _sync_folder(path.parent)
             except OSError as error:
                 raise _as_storage_error(error, "deleting a blob") from error
 
         await self._run(remove)
 
     async def iterate(self) -> AsyncIterator[BlobStat]:
-        """Every blob, folder by folder."""
+        """Every blob, folder by folder. Raises: BlobReadFailed, StorageUnavailable."""
         for folder in await self._run(self._folders):
             for stat in await self._run(self._stats, folder):
                 yield stat
 
     def _folders(self) -> list[Path]:
-        if not self._blobs.is_dir():
+        try:
+            return sorted(inner for outer in self._blobs.iterdir() for inner in outer.iterdir())
+        except FileNotFoundError:  # nothing was ever stored
             return []
-        return sorted(inner for outer in self._blobs.iterdir() for inner in outer.iterdir())
+        except OSError as error:
+            raise _as_read_error(error, "walking the store") from error
 
     @staticmethod
     def _stats(folder: Path) -> list[BlobStat]:
         stats = []
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if len(entry.name) != 2 * BLOB_ID_SIZE:
-                    continue
-                with contextlib.suppress(FileNotFoundError, ValueError):
-                    status = entry.stat(follow_symlinks=False)
-                    modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
-                    stats.append(BlobStat(bytes.fromhex(entry.name), status.st_size, modified_at))
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if len(entry.name) != 2 * BLOB_ID_SIZE:
+                        continue
+                    with contextlib.suppress(FileNotFoundError, ValueError):
+                        status = entry.stat(follow_symlinks=False)
+                        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+                        stats.append(BlobStat(bytes.fromhex(entry.name), status.st_size, modified_at))
+        except OSError as error:
+            raise _as_read_error(error, "walking the store") from error
         return stats
 
     async def reclaim_debris(self, older_than: datetime) -> int:
-        """Remove temporary files that were last written before that."""
+        """Remove temporary files that were last written before that. Raises: BlobReadFailed, StorageUnavailable."""
 
         def reclaim(folder: Path) -> int:
             count = 0
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    with contextlib.suppress(FileNotFoundError):
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
                         if not entry.name.endswith(_TEMPORARY_SUFFIX):
                             continue
-                        if entry.stat(follow_symlinks=False).st_mtime < older_than.timestamp():
-                            Path(entry.path).unlink()
-                            count += 1
+                        with contextlib.suppress(FileNotFoundError):
+                            if entry.stat(follow_symlinks=False).st_mtime < older_than.timestamp():
+                                Path(entry.path).unlink()
+                                count += 1
+            except OSError as error:
+                raise _as_storage_error(error, "removing unfinished files") from error
             return count
 
         return sum([await self._run(reclaim, folder) for folder in await self._run(self._folders)])
