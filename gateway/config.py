@@ -298,7 +298,7 @@ def setting_rows() -> tuple[SettingRow, ...]:
     for name, field in Settings.model_fields.items():
         extra = field.json_schema_extra
         assert isinstance(extra, dict), f"{name} was not made by _row"
-        shown = str(extra["shown"]) or f"`{_spelled(field.default)}`"
+        shown = str(extra["shown"]) or f"`{spelled(field.default)}`"
         assert field.default is not PydanticUndefined or extra["shown"], f"{name} does not show its default"
         kind = _KINDS.get(name) or _kind(field.annotation, field.metadata)
         rows.append(
@@ -323,7 +323,8 @@ def _kind(annotation: Any, metadata: list[Any]) -> str:
     return f"{plain}, {lowest:,} to {highest:,}" if highest is not None else f"{plain}, from {lowest:,}"
 
 
-def _spelled(value: object) -> str:
+def spelled(value: object) -> str:
+    """A value as it may be typed: in a variable, a flag and the documentation."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
@@ -389,7 +390,7 @@ def _one_line(errors: list[ErrorDetails], origins: Mapping[str, str]) -> str:
     origin = f" ({origins[name]})" if name in origins else ""
     if first["type"] == "extra_forbidden":
         return f"{name[:100]!r}{origin} is no setting: see `sealgate settings` for the names that there are"
-    said = first["msg"].removeprefix("Value error, ")
+    said = "takes on or off" if first["type"] == "bool_parsing" else first["msg"].removeprefix("Value error, ")
     said = said[:1].lower() + said[1:]
     return f"setting {name}{origin}: {said}" if name else f"settings: {said}"
 

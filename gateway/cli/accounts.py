@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 @_account.command("create")
 def create_account(
-    name: Annotated[str, typer.Argument(help="Small letters, digits, dots, hyphens and underscores.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits, dots, hyphens and underscores.")],
     *,
     data: Data = None,
     keys: Keys = None,

@@ -30,8 +30,12 @@ def common(
     context: typer.Context,
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from (not for sharing).")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=settings.print_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """An encrypting, S3-compatible object-storage gateway. Start with `sealgate serve`."""
+    del version  # it has left by now
     if debug:
         logging.basicConfig(level=logging.DEBUG)
     else:
@@ -53,7 +57,7 @@ def run(arguments: list[str]) -> int:
     except TyperException as refused:
         context = getattr(refused, "ctx", None)
         path = "sealgate" if context is None else context.command_path
-        return _say(f"{_one_line(refused.format_message())} See `{path} --help`.", Exit.USAGE)
+        return _say(f"{_one_line(refused.format_message()).rstrip('.')}. See `{path} --help`.", Exit.USAGE)
     except (typer.Abort, KeyboardInterrupt):
         return _say("stopped", Exit.BUG)
     except BrokenPipeError:

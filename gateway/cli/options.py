@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from gateway.cli.exits import Exit
 from gateway.config import Settings, load_settings, setting_rows
@@ -36,7 +35,7 @@ def with_setting_flags(run: Callable[[dict[str, str], Path | None], None]) -> Ca
     for row in rows:
         unit = f" In {row.unit}." if row.unit else ""
         default = f" Default: {row.default.replace('`', '')}." if row.default != "``" else ""
-        option = typer.Option(row.flag, metavar=row.kind.split(",")[0].upper(), help=f"{row.text}{unit}{default}")
+        option = typer.Option(row.flag, metavar=_metavar(row.kind), help=f"{row.text}{unit}{default}")
         annotation = Annotated[str | None, option]
         parameters.append(
             inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
@@ -53,6 +52,12 @@ def with_setting_flags(run: Callable[[dict[str, str], Path | None], None]) -> Ca
     return command
 
 
+def _metavar(kind: str) -> str:
+    """Words to choose from as they are typed; any other kind of value as what it is."""
+    words = kind.split(" or ")
+    return f"[{'|'.join(words)}]" if len(words) > 1 else kind.split(",", maxsplit=1)[0].upper()
+
+
 def print_answer(answer: dict[str, Any], *, as_json: bool) -> None:
     """One JSON object, or the same for a reader: a list of records as a table, anything else line by line."""
     if as_json:
@@ -66,10 +71,14 @@ def print_answer(answer: dict[str, Any], *, as_json: bool) -> None:
     if not records:
         typer.echo("none")
         return
-    table = Table(*records[0].keys(), box=None)
-    for record in records:
-        table.add_row(*(str(value) for value in record.values()))
-    Console(soft_wrap=True).print(table)
+    print_table([tuple(records[0]), *(tuple(map(str, record.values())) for record in records)])
+
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """One line a row, however narrow the window: names that are cut cannot be copied, and lines can be searched."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def is_debug() -> bool:

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 from pydantic import SecretStr
-from rich.console import Console
-from rich.table import Table
 
-from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
-from gateway.config import setting_rows, settings_markdown
+from gateway.cli.options import AsJson, Config, Data, Keys, print_table, settings_of
+from gateway.config import setting_rows, settings_markdown, spelled
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +25,10 @@ def show_settings(
     as_json: AsJson = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/SETTINGS.md.")] = False,
 ) -> None:
-    """Show every setting with the value that file and environment give it; secrets are left out."""
+    """Show every setting with the value that file and environment give it; secrets are left out.
+
+    Set one by SEALGATE_ and its name in capitals, by a line of the file, or by a flag of `sealgate serve`.
+    """
     if markdown:
         typer.echo(settings_markdown(), nl=False)
         return
@@ -37,13 +38,17 @@ def show_settings(
     if as_json:
         typer.echo(json.dumps(shown, default=str))
         return
-    table = Table("setting", "value", "variable", "what for", box=None)
-    for row in setting_rows():
-        value = shown[row.name]
-        table.add_row(row.name, "" if value is None else str(value), row.variable, row.text)
-    Console().print(table)
+    rows = [(row.name, spelled(shown[row.name]), row.unit, row.text) for row in setting_rows()]
+    print_table([("setting", "value", "unit", "what for"), *rows])
 
 
 def show_version() -> None:
     """Print the version."""
     typer.echo(f"sealgate {installed_version('sealgate')}")
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and leave, where `--version` was given."""
+    if asked:
+        show_version()
+        raise typer.Exit

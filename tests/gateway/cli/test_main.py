@@ -133,7 +133,10 @@ def test_settings_are_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert shown["region"] == "shown-1"
     assert set(shown) == {row.name for row in setting_rows()}
     assert run(["settings"]) == Exit.OK
-    assert "SEALGATE_REGION" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(shown), "one line each, no name cut"
+    assert any(line.split()[:2] == ["region", "shown-1"] for line in lines)
+    assert any(line.split()[:2] == ["presigned_v2", "on"] for line in lines)
     assert run(["settings", "--markdown"]) == Exit.OK
     assert capsys.readouterr().out == settings_markdown()
 
@@ -194,3 +197,18 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     script = f"{sys.executable} -P -m gateway.cli.main settings --markdown | true"
     done = subprocess.run(["sh", "-c", script], env=environment(), capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_the_version_is_told_in_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == Exit.OK
+    told = capsys.readouterr().out
+    assert run(["version"]) == Exit.OK
+    assert capsys.readouterr().out == told
+    assert told.startswith("sealgate ")
+
+
+def test_choices_are_shown_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--help"]) == Exit.OK
+    told = capsys.readouterr().out
+    for choice in ("--etag [md5|opaque]", "--log-names [on|off]"):
+        assert choice in told
