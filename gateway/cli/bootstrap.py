@@ -112,6 +112,7 @@ def make_folders(folders: Folders) -> None:
     """
     for name, folder in (("data", folders.data), ("keys", folders.keys)):
         try:
+            _check_neither_lost(folders)  # before it is made: who restores it from a backup finds its place free
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = folder.stat()
             if status.st_uid == os.geteuid() and status.st_mode & _OTHERS and not _entries(folder):
@@ -138,18 +139,9 @@ def is_first_start(folders: Folders) -> bool:
         return True
     if not data and not keys:
         return True
-    if not data:
-        raise SetupError(
-            f"the keys folder {folders.keys} is in use, but the data folder {folders.data} is empty:"
-            " give --data the folder that these keys belong to, or begin anew with other --keys"
-        )
+    _check_neither_lost(folders)
     if REALM_FILE not in data and not folders.catalogue.exists() and not folders.blobs.exists():
         raise SetupError(f"the data folder {folders.data} holds other files: give --data an empty folder")
-    if not keys:
-        raise SetupError(
-            f"the keys folder {folders.keys} is empty, but {folders.data} was sealed by a keyring:"
-            " give --keys the folder of that keyring, or restore it from its backup"
-        )
     for path, remedy in (
         (folders.keys / KEYRING_FILE, "restore it from the backup of the keys folder"),
         (folders.realm_file, f"copy {folders.realm_copy} there"),
@@ -166,8 +158,26 @@ def is_first_start(folders: Folders) -> bool:
     return False
 
 
+def _check_neither_lost(folders: Folders) -> None:
+    """Refuse one folder without the other. Raises: SetupError."""
+    data, keys = _entries(folders.data), _entries(folders.keys)
+    if keys and not data:
+        raise SetupError(
+            f"the keys folder {folders.keys} is in use, but the data folder {folders.data} is empty or missing:"
+            " give --data the folder that these keys belong to, or begin anew with other --keys"
+        )
+    if folders.realm_file.exists() and MARKER not in data and not keys:
+        raise SetupError(
+            f"the keys folder {folders.keys} is empty or missing, but {folders.data} was sealed by a keyring:"
+            " give --keys the folder of that keyring, or restore it from its backup"
+        )
+
+
 def _entries(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()} - _IGNORED
+    try:
+        return {entry.name for entry in folder.iterdir()} - _IGNORED
+    except FileNotFoundError:
+        return set()
 
 
 async def first_start(settings: Settings, folders: Folders) -> None:
@@ -242,6 +252,11 @@ def refresh(settings: Settings, folders: Folders) -> None:
         SetupError, TlsError, KeysError: a TLS file or client.env cannot be used.
     """
     if settings.tls_certificate is None:
+        if not folders.tls.is_dir():
+            raise SetupError(
+                f"{folders.tls} is missing: restore it from the backup of the keys folder,"
+                " or give --tls-certificate and --tls-key"
+            )
         renew_certificate(TlsFiles(folders.tls), server_names(settings.host, settings.domains), utc_now())
     elif settings.tls_key is not None and settings.tls_key.exists() and settings.tls_key.stat().st_mode & stat.S_IRWXO:
         raise SetupError(f"tls_key {settings.tls_key} is open to every user: run chmod o= {settings.tls_key}")

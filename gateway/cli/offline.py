@@ -40,6 +40,9 @@ from storage.sealed.stream import parse_untrusted_trailer
 INDEX_NAME: Final = "INDEX.jsonl"
 """One JSON line for each object: what it is called and where its bytes went. No bucket can have this name."""
 _BY_HASH: Final = ".by-hash"
+_WITHOUT_CATALOGUE: Final = (
+    "sealgate: without a catalogue small objects are missing, and deleted ones whose blobs still rest here come back"
+)
 _SAFE: Final = "!#$&'()+,-.=@^_{}~ "
 _MAX_NAME_BYTES: Final = 200
 _BLOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -68,14 +71,17 @@ def unseal(
     ] = None,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="New file, or new folder for a store.")
+        Path, typer.Option("--output", "-o", metavar="PATH", help="New file; for a whole store a new folder.")
     ],
     data: Data = None,
     keys: Keys = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open one blob to a file, or a whole store to a folder, with the keyring and without a server."""
+    """Open one blob to a file, or a whole store to a folder, with the keyring and without a server.
+
+    For a whole store stop the gateway first, or work on a copy of both folders.
+    """
     settings = settings_of(data, keys, config)
     if output.exists() or output.is_symlink():
         raise CommandError(f"{output} exists: give --output a name that is free", Exit.USAGE)
@@ -262,15 +268,18 @@ async def _unseal_store(settings: Settings, output: Path) -> Answer:
     folders = Folders.of(settings)
     if not folders.blobs.is_dir() and not folders.catalogue.exists():
         raise SetupError(f"{folders.data} holds no store: correct --data")
-    unsealed = _Unsealed.into(output)
+    # The folder is made once everything is open, so that a refusal leaves nothing in the way of the next try.
     async with owned(folders):
         if folders.catalogue.exists() and not is_first_start(folders):
             async with open_gateway(settings, folders) as gateway:
+                unsealed = _Unsealed.into(output)
                 await _by_catalogue(gateway, unsealed)
         else:
             blobs = open_blobs(folders)
             try:
                 unsealer = Unsealer(await _offline_keys(settings, folders), blobs)
+                unsealed = _Unsealed.into(output)
+                typer.echo(_WITHOUT_CATALOGUE, err=True)
                 await _by_blobs(unsealer, blobs, unsealed)
             finally:
                 await blobs.close()

@@ -309,7 +309,7 @@ BAD = {
     "catalogue gone": (_remove("data/catalogue"), Exit.SETUP, "catalogue.db is missing"),
     "blobs gone": (_remove("data/blobs"), Exit.SETUP, "realm is missing"),
     "CA key gone": (_remove("data-keys/tls/ca-key.pem"), Exit.SETUP, "ca-key.pem is missing"),
-    "TLS files gone": (_remove("data-keys/tls"), Exit.KEYS, "tls is missing"),
+    "TLS files gone": (_remove("data-keys/tls"), Exit.SETUP, "tls is missing: restore it from the backup"),
     "other keys": (_other_keys, Exit.SETUP, "of another realm"),
     "other realm file": (_swapped_realm, Exit.SETUP, "of another realm"),
     "other catalogue": (_other_catalogue, Exit.STORAGE, "does not open with this key"),
@@ -355,6 +355,16 @@ def test_bad_configurations_are_refused_in_one_line(
     assert got == code
     changed = {name for name in before if digests(tmp_path).get(name) != before[name]}
     assert changed <= {"data/catalogue/owner.lock"}, "a refused start changes nothing"
+
+
+@pytest.mark.usefixtures("quiet_serve")
+@pytest.mark.parametrize("lost", ["data", "data-keys"])
+def test_a_lost_folder_is_not_made_anew(made: Path, lost: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`mv` and `cp -a` from a backup put a folder inside one that is there already."""
+    (made / lost).rename(made / "lost")
+    assert run(["serve", "--data", str(made / "data")]) == Exit.SETUP
+    assert f"{lost} is empty or missing" in capsys.readouterr().err
+    assert not (made / lost).exists()
 
 
 @pytest.mark.usefixtures("quiet_serve")

@@ -88,9 +88,10 @@ def test_a_whole_store_by_its_catalogue(place: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in (place / "out/photos").rglob("*") if path.is_file()} == {0o600}
 
 
-def test_a_whole_store_without_its_catalogue(place: Path) -> None:
+def test_a_whole_store_without_its_catalogue(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(place / "data/catalogue")
     assert run(["unseal", "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.OK
+    assert "small objects are missing" in capsys.readouterr().err
     in_the_catalogue = {"small", "empty"}
     assert unsealed(place / "out") == {name: body for name, body in OBJECTS.items() if name not in in_the_catalogue}
 
@@ -192,6 +193,15 @@ def test_nothing_is_overwritten(place: Path) -> None:
     (place / "link").symlink_to(place / "nowhere")
     assert run(["unseal", "-o", str(place / "link"), "--data", str(place / "data")]) == Exit.USAGE
     assert (place / "out").read_text() == "mine"
+
+
+def test_a_refusal_leaves_no_folder_in_the_way(place: Path) -> None:
+    arguments = ["unseal", "-o", str(place / "out"), "--data", str(place / "data")]
+    (place / "data-keys").rename(place / "lost")
+    assert run(arguments) == Exit.SETUP
+    assert not (place / "out").exists()
+    (place / "lost").rename(place / "data-keys")
+    assert run(arguments) == Exit.OK
 
 
 def test_a_blob_that_is_not_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
