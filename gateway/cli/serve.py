@@ -1,6 +1,7 @@
 """`sealgate serve`: make everything at the first start, then serve until SIGTERM."""
 
 import asyncio
+import ipaddress
 import logging
 import shlex
 import sys
@@ -78,8 +79,20 @@ def _greet(settings: Settings, folders: Folders, bound: Bound, *, is_first: bool
     typer.echo("\n".join(greeting(settings, folders)))
     if bound.plain is not None:
         typer.echo(f"plain HTTP is refused on port {bound.plain.port}")
+    if is_local(settings):
+        typer.echo("Only this machine reaches it: --host 0.0.0.0 lets others in. Ctrl-C or SIGTERM stops it.")
+    else:
+        typer.echo("Ctrl-C or SIGTERM stops it.")
     typer.echo(f"health and metrics: http://{settings.admin_host}:{bound.admin.port}")
     sys.stdout.flush()
+
+
+def is_local(settings: Settings) -> bool:
+    """Whether no other machine can reach the endpoint."""
+    try:
+        return ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        return settings.host == "localhost"
 
 
 def greeting(settings: Settings, folders: Folders) -> list[str]:
@@ -90,7 +103,8 @@ def greeting(settings: Settings, folders: Folders) -> list[str]:
     if own_ca:
         lines.append(f"CA file: {TlsFiles(folders.tls).ca_certificate}")
     if not folders.client_env.exists():
-        return [*lines, "Clients: make an access key with `sealgate access-key create --account main`."]
+        command = f"sealgate access-key create --account main --data {shlex.quote(str(folders.data))}"
+        return [*lines, f"Clients: client.env is gone; make an access key with `{command}`."]
     remote = {
         "TYPE": "s3",
         "PROVIDER": "Other",
