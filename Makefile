@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run install check test test-full tools lock clean
+.PHONY: help run install check test test-full bench bench-full tools lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -82,6 +82,12 @@ test: install  ## check and every test; exit 3 where a tool is missing, unless A
 
 test-full: install  ## the long form of make test
 	@exec $(BIN)/python -m tests.tooling test --full
+
+bench: install  ## measure against nginx, side by side, into docs/BENCH.md; at most five minutes
+	@exec $(BIN)/python -m tests.bench
+
+bench-full: install  ## the long form of make bench
+	@exec $(BIN)/python -m tests.bench --full
 
 tools: install  ## fetch the clients that the tests drive into .tools
 	@exec $(BIN)/python -m tests.tooling tools
