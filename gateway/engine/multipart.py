@@ -6,6 +6,7 @@ copying objects using multipart upload"; DESIGN part 2.
 
 import hashlib
 from collections.abc import AsyncIterable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -131,10 +132,10 @@ class MultipartEngine:
         """Seal a span of another version anew as a part. Raises: as by `put_part` and `ObjectEngine.open`."""
         wanted = ObjectAttributes.decode(upload.attributes).checksum_algorithm
         check = PayloadCheck(PayloadExpectation(content_length=length), self._etag_mode, wanted)
-        plaintext = await self._objects.open(source, offset, length)
-        return await self._put_part(
-            bucket, upload, part_number, plaintext, check.digests, lambda size: check.finish(size, {})
-        )
+        async with aclosing(await self._objects.open(source, offset, length)) as plaintext:
+            return await self._put_part(
+                bucket, upload, part_number, plaintext, check.digests, lambda size: check.finish(size, {})
+            )
 
     async def _put_part(
         self,

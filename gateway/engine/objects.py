@@ -6,13 +6,14 @@ A crash before the transaction leaves an orphan for sweep, never half an object.
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.custody import Custody
 from gateway.engine.integrity import EtagMode, PayloadCheck, VerifiedPayload
-from gateway.engine.opening import BlobOpener
+from gateway.engine.opening import BlobOpener, OpenedSpan
 from gateway.engine.sealing import BlobPlan, BlobWriter
 from gateway.s3.checksums import PayloadDigests
 from gateway.s3.types import Body, Buffer, PayloadExpectation
@@ -184,7 +185,7 @@ class ObjectEngine:
         """The current or named version. Raises: NoSuchVersion."""
         return await self._catalogue.get_version(bucket.bucket_id, object_key, version_id)
 
-    async def open(self, found: Found, offset: int, length: int) -> AsyncIterator[Buffer]:
+    async def open(self, found: Found, offset: int, length: int) -> OpenedSpan:
         """Give a span of a version's plaintext; its first piece is verified when this returns.
 
         Raises:
@@ -233,8 +234,8 @@ class ObjectEngine:
         self, source: Found, bucket: Bucket, new: NewObject, expectation: PayloadExpectation
     ) -> ObjectVersion:
         check = PayloadCheck(replace(expectation, content_length=source.version.size), self._etag_mode)
-        plaintext = await self.open(source, 0, source.version.size)
-        return await self._put(bucket, new, plaintext, check.digests, lambda size: check.finish(size, {}))
+        async with aclosing(await self.open(source, 0, source.version.size)) as plaintext:
+            return await self._put(bucket, new, plaintext, check.digests, lambda size: check.finish(size, {}))
 
     async def _write_link(self, bucket: Bucket, version: ObjectVersion, content: Content) -> Blob:
         blob_id = new_id()

@@ -6,7 +6,7 @@ a status line goes out (docs/FORMAT.md section 8; DESIGN part 2).
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from gateway.engine.custody import Custody
@@ -51,6 +51,28 @@ def plan_spans(blobs: tuple[Blob, ...], offset: int, length: int) -> list[_BlobS
     return spans
 
 
+class OpenedSpan:
+    """The pieces of a span, the first of which is already here. Close it if it is not read to its end."""
+
+    def __init__(self, first: Buffer, rest: AsyncGenerator[Buffer]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def __aiter__(self) -> "OpenedSpan":
+        return self
+
+    async def __anext__(self) -> Buffer:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        return await anext(self._rest)
+
+    async def aclose(self) -> None:
+        """Release what the read holds."""
+        self._first = b""
+        await self._rest.aclose()
+
+
 class BlobOpener:
     """Reads and opens blobs of one realm."""
 
@@ -71,10 +93,10 @@ class BlobOpener:
             read_budget_bytes, least_bytes=min(MIN_READ_BYTES, read_ahead_bytes), most_bytes=read_ahead_bytes
         )
 
-    async def open_span(self, content: Content, size: int, offset: int, length: int) -> AsyncIterator[Buffer]:
+    async def open_span(self, content: Content, size: int, offset: int, length: int) -> OpenedSpan:
         """Give `length` bytes of plaintext from `offset`; the first piece is verified when this returns.
 
-        `size` is the version's. Close the iterator if it is not read to its end.
+        `size` is the version's.
 
         Raises (here, and later from the iterator):
             SealedDamaged, BlobMissing, BlobReadFailed: what is at rest is not what the rows say.
@@ -89,7 +111,7 @@ class BlobOpener:
         except BaseException:
             await pieces.aclose()
             raise
-        return _Verified(first, pieces)
+        return OpenedSpan(first, pieces)
 
     async def _spans(self, content: Content, spans: list[_BlobSpan]) -> AsyncGenerator[Buffer]:
         for span in spans:
@@ -155,25 +177,3 @@ class BlobOpener:
                     ahead.cancel()
                     with contextlib.suppress(asyncio.CancelledError, Exception):  # its outcome is of no use any more
                         await ahead
-
-
-class _Verified:
-    """The pieces of a span, the first of which is already here."""
-
-    def __init__(self, first: Buffer, rest: AsyncGenerator[Buffer]) -> None:
-        self._first = first
-        self._rest = rest
-
-    def __aiter__(self) -> "_Verified":
-        return self
-
-    async def __anext__(self) -> Buffer:
-        if self._first:
-            first, self._first = self._first, b""
-            return first
-        return await anext(self._rest)
-
-    async def aclose(self) -> None:
-        """Release what the read holds."""
-        self._first = b""
-        await self._rest.aclose()
