@@ -4,6 +4,7 @@ Source: STYLE sections 2, 3 and 7; the core metadata and wheel specifications of
 """
 
 import functools
+import json
 import re
 import subprocess
 import sys
@@ -156,9 +157,24 @@ def test_every_locked_line_has_hashes(lock: Path) -> None:
 def test_every_tool_from_pypi_is_locked_at_its_pin() -> None:
     for tool in tools.TABLE.values():
         source = tool.sources[0]
+        if isinstance(source, tools.Apt):
+            continue  # its version is the one of the distribution
         assert isinstance(source, tools.Pip)
         name, _, version = source.requirement.partition("==")
         assert _locked(LOCKS / f"{tool.name}.lock")[canonicalize_name(name)] == [version]
+
+
+def test_every_package_of_npm_is_locked_by_hash() -> None:
+    locks = list(LOCKS.glob("*/package-lock.json"))
+    assert locks
+    for lock in locks:
+        packages = json.loads(lock.read_text())["packages"]
+        asked = json.loads(lock.with_name("package.json").read_text())["dependencies"]
+        assert packages.pop("")["dependencies"] == asked
+        for name, package in packages.items():
+            assert package["integrity"].startswith("sha512-"), name
+            assert "resolved" not in package, name
+        assert {name: packages[f"node_modules/{name}"]["version"] for name in asked} == asked
 
 
 def _owner(path: Path) -> str:

@@ -3,6 +3,7 @@
 Locks are universal (every platform and Python from 3.11), carry hashes, and name no registry.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.tooling.places import LOCKS, ROOT, RUNTIME_LOCK, TEST_LOCK
-from tests.tooling.tools import TABLE, Pip
+from tests.tooling.tools import TABLE, Pip, Tool
 
 
 def write() -> None:
@@ -23,10 +24,21 @@ def write() -> None:
         if not isinstance(source, Pip):
             continue
         with tempfile.NamedTemporaryFile("w", suffix=".in") as wanted:
-            wanted.write(source.requirement + "\n")
+            wanted.write("\n".join((source.requirement, *source.beside)) + "\n")
             wanted.flush()
             options = [] if source.with_dependencies else ["--no-deps"]
             _compile([wanted.name, *options], LOCKS / f"{tool.name}.lock")
+        if (LOCKS / tool.name / "package.json").is_file():
+            _lock_npm(tool)
+
+
+def _lock_npm(tool: Tool) -> None:
+    """Resolve the tool's npm packages anew, by the npm of the lock above."""
+    print(f"Locking npm packages of {tool.name}", flush=True)
+    tool.acquire()
+    npm = [str(tool.folder / "bin" / "npm"), "install", "--package-lock-only", "--omit-lockfile-registry-resolved"]
+    path = f"{tool.folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    subprocess.run(npm, cwd=LOCKS / tool.name, env=os.environ | {"PATH": path}, check=True, stdin=subprocess.DEVNULL)
 
 
 def _compile(what: Sequence[str], lock: Path) -> None:

