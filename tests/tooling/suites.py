@@ -26,12 +26,16 @@ TABLE: Final = (
     Suite("storage", ("storage",), 210, 1800),
     Suite("hostile", ("hostile",), 150, 900),
     Suite("faults", ("faults",), 300, 3600),
-    Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 150, 300, tools=("aws-cli-1",)),
-    Suite("aws-cli-2", ("blackbox/test_aws_cli_2.py",), 210, 300, tools=("aws-cli-2",)),
-    Suite("boto3", ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py"), 120, 600),
-    Suite("rclone", ("blackbox/test_rclone.py",), 90, 300, tools=("rclone",)),
-    Suite("process", ("blackbox/test_process.py",), 60, 120),
-    Suite("readme", ("blackbox/test_readme.py",), 60, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),
+    Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 120, 300, tools=("aws-cli-1",)),
+    Suite("aws-cli-2", ("blackbox/test_aws_cli_2.py",), 170, 300, tools=("aws-cli-2",)),
+    Suite("boto3", ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py"), 70, 600),
+    Suite("rclone", ("blackbox/test_rclone.py",), 40, 300, tools=("rclone",)),
+    Suite("restic", ("blackbox/test_restic.py",), 60, 120, tools=("restic",)),
+    Suite("s3cmd", ("blackbox/test_s3cmd.py",), 40, 120, tools=("s3cmd",)),
+    Suite("s5cmd", ("blackbox/test_s5cmd.py",), 50, 120, tools=("s5cmd",)),
+    Suite("minio-py", ("blackbox/test_minio_py.py",), 40, 120, tools=("minio-py",)),
+    Suite("process", ("blackbox/test_process.py",), 40, 120),
+    Suite("readme", ("blackbox/test_readme.py",), 40, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),
 )
 
 CHECK_BUDGET_S: Final = 180
