@@ -182,7 +182,8 @@ class MultipartEngine:
             attributes={"checksum": encode_checksum(payload.checksum)},
         )
         reach("part.before_commit")
-        await self._catalogue.put_part(part)
+        async with self._writer.publishing(blob):
+            await self._catalogue.put_part(part)
         reach("part.committed")
         return part
 
@@ -247,7 +248,8 @@ class MultipartEngine:
             )
             reach("complete.before_commit")
             try:
-                published = await self._catalogue.complete_upload(command)
+                async with self._writer.publishing(manifest):
+                    published = await self._catalogue.complete_upload(command)
             except PartsChanged:
                 continue
             reach("complete.committed")

@@ -175,9 +175,10 @@ class ObjectEngine:
             blobs=(blob,),
         )
         reach("put.before_commit")
-        published = await self._catalogue.publish_version(
-            PublishVersion(version, content=content, conditions=new.conditions)
-        )
+        async with self._writer.publishing(blob):
+            published = await self._catalogue.publish_version(
+                PublishVersion(version, content=content, conditions=new.conditions)
+            )
         reach("put.committed")
         return published
 
@@ -224,9 +225,10 @@ class ObjectEngine:
         )
         link = await self._write_link(bucket, version, content)
         reach("copy.before_commit")
-        published = await self._catalogue.publish_version(
-            PublishVersion(version, share_content_id=content.content_id, link=link, conditions=new.conditions)
-        )
+        async with self._writer.publishing(link):
+            published = await self._catalogue.publish_version(
+                PublishVersion(version, share_content_id=content.content_id, link=link, conditions=new.conditions)
+            )
         reach("copy.committed")
         return published
 

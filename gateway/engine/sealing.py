@@ -5,8 +5,10 @@ compressed, nothing plain leaves memory. A blob is durable before its descriptio
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.s3.checksums import PayloadDigests
@@ -15,10 +17,13 @@ from keys.datakey import DataKey
 from storage.blobs.base import BlobStore
 from storage.budget import StreamBudget
 from storage.catalogue.records import Blob, BlobRole
+from storage.errors import CatalogueConflict, StorageError
 from storage.sealed.description import Description
 from storage.sealed.header import BlobKind, FixedHeader
 from storage.sealed.stream import Sealer, SealReceipt
 from storage.seams import reach
+
+_LOG = logging.getLogger(__name__)
 
 SEAL_SLICE_SIZE = 256 * 1024
 """Bytes sealed in one go on the loop: 0.1 to 0.2 ms."""
@@ -121,6 +126,23 @@ class BlobWriter:
             part_number=plan.part_number,
             inline=inline,
         )
+
+    @asynccontextmanager
+    async def publishing(self, blob: Blob) -> AsyncIterator[None]:
+        """Stand around the command that publishes a blob, and take the blob away again where that is refused.
+
+        A refusal is final, and nobody else knows the id. Left to the sweep, the blobs of lost races would fill the
+        disk for a day, and enough of them would make it refuse its work.
+        """
+        try:
+            yield
+        except CatalogueConflict:
+            if blob.inline is None:
+                try:
+                    await self._blobs.delete(blob.blob_id)
+                except StorageError as error:
+                    _LOG.warning("a refused blob is left to the sweep: %s", type(error).__name__)
+            raise
 
     async def _gather(self, sealing: "_Sealing", sealed: AsyncIterator[bytes]) -> tuple[bytes | None, list[bytes]]:
         """Give a blob that is small enough to rest in its row, or the head of one that is not."""

@@ -4,19 +4,27 @@ import hashlib
 import random
 from base64 import b64encode
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.custody import WrappingMode
+from gateway.engine.integrity import EtagMode
+from gateway.engine.multipart import (
+    COMPLETE_ATTEMPTS,
+    MAX_OBJECT_BYTES,
+    MIN_PART_BYTES,
+    choose_parts,
+    object_checksum,
+)
 from gateway.engine.sweep import TooManyOrphans
 from gateway.s3.checksums import CRC32, CRC64NVME, PayloadDigests
 from gateway.s3.errors import S3Error
-from gateway.s3.types import ChecksumAlgorithm, ChecksumType, CompletedPart, PayloadExpectation
-from storage.catalogue.base import Conditions, NoSuchUpload, PreconditionRefused
-from storage.catalogue.records import Part, Upload
+from gateway.s3.types import Checksum, ChecksumAlgorithm, ChecksumType, CompletedPart, PayloadExpectation
+from storage.catalogue.base import CompleteUpload, Conditions, NoSuchUpload, NoSuchVersion, PreconditionRefused
+from storage.catalogue.records import ObjectVersion, Part, Upload
 from tests.gateway.engine.rig import PieceBody, Rig, run
 
 MIB = 1024 * 1024
@@ -115,13 +123,14 @@ def test_complete_twice_answers_the_same_and_parts_not_named_are_reclaimed() -> 
 def test_abort_ends_an_upload_and_its_parts() -> None:
     async def body(rig: Rig) -> None:
         upload = await begin(rig)
-        await part(rig, upload, 1, b"one")
+        one = await part(rig, upload, 1, b"one")
         await rig.catalogue.abort_upload(rig.bucket.bucket_id, b"big", upload.upload_id)
         with pytest.raises(NoSuchUpload):
             await part(rig, upload, 2, b"late")
+        assert list(rig.stored()) == [one.blob.blob_id], "the late part's blob went with the refusal of its row"
         rig.clock.now += timedelta(days=2)
         report = await rig.sweeper.sweep()
-        assert report.orphan_count == 1, "the late part's blob was durable before its row was refused"
+        assert report.orphan_count == 0
         rig.clock.now += timedelta(hours=2)
         await rig.sweeper.sweep()
         assert rig.stored() == {}
@@ -193,3 +202,119 @@ def test_sweep_refuses_when_so_many_blobs_look_orphaned() -> None:
         assert (await rig.sweeper.sweep(many_orphans_are_right=True)).condemned_count == 200
 
     run(body, inline_max_bytes=0)
+
+
+def test_an_opaque_etag_still_tells_the_number_of_parts() -> None:
+    async def body(rig: Rig) -> None:
+        upload = await begin(rig)
+        one = await part(rig, upload, 1, b"one")
+        version = await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())
+        digest, _, count = version.etag.partition("-")
+        assert (len(digest), count) == (32, "1")
+        assert one.etag != hashlib.md5(b"one").hexdigest()
+        assert digest != hashlib.md5(hashlib.md5(b"one").digest()).hexdigest()
+        assert await rig.get(b"big") == b"one"
+
+    run(body, etag_mode=EtagMode.OPAQUE)
+
+
+@pytest.mark.parametrize("changes", [1, COMPLETE_ATTEMPTS - 1, COMPLETE_ATTEMPTS])
+def test_complete_reads_parts_again_that_changed_meanwhile(changes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(rig: Rig) -> None:
+        upload = await begin(rig)
+        one = await part(rig, upload, 1, b"the same again")
+        real, left = rig.catalogue.complete_upload, [changes]
+
+        async def beaten(command: CompleteUpload) -> ObjectVersion:
+            if left[0]:
+                left[0] -= 1
+                await part(rig, upload, 1, b"the same again")
+            return await real(command)
+
+        monkeypatch.setattr(rig.catalogue, "complete_upload", beaten)
+        if changes < COMPLETE_ATTEMPTS:
+            await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())
+            assert await rig.get(b"big") == b"the same again"
+        else:
+            with pytest.raises(S3Error) as caught:
+                await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())
+            assert caught.value.row.code == "ServiceUnavailable"
+        monkeypatch.undo()
+
+    run(body)
+
+
+def test_a_part_that_changed_into_another_is_no_longer_the_named_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(rig: Rig) -> None:
+        upload = await begin(rig)
+        one = await part(rig, upload, 1, b"one")
+        real = rig.catalogue.complete_upload
+
+        async def beaten(command: CompleteUpload) -> ObjectVersion:
+            await part(rig, upload, 1, b"another")
+            return await real(command)
+
+        monkeypatch.setattr(rig.catalogue, "complete_upload", beaten)
+        with pytest.raises(S3Error) as caught:
+            await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())
+        assert caught.value.row.code == "InvalidPart"
+        monkeypatch.undo()
+
+    run(body)
+
+
+def test_a_complete_that_meets_an_abort_finds_no_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(rig: Rig) -> None:
+        upload = await begin(rig)
+        one = await part(rig, upload, 1, b"one")
+        await rig.catalogue.abort_upload(rig.bucket.bucket_id, b"big", upload.upload_id)
+        with pytest.raises(NoSuchUpload):
+            await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())
+        with pytest.raises(NoSuchVersion):
+            await rig.get(b"big")
+
+    run(body)
+
+
+def test_an_upload_that_neither_opens_nor_ended_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(rig: Rig) -> None:
+        upload = await begin(rig)
+
+        async def gone(_upload_id: bytes) -> None:
+            raise NoSuchUpload
+
+        monkeypatch.setattr(rig.catalogue, "list_parts", gone)
+        with pytest.raises(NoSuchUpload):
+            await rig.multipart.complete(rig.bucket, upload, [CompletedPart(1, "x")], Conditions())
+        monkeypatch.undo()
+
+    run(body)
+
+
+def held_part(number: int, size: int) -> Part:
+    blob: Any = None
+    return Part(b"u" * 16, number, blob, f"etag {number}", size, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_the_limits_of_parts_and_objects() -> None:
+    gib = 1024**3
+    assert (MIN_PART_BYTES, MAX_OBJECT_BYTES) == (5 * MIB, 5 * 1024 * gib)
+    fits = {1: held_part(1, MIN_PART_BYTES), 2: held_part(2, 0)}
+    assert choose_parts(fits, named(*fits.values())) == list(fits.values())
+    most = {number: held_part(number, 5 * gib) for number in range(1, 1025)}
+    assert len(choose_parts(most, named(*most.values()))) == 1024
+    over = {**most, 1025: held_part(1025, 1)}
+    with pytest.raises(S3Error) as caught:
+        choose_parts(over, named(*over.values()))
+    assert caught.value.row.code == "EntityTooLarge"
+    small = {1: held_part(1, MIN_PART_BYTES - 1), 2: held_part(2, 10 * MIB)}
+    with pytest.raises(S3Error) as caught:
+        choose_parts(small, named(*small.values()))
+    assert (caught.value.row.code, caught.value.fields["PartNumber"]) == ("EntityTooSmall", "1")
+
+
+def test_parts_without_a_checksum_give_an_object_without_one() -> None:
+    parts = [held_part(1, 1)]
+    assert object_checksum(ObjectAttributes(), parts, None, None) is None
+    with pytest.raises(S3Error):
+        object_checksum(ObjectAttributes(), parts, Checksum(ChecksumAlgorithm.CRC32, "AAAAAA=="), None)
