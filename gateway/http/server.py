@@ -26,7 +26,7 @@ from uvicorn.server import ServerState
 
 from gateway.http.admin import AdminApp
 from gateway.http.plain import PlainRefuser
-from gateway.http.process import prepare_process
+from gateway.http.process import make_room_for_files, prepare_process
 from gateway.http.protocol import EdgeLimits, S3Protocol
 from gateway.http.tls import Certificate, TlsError, reload_certificate, server_context
 
@@ -287,4 +287,5 @@ def serve(
     Raises: ServeError, TlsError, OSError (core dumps cannot be forbidden).
     """
     prepare_process()
+    make_room_for_files(settings.limits.max_connections)
     uvloop.run(run_until_stopped(Server(app, registry, is_ready, settings), on_started))
