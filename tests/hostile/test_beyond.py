@@ -9,6 +9,8 @@ import random
 import re
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -227,6 +229,39 @@ def test_a_handshake_that_never_comes_is_not_waited_for(stage: Stage) -> None:
         with contextlib.suppress(ConnectionResetError):
             assert raw.recv(1) == b""
         assert time.monotonic() - started < 10
+
+
+def test_h88_the_losers_of_a_race_leave_no_blobs(stage: Stage) -> None:
+    """All are admitted while the key is free, and all but one are refused by the transaction, their blobs durable."""
+    blobs = len(stage.blobs().splitlines())
+    with contextlib.ExitStack() as stack:
+        racers = []
+        for number in range(12):
+            body = b"%02d" % number * 20_000
+            wire = stage.alice.header("PUT", "/alice-2/race", body, [("If-None-Match", "*")]).wire()
+            racers.append((stack.enter_context(stage.connected()), wire))
+            racers[-1][0].sendall(wire[:-1])
+        time.sleep(0.3)
+        for secure, wire in racers:
+            secure.sendall(wire[-1:])
+        outcomes = [read_answer(secure).status for secure, _ in racers]
+    assert sorted(outcomes) == [200] + [412] * 11
+    assert len(stage.blobs().splitlines()) == blobs + 1
+    stage.gone(stage.alice, "/alice-2/race")
+
+
+def test_the_process_takes_room_for_its_files() -> None:
+    """With the 1,024 open files that many systems begin with, as many silent connections would stop every blob."""
+    script = (
+        "import resource; from gateway.http.process import make_room_for_files as make\n"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, min(hard, 4096) if hard > 0 else 4096))\n"
+        "make(1000); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "make(100_000); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    assert done.stdout.split() == ["3024", "4096"]
+    assert "100000 connections want 201024" in done.stderr
 
 
 # The other doors
