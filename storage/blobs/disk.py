@@ -303,7 +303,7 @@ class DiskBlobStore:
         """Make a blob's folder with durable entries up to the root; each folder is looked at once per process."""
         if folder in self._made_folders:
             return
-        for step in (folder.parent, folder):
+        for step in (self._blobs, folder.parent, folder):
             with contextlib.suppress(FileExistsError):
                 step.mkdir(mode=_FOLDER_MODE)
             # Also where it was there: the crash that an earlier process died of may have come before its sync.
