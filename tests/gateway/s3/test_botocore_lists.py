@@ -1,6 +1,5 @@
 """boto3 goes round: listings and multipart uploads."""
 
-
 import pytest
 
 from gateway.s3 import types
