@@ -21,7 +21,8 @@ class Suite:
 
 TABLE: Final = (
     Suite("house", ("test_house.py", "docker"), 60, 60, tools=("hadolint", "shellcheck")),
-    Suite("gateway", ("gateway",), 180, 900),
+    Suite("gateway", ("gateway",), 135, 600),
+    Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 45, 300),
     Suite("keys", ("keys",), 90, 600),
     Suite("storage", ("storage",), 210, 1800),
     Suite("hostile", ("hostile",), 150, 900),

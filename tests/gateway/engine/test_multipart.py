@@ -298,7 +298,7 @@ def held_part(number: int, size: int) -> Part:
 
 def test_the_limits_of_parts_and_objects() -> None:
     gib = 1024**3
-    assert (MIN_PART_BYTES, MAX_OBJECT_BYTES) == (5 * MIB, 5 * 1024 * gib)
+    assert (5 * MIB, 5 * 1024 * gib) == (MIN_PART_BYTES, MAX_OBJECT_BYTES)
     fits = {1: held_part(1, MIN_PART_BYTES), 2: held_part(2, 0)}
     assert choose_parts(fits, named(*fits.values())) == list(fits.values())
     most = {number: held_part(number, 5 * gib) for number in range(1, 1025)}

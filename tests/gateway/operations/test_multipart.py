@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.operations import multipart as operations
 from gateway.s3.checksums import ALGORITHMS
 from gateway.s3.checksums import composite as composite_of
 from gateway.s3.types import CompletedPart
@@ -393,6 +394,19 @@ def test_an_upload_that_ends_between_the_look_and_the_command(
     monkeypatch.setattr(stage.rig.catalogue, command, _gone)
     error = refused(getattr(stage.alice, method), 404, "NoSuchUpload", **upload.names, **arguments)
     assert error["UploadId"] == upload.created["UploadId"]
+
+
+def test_the_transaction_of_complete_judges_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: Any) -> None:
+        return None
+
+    upload = Upload(stage)
+    upload.part(1, b"late")
+    monkeypatch.setattr(operations, "refuse_early", nothing)
+    upload.refused(404, "NoSuchKey", IfMatch='"x"')
+    stage.put("big", b"before")
+    upload.refused(412, "PreconditionFailed", IfNoneMatch="*")
+    assert stage.body_of("big") == b"before"
 
 
 def test_a_complete_that_meets_another_answers_as_the_other_did(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.engine.custody import WrappingMode
 from gateway.engine.integrity import EtagMode
-from storage.catalogue.base import NoSuchVersion
+from storage.catalogue.base import BlobCondemned, NoSuchVersion
 from tests.gateway.operations.stage import Stage, checksum_of, headers_of, make_stage, refused, status_of
 
 ALGORITHMS = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]
@@ -436,6 +436,15 @@ def test_conditional_delete(stage: Stage) -> None:
     delete(Bucket="bucket", Key="k", IfMatch=etag)
     assert refused(delete, 404, "NoSuchKey", Bucket="bucket", Key="k", IfMatch=etag)["Key"] == "k"
     assert stage.raw("DELETE", "/bucket/k", {"if-none-match": "*"}).status == 501
+
+
+def test_a_conflict_that_is_no_refusal_is_the_endpoints_to_tell(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def condemned(*_: Any) -> Any:
+        return (BlobCondemned(),)
+
+    monkeypatch.setattr(stage.rig.catalogue, "delete_versions", condemned)
+    refused(stage.alice.delete_object, 503, "ServiceUnavailable", Bucket="bucket", Key="k")
+    refused(stage.alice.delete_objects, 503, "ServiceUnavailable", Bucket="bucket", Delete=identifiers("k"))
 
 
 def identifiers(*keys: str, **options: Any) -> dict[str, Any]:
