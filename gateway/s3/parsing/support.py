@@ -47,8 +47,8 @@ SERVED: Final = frozenset(
 )
 """Read by a parser, by the signature, or judged below."""
 
-TOLERATED: Final = frozenset({"x-amz-user-agent", "x-amz-cf-id", "x-amz-te"})
-"""They ask for nothing: who calls, and what a proxy on the way has added."""
+TOLERATED: Final = frozenset({"x-amz-api-version", "x-amz-user-agent", "x-amz-cf-id", "x-amz-te"})
+"""They ask for nothing: who calls, by which API (the C++ SDK; S3 has one only), what a proxy on the way has added."""
 
 ONLY_INERT: Final = MappingProxyType(
     {

@@ -283,6 +283,7 @@ def test_h46_what_is_not_done_is_never_silently_ignored(headers: dict[str, str],
         {"x-amz-tagging": ""},
         {"x-amz-server-side-encryption-bucket-key-enabled": "False"},
         {"x-amz-user-agent": "aws-sdk-js"},
+        {"x-amz-api-version": "2006-03-01"},
         {"x-amzn-trace-id": "1"},
     ],
 )
