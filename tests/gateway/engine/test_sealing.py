@@ -14,9 +14,9 @@ from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.objects import NewObject
 from gateway.engine.sealing import HASH_BATCH_BYTES, INLINE_HASH_SIZE, SEAL_SLICE_SIZE, blob_kind
 from gateway.s3.types import PayloadExpectation
-from storage.catalogue.base import Conditions
+from storage.catalogue.base import Conditions, PreconditionRefused
 from storage.catalogue.records import BlobRole
-from storage.errors import StorageFull
+from storage.errors import StorageFull, StorageUnavailable
 from tests.gateway.engine.rig import CountingPool, PieceBody, Rig, run
 
 MIB = 1024 * 1024
@@ -125,6 +125,30 @@ def test_a_full_store_leaves_no_row_and_frees_the_budget(monkeypatch: pytest.Mon
         assert (rig.stored(), rig.writer._budget._open_count) == ({}, 0)
 
     run(body)
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+def test_a_blob_whose_row_is_refused_goes_and_the_refusal_stands(
+    deletes: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def down(_blob_id: bytes) -> None:
+        raise StorageUnavailable("the-path-of-this-machine")
+
+    async def body(rig: Rig) -> None:
+        await rig.put(b"k", b"small")
+        if not deletes:
+            monkeypatch.setattr(rig.blobs, "delete", down)
+        for size in (10, 100_000):
+            with pytest.raises(PreconditionRefused):
+                await rig.put(b"k", data_of(5, size), conditions=Conditions(if_none_match_any=True))
+        monkeypatch.undo()
+        assert len(rig.stored()) == (0 if deletes else 1)
+        assert await rig.get(b"k") == b"small"
+
+    run(body)
+    assert [record.getMessage() for record in caplog.records if record.name == "gateway.engine.sealing"] == (
+        [] if deletes else ["a refused blob is left to the sweep: StorageUnavailable"]
+    )
 
 
 def test_a_failing_hash_fails_the_put(monkeypatch: pytest.MonkeyPatch) -> None:
