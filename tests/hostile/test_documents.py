@@ -270,6 +270,12 @@ ROWS: Final = {
         b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>ETAG</ETag><ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME>"
         b"</Part></CompleteMultipartUpload>", 400, "InvalidPart",
     ),
+    "H71-part-checksum-of-another-algorithm": complete(
+        b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>ETAG</ETag>"
+        b"<ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part></CompleteMultipartUpload>",
+        400,
+        "InvalidPart",
+    ),
     "H79-wrong-size": complete(parts(("1", "ETAG")), 400, "InvalidRequest", [("x-amz-mp-object-size", "1")]),
     "H79-size-abc": complete(parts(("1", "ETAG")), 400, ARGUMENT, [("x-amz-mp-object-size", "abc")]),
     "H79-size-30-digits": complete(parts(("1", "ETAG")), 400, ARGUMENT, [("x-amz-mp-object-size", "9" * 30)]),

@@ -313,6 +313,15 @@ def slow_bodies(stage: Stage) -> Iterator[tuple[str, bytes, bytes]]:
     )  # fmt: skip
     yield "document", document.head(), b"<"
     yield "nothing", plain.head(), b""
+    waiting = [("Content-Length", "9"), ("Expect", "100-continue")]
+    expecting = who.header("PUT", NEW, payload="UNSIGNED-PAYLOAD", headers=waiting, framed=False)
+    yield "nothing-after-100-continue", expecting.head(), b""
+    framed_chunk = who.chunked("PUT", NEW, b"", length="100000")
+    yield (
+        "half-an-aws-chunk",
+        framed_chunk.head().replace(b"Content-Length: 0", b"Content-Length: 100100") + b"186a0",
+        b"",
+    )
 
 
 def test_h109_a_body_that_dawdles_is_cut_off(stage: Stage) -> None:
@@ -332,6 +341,19 @@ def test_h109_a_body_that_dawdles_is_cut_off(stage: Stage) -> None:
                 said,
             )
     stage.same_picture()
+
+
+def test_a_refused_client_that_goes_on_sending_is_cut_off(stage: Stage) -> None:
+    shot = stage.alice.bent(secret="x").header(
+        "PUT", NEW, payload="UNSIGNED-PAYLOAD", headers=[("Content-Length", str(5 * 1024**3))], framed=False
+    )
+    with stage.connected() as secure:
+        secure.sendall(shot.head())
+        took, said = until_closed(secure, b"z" * 65_536, every_s=0.05)
+    assert said.startswith(b"HTTP/1.1 403 ")
+    assert said.count(b"HTTP/1.1") == 1
+    assert took < SLACK_S
+    stage.unchanged()
 
 
 def test_h111_a_client_that_leaves_in_the_middle_leaves_nothing(stage: Stage) -> None:
