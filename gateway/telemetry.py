@@ -280,10 +280,15 @@ class Telemetry:
         """Write the audit event of a change that is about to be acknowledged."""
         AUDIT_LOG.info("mutation", extra={"fields": self._subject(record)})
 
-    def alarm(self, kind: str, record: RequestRecord | None = None) -> None:
-        """Count damage and write its audit event; `kind` is the name of the error class."""
+    def alarm(self, kind: str, record: RequestRecord | None = None, *, error: Exception | None = None) -> None:
+        """Count damage and write its audit event; `kind` is the name of the error class.
+
+        Of `error` the message is shown where its tree promises to hold no secret: it names the blob or row.
+        """
         self.damaged.labels(kind).inc()
         fields: dict[str, Field] = {"kind": kind}
+        if error is not None:
+            fields["what"] = _safe_message(error).removeprefix(": ")
         AUDIT_LOG.error("damaged", extra={"fields": fields | (self._subject(record) if record else {})})
 
     def kms_failed(self, kind: str, record: RequestRecord | None = None, *, refused: bool = False) -> None:

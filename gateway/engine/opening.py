@@ -6,16 +6,18 @@ a status line goes out (docs/FORMAT.md section 8; DESIGN part 2).
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway.engine.custody import Custody
 from gateway.engine.sealing import blob_kind
+from keys.errors import UnwrapFailed
 from storage.blobs.base import BlobReader, BlobStore, Buffer
 from storage.blobs.memory import MemoryBlobReader
 from storage.budget import StreamBudget
 from storage.catalogue.records import Blob, Content
-from storage.errors import SealedDamaged
+from storage.errors import BlobError, Damaged, SealedDamaged
 from storage.sealed.header import FixedHeader
 from storage.sealed.layout import RangePlan
 from storage.sealed.stream import Expectation, Opener, RangeOpener, WholeOpener
@@ -73,6 +75,16 @@ class OpenedSpan:
         await self._rest.aclose()
 
 
+@contextmanager
+def _naming(blob: Blob) -> Iterator[None]:
+    """Let a failure say which blob it is about: its random id, which is its file's name too and tells nothing else."""
+    try:
+        yield
+    except (Damaged, BlobError, UnwrapFailed) as error:
+        place = "inline blob" if blob.inline is not None else "blob"
+        raise type(error)(f"{place} {blob.blob_id.hex()}: {error}") from error
+
+
 class BlobOpener:
     """Reads and opens blobs of one realm."""
 
@@ -121,37 +133,38 @@ class BlobOpener:
 
     async def _blob_span(self, content: Content, span: _BlobSpan) -> AsyncGenerator[Buffer]:
         blob = span.blob
-        data_key = await self._custody.open_blob_key(content, blob)
-        header = FixedHeader(blob_kind(blob.role), self._realm_id, blob.blob_id, blob.slot_size)
-        expectation = Expectation(
-            plaintext_size=blob.plaintext_size,
-            sealed_size=blob.sealed_size,
-            salt=blob.salt,
-            commitment=blob.commitment,
-            footer_hash=blob.footer_hash,
-        )
-        opener = Opener(header, expectation, data_key.material())
-        reader = await self._reader(blob)
-        try:
-            opener.check_stored_size(reader.sealed_size)
-            opened: RangeOpener | WholeOpener
-            if span.length == blob.plaintext_size:
-                opened, begin, end = opener.open_whole(), 0, blob.sealed_size
-            else:
-                plan = RangePlan(blob.plaintext_size, span.offset, span.length)
-                opener.check_prefix(await reader.read(0, opener.layout.prefix_size))
-                opened, begin = opener.open_range(plan), plan.blob_offset(blob.slot_size)
-                end = begin + plan.sealed_length
-            async with contextlib.aclosing(self._read_ahead(reader, begin, end)) as sealed_pieces:
-                async for sealed in sealed_pieces:
-                    plaintext = opened.update(sealed)
-                    if plaintext:
-                        yield plaintext
-            plaintext = opened.finalize()
-            if plaintext:
-                yield plaintext
-        finally:
-            await reader.close()
+        with _naming(blob):
+            data_key = await self._custody.open_blob_key(content, blob)
+            header = FixedHeader(blob_kind(blob.role), self._realm_id, blob.blob_id, blob.slot_size)
+            expectation = Expectation(
+                plaintext_size=blob.plaintext_size,
+                sealed_size=blob.sealed_size,
+                salt=blob.salt,
+                commitment=blob.commitment,
+                footer_hash=blob.footer_hash,
+            )
+            opener = Opener(header, expectation, data_key.material())
+            reader = await self._reader(blob)
+            try:
+                opener.check_stored_size(reader.sealed_size)
+                opened: RangeOpener | WholeOpener
+                if span.length == blob.plaintext_size:
+                    opened, begin, end = opener.open_whole(), 0, blob.sealed_size
+                else:
+                    plan = RangePlan(blob.plaintext_size, span.offset, span.length)
+                    opener.check_prefix(await reader.read(0, opener.layout.prefix_size))
+                    opened, begin = opener.open_range(plan), plan.blob_offset(blob.slot_size)
+                    end = begin + plan.sealed_length
+                async with contextlib.aclosing(self._read_ahead(reader, begin, end)) as sealed_pieces:
+                    async for sealed in sealed_pieces:
+                        plaintext = opened.update(sealed)
+                        if plaintext:
+                            yield plaintext
+                plaintext = opened.finalize()
+                if plaintext:
+                    yield plaintext
+            finally:
+                await reader.close()
 
     async def _reader(self, blob: Blob) -> BlobReader:
         if blob.inline is not None:

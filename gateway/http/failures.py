@@ -89,7 +89,7 @@ def _tell(tell: _Tell, error: Exception, telemetry: Telemetry, record: RequestRe
         case _Tell.NOTHING:
             return
         case _Tell.ALARM:
-            telemetry.alarm(kind, record)
+            telemetry.alarm(kind, record, error=error)
         case _Tell.KMS | _Tell.KMS_REFUSED:
             telemetry.kms_failed(kind, record, refused=tell is _Tell.KMS_REFUSED)
         case _Tell.DEFECT:

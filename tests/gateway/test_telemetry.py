@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 from gateway.telemetry import RequestRecord, Telemetry, configure_logging, describe_error, redact
 from keys.errors import KmsUnavailable
 from storage.catalogue.base import CatalogueStatistics, NoSuchBucket
-from storage.errors import StorageFull
+from storage.errors import SealedDamaged, StorageFull
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_request_is_counted_and_logged_without_its_name(log: io.StringIO) -> N
     )
     telemetry.request_done(record, 0.5)
     telemetry.mutation(record)
-    telemetry.alarm("SealedDamaged", record)
+    telemetry.alarm("SealedDamaged", record, error=SealedDamaged("blob 0a0b: chunk: 3 does not authenticate"))
     telemetry.alarm("Canary")
     telemetry.kms_failed("KmsUnavailable", record)
     telemetry.kms_failed("KmsDenied", record, refused=True)
@@ -161,6 +161,7 @@ def test_a_request_is_counted_and_logged_without_its_name(log: io.StringIO) -> N
     assert "my-key" not in text
     assert "my-bucket" not in text
     assert text.count("sealgate.audit") == 4
+    assert "blob 0a0b: chunk: 3 does not authenticate" in text
     assert "request_id=R1" in text
     metrics = generate_latest(telemetry.registry).decode()
     for line in (

@@ -19,7 +19,7 @@ from keys.errors import KmsUnavailable
 from keys.kms.memory import Fault
 from storage.catalogue.base import Conditions, Found
 from storage.catalogue.records import Blob
-from storage.errors import BlobReadFailed, SealedDamaged, StorageFull
+from storage.errors import BlobMissing, BlobReadFailed, SealedDamaged, StorageFull
 from tests.gateway.engine.rig import Rig, run
 
 MIB = 1024 * 1024
@@ -276,5 +276,19 @@ def test_a_part_whose_upload_does_not_open_closes_its_source(monkeypatch: pytest
             await _copy(rig, "part", found, upload)
         assert caught.value is not None
         nothing_is_open(rig)
+
+    run(body)
+
+
+def test_damage_names_the_blob_and_so_its_file() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.put(b"k", bytes(range(256)) * 400)
+        ((blob_id, _),) = rig.stored().items()
+        rig.damage(blob_id, lambda held: held[:-1])
+        with pytest.raises(SealedDamaged, match=blob_id.hex()):
+            await rig.get(b"k")
+        await rig.blobs.delete(blob_id)
+        with pytest.raises(BlobMissing, match=blob_id.hex()):
+            await rig.get(b"k")
 
     run(body)
