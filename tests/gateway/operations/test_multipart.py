@@ -139,6 +139,7 @@ def test_complete_twice_answers_the_same_also_after_an_overwrite(stage: Stage) -
     assert upload.complete()["ETag"] == first["ETag"]
     assert stage.body_of("big") == b"newer"
     refused(stage.alice.upload_part, 404, "NoSuchUpload", **upload.names, PartNumber=2, Body=b"late")
+    assert stage.last.received_before_start == 0, "refused before the body was asked for"
     refused(stage.alice.list_parts, 404, "NoSuchUpload", **upload.names)
     refused(stage.alice.abort_multipart_upload, 404, "NoSuchUpload", **upload.names)
 
