@@ -10,6 +10,7 @@ from typing import Any, Final
 from tests.blackbox.clients import Program
 from tests.blackbox.process import Gateway
 from tests.tooling.places import ROOT
+from tests.tooling.tools import program
 
 _SCRIPTS: Final = ROOT / "tests" / "blackbox" / "scripts"
 
@@ -28,6 +29,7 @@ class Library:
         variables = gateway.client_variables() | {
             "AWS_EC2_METADATA_DISABLED": "true",
             "NODE_EXTRA_CA_CERTS": ca_file,
+            "NODE_PATH": str(program(tool).parents[1] / "node_modules"),
             "PYTHONPATH": str(ROOT),
             "SSL_CERT_FILE": ca_file,
         }
