@@ -4,17 +4,22 @@ A slot holds an envelope (docs/FORMAT.md calls it opaque): the wrapped data key,
 bucket key, so that every blob carries all that a KMS needs to open it. Layout in `Envelope`.
 """
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from keys.datakey import DataKey, WrappedKey
 from keys.errors import UnwrapFailed
-from keys.keyring import BucketKey, Direct, Keyring, part_context
+from keys.keyring import BucketKey, Direct, Keyring, bucket_key_id_of, part_context
 from storage.catalogue.records import ID_SIZE, Blob, BlobRole, Content
 
 BUCKET_KEY_MAX_OBJECTS = 1_000_000
 """Content keys under one bucket key before it is renewed. Each has a salt of its own: it bounds damage, not nonces."""
+
+MAX_CURRENT_BUCKET_KEYS = 10_000
+"""Buckets whose key is remembered for the next write; the least recently used one gets a new key when it is back."""
 
 
 class WrappingMode(StrEnum):
@@ -46,12 +51,15 @@ class Envelope:
             UnwrapFailed: not an envelope.
         """
         wrapped, rest = _take(slot)
-        if not rest:
+        bucket_key_id = bucket_key_id_of(wrapped)
+        if bucket_key_id is None:
+            if rest:
+                raise UnwrapFailed("bytes follow the envelope of a key slot")
             return cls(wrapped)
         bucket_wrapped, trailing = _take(rest[ID_SIZE:])
-        if trailing:
-            raise UnwrapFailed("bytes follow the envelope of a key slot")
-        return cls(wrapped, BucketKey(rest[:ID_SIZE], bucket_wrapped))
+        if trailing or rest[:ID_SIZE] != bucket_key_id:
+            raise UnwrapFailed("a key slot carries another bucket key than the one that wrapped its key")
+        return cls(wrapped, BucketKey(bucket_key_id, bucket_wrapped))
 
 
 def _sized(wrapped: WrappedKey) -> bytes:
@@ -94,7 +102,8 @@ class Custody:
         self._mode = mode
         self._clock = clock
         self._bucket_key_age_s = bucket_key_age_s
-        self._current: dict[bytes, _CurrentBucketKey] = {}
+        self._current: OrderedDict[bytes, _CurrentBucketKey] = OrderedDict()
+        self._renewing: dict[bytes, asyncio.Task[None]] = {}
 
     async def new_content_key(self, bucket_id: bytes, content_id: bytes) -> tuple[DataKey, bytes]:
         """A fresh content key and its slot. The data key of an object or link blob is made here as well."""
@@ -128,10 +137,29 @@ class Custody:
         return self._keyring.unwrap_part_key(content_key, Envelope.decode(blob.wrapped_key).wrapped, context)
 
     async def _bucket_key(self, bucket_id: bytes) -> BucketKey:
-        current = self._current.get(bucket_id)
-        if current is None or self._clock() >= current.renew_at or not current.objects_left:
-            bucket_key = await self._keyring.new_bucket_key(self._realm_id, bucket_id)
-            current = _CurrentBucketKey(bucket_key, self._clock() + self._bucket_key_age_s, BUCKET_KEY_MAX_OBJECTS)
-            self._current[bucket_id] = current
+        """The bucket key in use, renewed by age and count; however many wait for a new one, the KMS is asked once."""
+        while (current := self._usable(bucket_id)) is None:
+            task = self._renewing.get(bucket_id)
+            if task is None:
+                task = asyncio.create_task(self._renew(bucket_id))
+                self._renewing[bucket_id] = task
+            await asyncio.shield(task)
         current.objects_left -= 1
         return current.bucket_key
+
+    def _usable(self, bucket_id: bytes) -> _CurrentBucketKey | None:
+        current = self._current.get(bucket_id)
+        if current is None or self._clock() >= current.renew_at or not current.objects_left:
+            return None
+        self._current.move_to_end(bucket_id)
+        return current
+
+    async def _renew(self, bucket_id: bytes) -> None:
+        try:
+            bucket_key = await self._keyring.new_bucket_key(self._realm_id, bucket_id)
+            renew_at = self._clock() + self._bucket_key_age_s
+            self._current[bucket_id] = _CurrentBucketKey(bucket_key, renew_at, BUCKET_KEY_MAX_OBJECTS)
+            if len(self._current) > MAX_CURRENT_BUCKET_KEYS:
+                self._current.popitem(last=False)
+        finally:
+            del self._renewing[bucket_id]

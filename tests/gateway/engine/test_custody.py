@@ -1,5 +1,6 @@
 """Envelopes, the keys in them, and when a bucket key is renewed."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -131,3 +132,49 @@ def test_nothing_is_written_when_the_kms_refuses(wrapping: WrappingMode) -> None
         assert await rig.get(b"k") == b"data"
 
     run(body, wrapping=wrapping)
+
+
+def test_many_writers_at_once_ask_for_one_bucket_key() -> None:
+    async def body(rig: Rig) -> None:
+        made = await asyncio.gather(*(rig.custody.new_content_key(rig.bucket.bucket_id, new_id()) for _ in range(50)))
+        ids = {key.bucket_key_id for _, slot in made if (key := Envelope.decode(slot).bucket_key) is not None}
+        assert len(ids) == 1
+
+    run(body, wrapping=WrappingMode.BUCKET_KEY)
+
+
+def test_a_waiter_that_gives_up_leaves_the_renewal_to_the_others() -> None:
+    async def body(rig: Rig) -> None:
+        first = asyncio.create_task(rig.custody.new_content_key(rig.bucket.bucket_id, new_id()))
+        second = asyncio.create_task(rig.custody.new_content_key(rig.bucket.bucket_id, new_id()))
+        await asyncio.sleep(0)
+        first.cancel()
+        await second
+        assert first.cancelled()
+
+    run(body, wrapping=WrappingMode.BUCKET_KEY)
+
+
+def test_a_bucket_key_that_wrapped_nothing_has_no_place_in_a_slot() -> None:
+    async def body(rig: Rig) -> None:
+        bucket_id, content_id = rig.bucket.bucket_id, new_id()
+        _, wrapped = await rig.keyring.new_content_key(rig.realm_id, bucket_id, content_id)
+        bucket_key = await rig.keyring.new_bucket_key(rig.realm_id, bucket_id)
+        with pytest.raises(UnwrapFailed):
+            Envelope.decode(Envelope(wrapped, bucket_key).encode())
+
+    run(body)
+
+
+def test_the_keys_of_buckets_long_unused_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CURRENT_BUCKET_KEYS", 2)
+
+    async def body(rig: Rig) -> None:
+        buckets = [new_id() for _ in range(3)]
+        first = await bucket_key_ids(rig, 1, buckets[0])
+        for bucket_id in buckets[1:]:
+            await bucket_key_ids(rig, 1, bucket_id)
+        assert await bucket_key_ids(rig, 1, buckets[0]) != first
+        assert len(rig.custody._current) == 2
+
+    run(body, wrapping=WrappingMode.BUCKET_KEY)
