@@ -5,6 +5,7 @@ presign, and S3 reads them there as headers.
 """
 
 import re
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -18,6 +19,9 @@ PERCENT_ENCODED: Final = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*", re.DOTALL)
 
 # RFC 9110 section 5.6.2: token.
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+_REMEMBERED: Final = 256
+"""Decoded queries that are kept: each is asked for several times while its request is on its way."""
 
 Query = MappingProxyType[str, str]
 
@@ -45,10 +49,15 @@ def parse_query(request: Request) -> Query:
     Raises:
         S3Error: InvalidURI for a broken escape, a NUL or what is not UTF-8; InvalidArgument for a repeated name.
     """
-    if not PERCENT_ENCODED.fullmatch(request.raw_query):
+    return _parse(request.raw_query)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parse(raw_query: bytes) -> Query:
+    if not PERCENT_ENCODED.fullmatch(raw_query):
         raise S3Error(INVALID_URI)
     pairs: dict[str, str] = {}
-    for raw_name, raw_value in query_pairs(request.raw_query):
+    for raw_name, raw_value in query_pairs(raw_query):
         try:
             name, value = raw_name.decode("utf-8"), raw_value.decode("utf-8")
         except UnicodeDecodeError as error:
