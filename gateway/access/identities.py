@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from storage.catalogue.base import Catalogue, NoSuchAccessKey
 from storage.catalogue.records import Account
+
+_REMEMBERED = 1024
+"""Secret access keys that stay open in memory, beside the key that opens every one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,8 @@ class Identities:
     def __init__(self, catalogue: Catalogue, open_credential: Callable[[bytes, str], str]) -> None:
         """`open_credential(sealed, access_key_id)` opens a sealed secret access key (`keys.keyring`)."""
         self._catalogue = catalogue
-        self._open_credential = open_credential
+        # Only the opening of one and the same sealed secret is remembered; its row is read and verified every time.
+        self._open_credential = lru_cache(maxsize=_REMEMBERED)(open_credential)
 
     async def resolve(self, access_key_id: str) -> tuple[Identity, str] | None:
         """The identity and its secret access key, or None for a key that is unknown or disabled.
