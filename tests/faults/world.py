@@ -7,7 +7,6 @@ the grace removes every orphan and no blob that is referred to; I9 an upload sur
 
 import hashlib
 import itertools
-import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from gateway.cli.control import ask_gateway
+from gateway.cli.exits import CommandError, Exit
 from tests.blackbox.process import Gateway
 
 BUCKET: Final = "crashes"
@@ -133,11 +134,18 @@ class World:
             os.utime(path, (old, old))
 
     def sweep(self, *, dry_run: bool = False) -> dict[str, int]:
-        """Sweep once, by the command line, and return its report."""
-        flags = ["--dry-run"] if dry_run else []
-        done = self.gateway.run("sweep", "--json", "--accept-many-orphans", *flags)
-        assert done.returncode == 0, done.stderr
-        report: dict[str, int] = json.loads(done.stdout)
+        """Sweep once, as `sealgate sweep` does through the socket, and return the report.
+
+        Raises: Unanswered where the gateway died on it.
+        """
+        arguments = {"dry_run": dry_run, "accept_many_orphans": True}
+        try:
+            report = ask_gateway(self.gateway.data, "sweep", arguments)
+        except CommandError as broken:
+            if broken.code is not Exit.BUSY:
+                raise
+            raise Unanswered from broken
+        assert isinstance(report, dict)
         return report
 
     def expected_blob_count(self) -> int:
