@@ -156,13 +156,14 @@ def describe_read(found: Found, request: GetObjectInput) -> GetObjectOutput:
     offset, length, is_partial = 0, version.size, False
     parts_count: int | None = None
     checksum = attributes.checksum if request.checksum_mode else None
+    wanted = request.range if conditions.range_applies(request.if_range, version.etag, version.created_at) else None
     if request.part_number is not None:
         offset, length, parts_count = part_span(found, request.part_number)
         # No Content-Range can tell of an empty part, so that it is answered as an empty whole.
         is_partial = length > 0
         if length != version.size:
             checksum = None
-    elif (span := ranges.resolve(request.range, version.size)) is not None:
+    elif (span := ranges.resolve(wanted, version.size)) is not None:
         offset, length = span
         is_partial = True
         # Clients hold the object's checksum against the bytes that came, also where a range happens to name all.

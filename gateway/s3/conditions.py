@@ -7,7 +7,7 @@ judged by the catalogue, inside the transaction that they guard.
 from datetime import datetime
 
 from gateway.s3.errors import NOT_MODIFIED, PRECONDITION_FAILED, S3Error
-from gateway.s3.headers import entity_tags, format_http_date, quote_etag
+from gateway.s3.headers import entity_tags, format_http_date, parse_http_date, quote_etag
 from gateway.s3.types import ReadConditions
 
 
@@ -35,6 +35,19 @@ def check_copy_source(conditions: ReadConditions, etag: str, last_modified: date
     failed = _first_failure(conditions, etag, last_modified)
     if failed is not None:
         raise S3Error(PRECONDITION_FAILED, fields={"Condition": f"x-amz-copy-source-{failed}"})
+
+
+def range_applies(if_range: str | None, etag: str, last_modified: datetime) -> bool:
+    """Whether a Range is to be obeyed: If-Range names this very object, strongly, or is not there (RFC 9110 13.1.5).
+
+    A download that resumes after the object was replaced must get the new one whole, never a mix of both.
+    """
+    if if_range is None:
+        return True
+    tags = entity_tags(if_range) if if_range.startswith(('"', "W/")) else []
+    if tags:
+        return tags == [(etag, False)]
+    return parse_http_date(if_range, last_modified) == last_modified.replace(microsecond=0)
 
 
 def _first_failure(conditions: ReadConditions, etag: str, last_modified: datetime) -> str | None:

@@ -244,6 +244,8 @@ class GetObjectInput:
     object_key: bytes
     version_id: str | None = None
     range: RangeRequest | None = None
+    if_range: str | None = None
+    """If-Range as sent: an ETag or a date; where it does not name this very object, the range is not asked for."""
     part_number: int | None = None
     conditions: ReadConditions = field(default_factory=ReadConditions)
     checksum_mode: bool = False

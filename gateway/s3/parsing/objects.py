@@ -55,6 +55,7 @@ def _parse_read(request: Request, address: Address, document: bytes) -> GetObjec
         object_key=key_of(address),
         version_id=fields.version_id(query),
         range=wanted,
+        if_range=single(headers, "if-range"),
         part_number=number,
         conditions=fields.read_conditions(headers, request.received_at),
         checksum_mode=_checksum_mode(single(headers, "x-amz-checksum-mode")),

@@ -502,3 +502,13 @@ def test_delete_objects_needs_an_integrity_header_that_holds(stage: Stage) -> No
     right = {"x-amz-checksum-crc64nvme": checksum_of("CRC64NVME", document)}
     assert stage.raw("POST", "/bucket?delete", right, document).status == 200
     assert stage.keys() == []
+
+
+def test_a_download_that_resumes_after_the_object_changed_gets_all_of_the_new_one(stage: Stage) -> None:
+    stage.put("k", BODY)
+    before = quoted_md5(BODY)
+    asked = {"range": "bytes=100-", "if-range": before}
+    assert stage.raw("GET", "/bucket/k", asked).status == 206
+    stage.put("k", BODY[::-1])
+    answer = stage.raw("GET", "/bucket/k", asked)
+    assert (answer.status, answer.body) == (200, BODY[::-1])

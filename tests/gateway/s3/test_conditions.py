@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.s3.conditions import check_copy_source, check_read
+from gateway.s3.conditions import check_copy_source, check_read, range_applies
 from gateway.s3.errors import NOT_MODIFIED, PRECONDITION_FAILED, ErrorRow, S3Error
 from gateway.s3.types import ReadConditions
 
@@ -72,3 +72,23 @@ def test_a_412_names_the_condition() -> None:
     with pytest.raises(S3Error) as caught:
         check_read(ReadConditions(if_match="x"), ETAG, MODIFIED)
     assert dict(caught.value.fields) == {"Condition": "If-Match"}
+
+
+@pytest.mark.parametrize(
+    ("if_range", "applies"),
+    [
+        (None, True),
+        ('"d41d8"', True),
+        ('"x"', False),
+        ('W/"d41d8"', False),
+        ('"d41d8", "x"', False),
+        ('"', False),
+        ("d41d8", False),
+        ("", False),
+        ("Fri, 01 May 2026 12:00:00 GMT", True),
+        ("Fri, 01 May 2026 11:59:59 GMT", False),
+        ("Fri, 01 May 2026 12:00:01 GMT", False),
+    ],
+)
+def test_a_range_is_obeyed_of_the_object_that_if_range_names(if_range: str | None, applies: bool) -> None:
+    assert range_applies(if_range, ETAG, MODIFIED) is applies
