@@ -1,11 +1,12 @@
 """From an access key id to who that is and the secret that verifies their signatures."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from storage.catalogue.base import Catalogue, NoSuchAccessKey
-from storage.catalogue.records import Account
+from storage.catalogue.records import AccessKey, Account
 
 _REMEMBERED = 1024
 """Secret access keys that stay open in memory, beside the key that opens every one of them."""
@@ -27,17 +28,27 @@ class Identities:
         self._catalogue = catalogue
         # Only the opening of one and the same sealed secret is remembered; its row is read and verified every time.
         self._open_credential = lru_cache(maxsize=_REMEMBERED)(open_credential)
+        self._decoy: str | None = None
 
     async def resolve(self, access_key_id: str) -> tuple[Identity, str] | None:
         """The identity and its secret access key, or None for a key that is unknown or disabled.
+
+        An unknown key costs as much time as a known one: the last key that was found is looked up in its place.
 
         Raises:
             RowDamaged, UnwrapFailed: what is stored of the key does not authenticate.
         """
         try:
-            access_key, account = await self._catalogue.get_access_key(access_key_id)
+            access_key, identity, secret = await self._look_up(access_key_id)
         except NoSuchAccessKey:
+            if self._decoy is not None:
+                with contextlib.suppress(NoSuchAccessKey):  # it was deleted since: the next one found takes its place
+                    await self._look_up(self._decoy)
             return None
-        if not access_key.enabled:
-            return None
-        return Identity(account, access_key_id), self._open_credential(access_key.sealed_secret, access_key_id)
+        self._decoy = access_key_id
+        return (identity, secret) if access_key.enabled else None
+
+    async def _look_up(self, access_key_id: str) -> tuple[AccessKey, Identity, str]:
+        access_key, account = await self._catalogue.get_access_key(access_key_id)
+        secret = self._open_credential(access_key.sealed_secret, access_key_id)
+        return access_key, Identity(account, access_key_id), secret

@@ -64,3 +64,25 @@ def test_a_secret_of_another_key_or_an_altered_one_lets_nobody_in() -> None:
                 await identities.resolve(name)
 
     with_callers(body)
+
+
+def test_an_unknown_key_costs_the_work_of_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(identities: Identities, catalogue: MemoryCatalogue, _keys: RealmKeys) -> None:
+        found: list[str] = []
+        get_access_key = catalogue.get_access_key
+
+        async def counted(access_key_id: str) -> tuple[AccessKey, Account]:
+            row = await get_access_key(access_key_id)
+            found.append(access_key_id)
+            return row
+
+        monkeypatch.setattr(catalogue, "get_access_key", counted)
+        assert await identities.resolve("NOBODY") is None
+        assert found == [], "nobody was ever found, so there is nothing to tell apart"
+        await identities.resolve("FIRST")
+        assert await identities.resolve("NOBODY") is None
+        assert found == ["FIRST", "FIRST"]
+        await catalogue.delete_access_key("FIRST")
+        assert await identities.resolve("NOBODY") is None
+
+    with_callers(body)
