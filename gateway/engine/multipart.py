@@ -360,8 +360,8 @@ def object_checksum(
         return None
     algorithm = ChecksumAlgorithm(str(algorithms.pop()))
     rules = ALGORITHMS[algorithm.value]
-    kind = attributes.checksum_type or declared_type or ChecksumType(rules.types[0].value)
-    if kind.value not in {allowed.value for allowed in rules.types}:
+    kind = attributes.checksum_type or declared_type or rules.types[0]
+    if kind not in rules.types:
         raise S3Error(
             INVALID_REQUEST,
             f"The {kind.value} checksum type cannot be used with the {algorithm.value.lower()} checksum algorithm.",

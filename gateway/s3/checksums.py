@@ -11,7 +11,6 @@ import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -28,6 +27,7 @@ from gateway.s3.errors import (
     S3Error,
 )
 from gateway.s3.request import Headers
+from gateway.s3.types import ChecksumType
 
 _PREFIX: Final = "x-amz-checksum-"
 _NOT_VALUES: Final = frozenset({"x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-amz-checksum-type"})
@@ -36,13 +36,6 @@ _COMPOSITE: Final = re.compile(r"(.*)-([1-9][0-9]{0,4})")
 _SDK_ALGORITHM: Final = "x-amz-sdk-checksum-algorithm"
 _TRAILER: Final = "x-amz-trailer"
 _CONTENT_SHA256: Final = "x-amz-content-sha256"
-
-
-class ChecksumType(Enum):
-    """How the checksum of a multipart object is made: over its bytes, or over the checksums of its parts."""
-
-    FULL_OBJECT = "FULL_OBJECT"
-    COMPOSITE = "COMPOSITE"
 
 
 class Hasher(Protocol):

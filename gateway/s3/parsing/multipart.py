@@ -57,7 +57,7 @@ def parse_create_multipart_upload(request: Request, address: Address, document: 
     if algorithm_name is not None:
         chosen = algorithm_named(algorithm_name)
         algorithm = ChecksumAlgorithm(chosen.name)
-        checksum_type = ChecksumType(multipart_type(chosen, type_name).value)
+        checksum_type = multipart_type(chosen, type_name)
     return CreateMultipartUploadInput(
         bucket=bucket_of(address),
         object_key=key_of(address),

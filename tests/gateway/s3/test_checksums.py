@@ -19,13 +19,13 @@ from gateway.s3.checksums import (
     SHA1,
     SHA256,
     Algorithm,
-    ChecksumType,
     DeclaredChecksum,
     PayloadDigests,
     declared_checksum,
 )
 from gateway.s3.errors import S3Error
 from gateway.s3.request import Headers
+from gateway.s3.types import ChecksumType
 
 # CRCs: check values of the catalogue of parametrised CRC algorithms for "123456789"; hashes: FIPS 180, RFC 1321.
 CHECK = {
