@@ -42,6 +42,8 @@ TABLE: Final = (
     Suite("s3fs", ("blackbox/test_s3fs.py",), 30, 120, tools=("s3fs",)),
     Suite("opendal", ("blackbox/test_opendal.py",), 20, 120, tools=("opendal",)),
     Suite("javascript", ("blackbox/test_javascript.py",), 30, 120, tools=("javascript",)),
+    Suite("duplicity", ("blackbox/test_duplicity.py",), 50, 120, tools=("duplicity", "gpg")),
+    Suite("pgbackrest", ("blackbox/test_pgbackrest.py",), 75, 150, tools=("pgbackrest", "postgresql")),
     Suite("process", ("blackbox/test_process.py",), 30, 120),
     Suite("readme", ("blackbox/test_readme.py",), 25, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),
 )

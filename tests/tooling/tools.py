@@ -91,7 +91,7 @@ class Apt:
             archive.unlink()
         if not (root / self.binary).is_file():
             raise FileNotFoundError(f"{self.package} holds no {self.binary}")
-        libraries = sorted({str(path.parent) for path in root.glob("usr/lib/*-linux-gnu/*.so*")})
+        libraries = sorted({str(path.parent) for path in root.glob("**/lib/*-linux-gnu/*.so*")})
         start = folder / "bin" / name
         start.write_text(
             f"#!/bin/sh\nLD_LIBRARY_PATH={shlex.quote(':'.join(libraries))} "
@@ -259,6 +259,7 @@ TABLE: Final = {
                 ),
             ),
         ),
+        Tool("gpg", "bin/gpg", (Apt("gpg", "usr/bin/gpg"),)),
         Tool("pgbackrest", "bin/pgbackrest", (Apt("pgbackrest", "usr/bin/pgbackrest"),)),
         Tool(
             "postgresql",
