@@ -44,6 +44,7 @@ TABLE: Final = (
     Suite("javascript", ("blackbox/test_javascript.py",), 30, 120, tools=("javascript",)),
     Suite("duplicity", ("blackbox/test_duplicity.py",), 50, 120, tools=("duplicity", "gpg")),
     Suite("pgbackrest", ("blackbox/test_pgbackrest.py",), 75, 150, tools=("pgbackrest", "postgresql")),
+    Suite("docker-registry", ("blackbox/test_docker_registry.py",), 30, 120, tools=("docker-registry",)),
     Suite("process", ("blackbox/test_process.py",), 30, 120),
     Suite("readme", ("blackbox/test_readme.py",), 25, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),
 )

@@ -5,6 +5,7 @@ in order: PyPI by a hash-locked file, else `apt-get download` unpacked in place,
 environment of the Node.js that runs it.
 """
 
+import functools
 import hashlib
 import os
 import shlex
@@ -75,17 +76,14 @@ class Apt:
 
     def fetch(self, name: str, folder: Path) -> None:
         """Download the packages and put a start script into `bin`."""
-        (folder / "bin").mkdir(parents=True)
         root = folder / "root"
+        for made in (root, folder / "bin"):
+            made.mkdir(parents=True)
         try:
-            packages = self._packages(())
+            self._download(folder, ())
         except subprocess.CalledProcessError:
-            # A machine fresh from its image has no package lists; these belong to this project alone.
-            own_lists = _apt_lists()
-            packages = self._packages(own_lists)
-        else:
-            own_lists = ()
-        _run(["apt-get", *own_lists, "download", *packages], cwd=folder)
+            # A machine fresh from its image has no package lists, or old ones. The new ones belong to this project.
+            self._download(folder, _apt_lists())
         for archive in folder.glob("*.deb"):
             _run(["dpkg-deb", "--extract", str(archive), str(root)])
             archive.unlink()
@@ -99,17 +97,20 @@ class Apt:
         )
         start.chmod(0o755)
 
-    def _packages(self, options: Sequence[str]) -> list[str]:
-        """Return the packages and what apt would have to install for them.
+    def _download(self, folder: Path, options: Sequence[str]) -> None:
+        """Fetch the packages named and those that apt would have to install for them.
 
-        Raises: subprocess.CalledProcessError where apt does not know the package.
+        Raises: subprocess.CalledProcessError where apt does not know or cannot get one.
         """
-        command = ["apt-get", *options, "install", "--simulate", "--no-install-recommends", "-qq"]
         named = {self.package, *self.beside}
-        lines = [line.split() for line in _run([*command, *sorted(named)]).splitlines()]
-        return sorted(named.union(words[1] for words in lines if words[:1] == ["Inst"]))
+        command = ["apt-get", *options, "install", "--simulate", "--no-install-recommends", "-qq", *sorted(named)]
+        lines = [line.split() for line in _run(command).splitlines()]
+        # `Inst name [old] (new)` is an upgrade; what is installed serves as well.
+        packages = sorted(named.union(line[1] for line in lines if line[:1] == ["Inst"] and line[2][0] == "("))
+        _run(["apt-get", *options, "download", *packages], cwd=folder)
 
 
+@functools.cache
 def _apt_lists() -> Sequence[str]:
     """Fetch the package lists into `.tools` and return the options that make apt-get read them."""
     state, cache = TOOLS / "apt" / "lists", TOOLS / "apt" / "cache"
