@@ -51,4 +51,4 @@ TABLE: Final = (
 
 CHECK_BUDGET_S: Final = 180
 CI_LIMIT_S: Final = 35 * 60
-CI_SETUP_S: Final = 4 * 60  # apt, pip and the tools; measured at under two minutes
+CI_SETUP_S: Final = 4 * 60  # apt, pip and the tools; measured at under three minutes
