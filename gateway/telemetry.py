@@ -126,6 +126,8 @@ class _Formatter(logging.Formatter):
 
 def _one_line(text: str) -> str:
     """Escape control characters, so that nothing a client sends can forge a line of its own."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
