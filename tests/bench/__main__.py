@@ -22,6 +22,8 @@ from tests.tooling.places import TOOLS
 
 MIB: Final = 1024 * 1024
 LARGE: Final = 256 * MIB
+SEEDED: Final = 64
+"""Small objects that are read."""
 EXIT_MISSING: Final = 3
 FOLDER: Final = TOOLS / "bench"
 
@@ -116,14 +118,11 @@ class Bench:
         if side.name != NO_COMMIT:
             measure.bulk(side, "PUT", LARGE, ["large"])
             measure.bulk(side, "PUT", self._form.stream_bytes, [f"stream-{at}" for at in range(4)])
-        measure.small(side, FOLDER, "PUT", _small_keys("seed", 400), seconds=1, connections=16)
-        if side.name != NO_COMMIT:
-            # Whatever the second did not reach.
-            for key in _small_keys("seed", 400):
-                _put_small(side, key)
+            for key in _small_keys("seed", SEEDED):
+                measure.put_once(side, key, b"b" * measure.SMALL_BYTES)
 
     def _works(self) -> list[Work]:
-        form, seeded = self._form, _small_keys("seed", 400)
+        form, seeded = self._form, _small_keys("seed", SEEDED)
 
         def streams(prefix: str, number: int) -> list[str]:
             return [f"{prefix}-{number}-{at}" for at in range(4)]
@@ -187,10 +186,6 @@ class Bench:
 
 def _small_keys(prefix: str, count: int) -> list[str]:
     return [f"small/{prefix}/{number}" for number in range(count)]
-
-
-def _put_small(side: Side, key: str) -> None:
-    measure.put_once(side, key, b"b" * measure.SMALL_BYTES)
 
 
 def _make_bucket(side: GatewaySide) -> None:
