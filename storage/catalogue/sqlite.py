@@ -6,12 +6,14 @@ own; decision record 0003 has the measurements. Source: DESIGN part 4.
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
+
+import apsw
 
 from storage.catalogue import buckets, identities, jobs, listing, uploads, verifying, versions
 from storage.catalogue.base import (
@@ -201,14 +203,33 @@ class SqliteCatalogue:
                 return done.value  # type: ignore[no-any-return]  # a generator's return value is untyped there
             finally:
                 scan.close()
+        async with self._long_read() as session:
+            return await self._drive(read(session))
+
+    @asynccontextmanager
+    async def _long_read(self) -> AsyncIterator[Session]:
+        """A session of its own over a snapshot of its own."""
         async with self._free_scanners:
             self._check_open()
             session = self._scanners.pop()
             try:
                 with translated(session.connection), session.snapshot():
-                    return await _drive(read(session))
+                    yield session
             finally:
                 self._scanners.append(session)
+
+    async def _drive(self, scan: Scan[T]) -> T:
+        """Let others run between the slices of a scan, which ends early where the catalogue is closed."""
+        try:
+            while True:
+                try:
+                    next(scan)
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]  # a generator's return value is untyped there
+                await asyncio.sleep(0)
+                self._check_open()
+        finally:
+            scan.close()
 
     async def _write(self, run: Callable[[Transaction], T], *, reclaims: bool = False) -> T:
         return await self._writer.submit(run, reclaims=reclaims)
@@ -378,22 +399,26 @@ class SqliteCatalogue:
         return await self._scan(lambda session: jobs.read_changes(session, after, limit))
 
     async def verify(self) -> int:
-        """See `Catalogue.verify`."""
-        return await self._scan(verifying.verify)
+        """See `Catalogue.verify`. References are judged beside the loop: among many rows a statement takes seconds."""
+        async with self._long_read() as session:
+            total = await self._drive(verifying.verify_rows(session))
+            for what, statement in verifying.REFERENCES:
+                self._check_open()
+                await _aside(session.connection, partial(verifying.check_reference, session, what, statement))
+            return total
 
 
 def _delete(tx: Transaction, bucket_id: bytes, command: DeleteVersion) -> Deleted:
     return versions.delete_version(tx, bucket_id, command)
 
 
-async def _drive(scan: Scan[T]) -> T:
-    """Let others run between the slices of a scan."""
+async def _aside(connection: apsw.Connection, run: Callable[[], None]) -> None:
+    """Run in a thread what uses a connection; a caller who leaves waits until the connection is free again."""
+    job = asyncio.get_running_loop().run_in_executor(None, run)
     try:
-        while True:
-            try:
-                next(scan)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]  # a generator's return value is untyped there
-            await asyncio.sleep(0)
-    finally:
-        scan.close()
+        await asyncio.shield(job)
+    except asyncio.CancelledError:
+        connection.interrupt()
+        await asyncio.wait([job])
+        job.exception()  # looked at, so that asyncio does not complain of it
+        raise

@@ -64,6 +64,8 @@ class Writer:
         self._reserve = reserve
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = False
+        self._door = threading.Lock()
+        """Held from the look whether commands are taken until one has its place, so that none comes after the last."""
         self._transaction: Transaction | None = connect()
         self.batches = 0
         """Transactions committed."""
@@ -78,20 +80,22 @@ class Writer:
         Raises:
             StorageUnavailable: the catalogue is closing, or too many commands wait.
         """
-        if self._closing:
-            raise StorageUnavailable("the catalogue is closed")
-        if self._jobs.qsize() >= MAX_WAITING:
-            raise StorageUnavailable("too many commands wait for the catalogue")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(run, reclaims, future, loop))
+        with self._door:
+            if self._closing:
+                raise StorageUnavailable("the catalogue is closed")
+            if self._jobs.qsize() >= MAX_WAITING:
+                raise StorageUnavailable("too many commands wait for the catalogue")
+            self._jobs.put(_Job(run, reclaims, future, loop))
         return future
 
     def close(self) -> None:
         """Take no more, finish what waits, end the thread. Blocks; idempotent."""
-        if not self._closing:
-            self._closing = True
-            self._jobs.put(None)
+        with self._door:
+            if not self._closing:
+                self._closing = True
+                self._jobs.put(None)
         self._thread.join()
 
     def _work(self) -> None:
@@ -105,7 +109,8 @@ class Writer:
                 while waiting:
                     _answer(self._commit(waiting))
         finally:  # also where a bug ends the thread: nobody may wait for ever
-            self._closing = True
+            with self._door:
+                self._closing = True
             while not self._jobs.empty():
                 self._drain(waiting)
             _answer(_failed([*accepted, *waiting], StorageUnavailable("the catalogue is closed")))
@@ -147,6 +152,9 @@ class Writer:
             failure = translate(error, transaction.connection)
             self._roll_back(transaction, error)
             raise failure from error
+        except StorageError:  # past the commands, from the counters: nothing of it may reach the next commit
+            self._disconnect()
+            raise
         self.batches += 1
         self.commands += len(taken)
         return outcomes

@@ -12,13 +12,13 @@ from typing import Any
 import apsw
 import pytest
 
-from storage.catalogue import rows
+from storage.catalogue import rows, verifying
 from storage.catalogue.base import Catalogue, Conditions, ListQuery, NoSuchVersion, PreconditionRefused
 from storage.catalogue.connection import check_library, connect
 from storage.catalogue.owner import Reserve
 from storage.catalogue.schema import REALM as REALM_TABLE
 from storage.catalogue.schema import TABLES, VERSIONS
-from storage.catalogue.session import Transaction
+from storage.catalogue.session import Session, Transaction
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.errors import CatalogueBusy, CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
 from tests.suites.catalogue import ALICE, BUCKET, REALM, CatalogueSuite, FakeClock, Maker, populate
@@ -339,6 +339,64 @@ async def test_no_thread_outlives_the_catalogue(path: Path, clock: FakeClock, ma
     await again.close()
 
 
+async def test_a_command_that_meets_the_end_is_answered(
+    catalogue: SqliteCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer ends between the look whether it is open and the command's place in the queue."""
+    writer = catalogue._writer
+    jobs = writer._jobs
+    ending = threading.Thread(target=writer.close)
+
+    class Slow:
+        """The queue, whose length takes so long to tell that another thread closes the writer meanwhile."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(jobs, name)
+
+        def qsize(self) -> int:
+            ending.start()
+            ending.join(0.2)
+            return jobs.qsize()
+
+    monkeypatch.setattr(writer, "_jobs", Slow())
+    answer = await asyncio.wait_for(
+        asyncio.gather(writer.submit(lambda tx: tx.sequence), return_exceptions=True), timeout=5
+    )
+    assert answer[0] == 0 or isinstance(answer[0], StorageUnavailable)
+    ending.join()
+
+
+async def test_a_refusal_past_the_commands_leaves_no_transaction_open(
+    catalogue: SqliteCatalogue, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await populate(catalogue)
+
+    def damaged(_: Transaction) -> None:
+        raise RowDamaged("the realm row went missing")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Transaction, "save_counters", damaged)
+        with pytest.raises(RowDamaged):
+            await catalogue.publish_version(make.publish(b"lost"))
+    await catalogue.publish_version(make.publish(b"kept"))
+    with pytest.raises(NoSuchVersion):
+        await catalogue.get_version(BUCKET.bucket_id, b"lost")
+    await catalogue.verify()
+
+
+async def test_a_long_scan_does_not_hold_up_the_end(path: Path, clock: FakeClock, make: Maker) -> None:
+    catalogue = create(path, clock)
+    await populate(catalogue)
+    await asyncio.gather(*(catalogue.publish_version(make.publish(b"%04d" % number)) for number in range(500)))
+    scan = asyncio.ensure_future(catalogue.verify())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not scan.done()
+    await catalogue.close()
+    with pytest.raises(StorageUnavailable):
+        await scan
+
+
 async def test_the_log_moves_into_the_database_while_it_is_open(catalogue: SqliteCatalogue, path: Path) -> None:
     before = path.stat().st_size
     body = {"filler": "x" * 100_000}
@@ -425,6 +483,28 @@ async def test_a_long_scan_lets_others_run_and_sees_one_state(catalogue: SqliteC
     scans = [catalogue.list_versions(BUCKET.bucket_id, ListQuery()) for _ in range(10)]
     pages = await asyncio.gather(*scans)
     assert {len(page.versions) for page in pages} == {501}
+
+
+async def test_references_are_judged_beside_the_loop_and_can_be_left(
+    catalogue: SqliteCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await populate(catalogue)
+    began = threading.Event()
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0"
+
+    def check_reference(session: Session, *_: str) -> None:
+        began.set()
+        session.execute(endless).fetchall()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verifying, "check_reference", check_reference)
+        looking = asyncio.ensure_future(catalogue.verify())
+        await asyncio.to_thread(began.wait, 10)
+        await asyncio.sleep(0.05)  # the statement runs by now, and the loop does as well
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(looking, timeout=10)
+    assert await asyncio.gather(*(catalogue.verify() for _ in range(8))) == [await catalogue.verify()] * 8
 
 
 async def test_a_cancelled_scan_gives_its_snapshot_back(catalogue: SqliteCatalogue, make: Maker) -> None:
