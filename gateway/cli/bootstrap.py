@@ -113,7 +113,7 @@ def make_folders(folders: Folders) -> None:
     for name, folder in (("data", folders.data), ("keys", folders.keys)):
         try:
             _check_neither_lost(folders)  # before it is made: who restores it from a backup finds its place free
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_durably(folder)
             status = folder.stat()
             if status.st_uid == os.geteuid() and status.st_mode & _OTHERS and not _entries(folder):
                 folder.chmod(0o700)
@@ -126,6 +126,14 @@ def make_folders(folders: Folders) -> None:
             raise SetupError(f"the {name} folder {folder} belongs to user {status.st_uid}: run as that user")
         if status.st_mode & _OTHERS:
             raise SetupError(f"the {name} folder {folder} is open to other users: run chmod 0700 {folder}")
+
+
+def _make_durably(folder: Path) -> None:
+    """Make a folder with what is missing above it, so that a power loss takes none of them away again."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in missing:
+        _sync(place.parent)
 
 
 def is_first_start(folders: Folders) -> bool:
@@ -186,6 +194,7 @@ async def first_start(settings: Settings, folders: Folders) -> None:
     Raises:
         CommandError, KeysError, StorageError: a step failed; the next start goes on from there.
     """
+    _check_begun_together(folders)
     now = utc_now()
     marker = folders.data / MARKER
     if not marker.exists():
@@ -205,6 +214,27 @@ async def first_start(settings: Settings, folders: Folders) -> None:
     reach("first-start.stores")
     marker.unlink()
     _sync(folders.data)
+
+
+def _check_begun_together(folders: Folders) -> None:
+    """Refuse to finish a start with the keys of another deployment, which would lose its client.env.
+
+    The realm reaches the data folder before anything else is made beside the keyring.
+
+    Raises:
+        SetupError: the keys are another's.
+    """
+    if not folders.realm_copy.exists():
+        return
+    if folders.realm_file.exists():
+        are_another_s = RealmRecord.read(folders.realm_file) != RealmRecord.read(folders.realm_copy)
+    else:
+        are_another_s = folders.tls.exists() or folders.client_env.exists()
+    if are_another_s:
+        raise SetupError(
+            f"the keys in {folders.keys} belong to another data folder than {folders.data}, which was never served:"
+            " give --keys the folder that its start began with"
+        )
 
 
 async def _make_realm(kms: LocalKms, folders: Folders, now: datetime) -> RealmRecord:

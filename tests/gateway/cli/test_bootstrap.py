@@ -209,6 +209,37 @@ def test_an_unfinished_start_with_other_keys_is_refused(tmp_path: Path, crash_at
         start(settings_in(tmp_path, keys=tmp_path / "other"))
 
 
+@pytest.mark.parametrize("point", ["first-start.marked", "first-start.keyring", "first-start.realm"])
+def test_an_unfinished_start_takes_no_keys_that_are_in_use(
+    made: Path, point: str, crash_at: Callable[[str], None]
+) -> None:
+    """Keys of a deployment that serves: a slip of --keys must not write a realm or a client.env over them."""
+    crash_at(point)
+    with pytest.raises(Crash):
+        start(settings_in(made / "second"))
+    seams.hook = None
+    before = digests(made / "data-keys"), digests(made / "second/data")
+    with pytest.raises(SetupError):
+        start(settings_in(made / "second", keys=made / "data-keys"))
+    assert (digests(made / "data-keys"), digests(made / "second/data")) == before
+
+
+def test_new_folders_are_durable_up_to_the_first_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    settings = settings_in(tmp_path / "new", data=tmp_path / "new/a/data", keys=tmp_path / "new/k/keys")
+    bootstrap.make_folders(Folders.of(settings))
+    assert {tmp_path, tmp_path / "new", tmp_path / "new/a", tmp_path / "new/k"} <= set(synced)
+
+
 def _remove(*names: str) -> Callable[[Path], list[str]]:
     def spoil(place: Path) -> list[str]:
         for name in names:
