@@ -220,7 +220,7 @@ class Settings(BaseSettings):
         "direct", "Content keys are wrapped by the KMS itself, or by a key of their bucket that the KMS wraps."
     )
     key_cache_s: float = _row(
-        300, "How long an unwrapped key may serve before the KMS is asked again.", unit="s", ge=0, le=300
+        300, "How long an unwrapped key may serve before the KMS is asked again.", unit="s", ge=1, le=300
     )
     kms_deadline_s: float = _row(5, "Time that the KMS has to answer.", unit="s", ge=0.1, le=30)
     canary_interval_s: float = _row(

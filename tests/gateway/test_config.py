@@ -122,6 +122,7 @@ def test_unknown_names_are_errors_in_every_source(tmp_path: Path) -> None:
         ("inline_max_bytes", "65537"),
         ("read_ahead_bytes", "1"),
         ("wrapping", "none"),
+        ("key_cache_s", "0"),
         ("key_cache_s", "301"),
         ("kms_deadline_s", "0"),
         ("canary_interval_s", "0"),
