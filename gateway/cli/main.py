@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from gateway.cli import accounts, offline, serve, settings, sweep, verify
 from gateway.cli.exits import Exit, exit_of
 from gateway.cli.options import help_without_command, is_debug
+from gateway.http.process import forbid_core_dumps
 
 app = typer.Typer(
     name="sealgate",
@@ -47,6 +48,7 @@ def common(
 def main() -> None:
     """Run the command line and leave with a code of `gateway.cli.exits`."""
     os.umask(0o077)  # whatever a command writes is for this user alone
+    forbid_core_dumps()  # most commands hold keys, not `serve` alone
     sys.exit(run(sys.argv[1:]))
 
 

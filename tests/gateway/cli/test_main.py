@@ -64,6 +64,16 @@ def test_the_families_are_all_there() -> None:
     }
 
 
+def test_no_command_leaves_a_core_or_lets_a_debugger_in() -> None:
+    look = (
+        "import ctypes, resource; from gateway.cli import main;"
+        "main.run = lambda _: print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0));"
+        "main.main()"
+    )
+    said = subprocess.run([sys.executable, "-c", look], env=environment(), capture_output=True, text=True, check=False)
+    assert said.stdout == "(0, 0) 0\n", said.stderr
+
+
 def test_serve_has_a_flag_for_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", "--help"]) == Exit.OK
     shown = capsys.readouterr().out
