@@ -7,6 +7,7 @@ another run's; ratios and CPU seconds do.
 import argparse
 import contextlib
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -206,6 +207,8 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="five alternations, a million objects")
     parser.add_argument("--only", default="", help="cases whose name holds this text; writes no document")
     arguments = parser.parse_args()
+    # The servers must not outlive a run that is told to stop.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     form = FULL if arguments.full else QUICK
     began = time.monotonic()
     try:
@@ -223,7 +226,7 @@ def main() -> int:
             return 0
         rss = bench.peak_rss(undo)
         print("building the catalogue", flush=True)
-        grown = growth.measure(FOLDER / "growth", form.sizes, measure.SMALL_BYTES)
+        grown = growth.measure(FOLDER / "growth", form.sizes, 256)
     command = "make bench-full" if arguments.full else "make bench"
     note = f"Medians of {form.alternations} alternations; the run took {time.monotonic() - began:.0f} s."
     report.write(cases, grown, rss, command, note)

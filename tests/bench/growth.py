@@ -1,7 +1,7 @@
 """How the catalogue's answers grow with the number of objects: a listing page, common prefixes, a read, a write.
 
-In-process, through the catalogue's own contract; every version has one content with one inline blob of 4 KiB, as small
-objects have. The time is that of the call, on the loop, with nothing beside it.
+In-process, through the catalogue's own contract; every version has one content with one small inline blob: listings
+read no blobs. The time is that of the call, on the loop, with nothing beside it.
 """
 
 import asyncio
