@@ -29,6 +29,7 @@ from gateway.wiring import (
     create_catalogue,
     open_blobs,
     open_realm,
+    open_stores,
     read_passphrase,
     server_settings,
 )
@@ -263,16 +264,37 @@ async def _make_stores(settings: Settings, folders: Folders, realm_keys: RealmKe
     finally:
         await blobs.close()
     # An unfinished catalogue holds nothing but the account that is made here, and whose secret may be lost.
+    await _check_never_served(folders, realm_keys)
     shutil.rmtree(folders.catalogue.parent, ignore_errors=True)
     folders.catalogue.parent.mkdir(mode=0o700)
     catalogue = create_catalogue(folders, realm_keys)
-    reach("first-start.catalogue")
     try:
+        reach("first-start.catalogue")
         made = await Directory(catalogue, realm_keys, lambda: now).create_first_account(FIRST_ACCOUNT)
         env = ClientEnv.of(settings, folders, str(made["access_key_id"]), str(made["secret_access_key"]))
         write_private_file(folders.client_env, env.encode(), replace=True)
     finally:
         await catalogue.close()
+
+
+async def _check_never_served(folders: Folders, realm_keys: RealmKeys) -> None:
+    """See that a catalogue which is about to be made anew was never used: a marker may come back with a backup.
+
+    Raises:
+        SetupError: it holds buckets. StorageError: it cannot be looked at.
+    """
+    if not folders.catalogue.exists():
+        return
+    stores = await open_stores(folders, realm_keys)
+    try:
+        for account in await stores.catalogue.list_accounts():
+            if await stores.catalogue.list_buckets(account.account_id, limit=1):
+                raise SetupError(
+                    f"{folders.data / MARKER} says that nothing was ever served, but the catalogue holds buckets:"
+                    " remove that file, and start again"
+                )
+    finally:
+        await stores.close()
 
 
 def refresh(settings: Settings, folders: Folders) -> None:

@@ -19,6 +19,7 @@ from gateway.wiring import Folders, open_gateway
 from keys.kms.local import LocalKms
 from storage import seams
 from storage.catalogue.base import NoSuchAccount
+from storage.catalogue.records import Bucket
 from tests.gateway.cli.helpers import digests, settings_in, start
 
 
@@ -222,6 +223,26 @@ def test_an_unfinished_start_takes_no_keys_that_are_in_use(
     with pytest.raises(SetupError):
         start(settings_in(made / "second", keys=made / "data-keys"))
     assert (digests(made / "data-keys"), digests(made / "second/data")) == before
+
+
+def test_a_marker_that_came_back_buries_no_buckets(made: Path) -> None:
+    settings = settings_in(made)
+    folders = Folders.of(settings)
+
+    async def use() -> None:
+        async with open_gateway(settings, folders) as gateway:
+            (account,) = await gateway.stores.catalogue.list_accounts()
+            bucket = Bucket(bytes(16), "kept", account.account_id, datetime.now(UTC))
+            await gateway.stores.catalogue.create_bucket(bucket, 1)
+
+    asyncio.run(use())
+    (made / "data" / MARKER).write_text("back from a backup")
+    before = (made / "data/catalogue/catalogue.db").read_bytes()
+    with pytest.raises(SetupError, match="the catalogue holds buckets: remove that file"):
+        start(settings)
+    assert (made / "data/catalogue/catalogue.db").read_bytes() == before
+    (made / "data" / MARKER).unlink()
+    assert not start(settings)
 
 
 def test_new_folders_are_durable_up_to_the_first_that_was_there(
