@@ -54,7 +54,7 @@ def resolve(request: Request, domains: Collection[str], hosts: Collection[str] |
         raw_bucket, _, raw_key = path[1:].partition(b"/")
         if not raw_bucket and not raw_key and path == b"/":
             return Address()
-        bucket = _decode_path(raw_bucket).decode("utf-8")
+        bucket = decode_path(raw_bucket).decode("utf-8")
         in_host = False
     else:
         raw_key = path[1:]
@@ -104,12 +104,17 @@ def decode_key(raw: bytes) -> bytes:
     Raises:
         S3Error: InvalidURI, KeyTooLongError, BadRequest, as `check_key`.
     """
-    object_key = _decode_path(raw)
+    object_key = decode_path(raw)
     check_key(object_key)
     return object_key
 
 
-def _decode_path(raw: bytes) -> bytes:
+def decode_path(raw: bytes) -> bytes:
+    """Percent-decode exactly once.
+
+    Raises:
+        S3Error: InvalidURI for a broken escape, a NUL or what is not UTF-8.
+    """
     if not PERCENT_ENCODED.fullmatch(raw):
         raise S3Error(INVALID_URI)
     decoded = unquote_to_bytes(raw)

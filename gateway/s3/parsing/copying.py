@@ -7,7 +7,7 @@ reads it use this one value.
 import re
 from typing import Final
 
-from gateway.s3.addressing import Address, check_bucket_name, decode_key
+from gateway.s3.addressing import Address, check_bucket_name, check_key, decode_path
 from gateway.s3.checksums import algorithm_named
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_REQUEST, S3Error
 from gateway.s3.headers import single
@@ -42,8 +42,9 @@ def copy_source(request: Request, headers: Headers) -> CopySource:
     if question and version is None:
         raise _invalid_source()
     try:
-        bucket, _, object_key = decode_key(path.encode("latin-1")).partition(b"/")
+        bucket, _, object_key = decode_path(path.encode("latin-1")).partition(b"/")
         check_bucket_name(bucket.decode("utf-8"))
+        check_key(object_key)
     except S3Error as error:
         raise _invalid_source() from error
     if not object_key:

@@ -29,6 +29,7 @@ from tests.gateway.s3.wire import read, refused
         ("source/k%3FversionId=x", b"k?versionId=x", None),
         ("source/k%3Fa?versionId=x", b"k?a", "x"),
         ("source/%252e%252e", b"%2e%2e", None),
+        ("source/" + "a" * 1024, b"a" * 1024, None),
     ],
 )
 def test_h92_copy_sources(text: str, object_key: bytes, version_id: str | None) -> None:
