@@ -20,6 +20,9 @@ from gateway.cli.exits import CommandError, Exit, exit_of
 
 SOCKET_NAME: Final = "control.sock"
 MAX_LINE_BYTES: Final = 1024 * 1024
+"""Of a request."""
+MAX_ANSWER_BYTES: Final = 1024**3
+"""An answer may list every access key there is."""
 REQUEST_TIMEOUT_S: Final = 10.0
 """A peer has so long to send its request."""
 ANSWER_TIMEOUT_S: Final = 3600.0
@@ -133,7 +136,7 @@ def ask_gateway(folder: Path, command: str, arguments: Mapping[str, Any]) -> Ans
         try:
             connection.sendall(json.dumps({"command": command, "arguments": dict(arguments)}).encode("ascii") + b"\n")
             with connection.makefile("rb") as lines:
-                answer = json.loads(lines.readline(MAX_LINE_BYTES))
+                answer = json.loads(lines.readline(MAX_ANSWER_BYTES))
         except (OSError, ValueError):
             raise CommandError("the gateway broke off: see its log, and try again", Exit.BUSY) from None
     if "error" in answer:

@@ -34,7 +34,11 @@ async def burst() -> Answer:
     raise RuntimeError("secret-value-in-a-message")
 
 
-COMMANDS: dict[str, Command] = {"echo": echo, "refuse": refuse, "conflict": conflict, "burst": burst}
+async def long() -> Answer:
+    return {"access_keys": [f"{number:020d}" for number in range(200_000)]}
+
+
+COMMANDS: dict[str, Command] = {"echo": echo, "refuse": refuse, "conflict": conflict, "burst": burst, "long": long}
 
 
 def while_serving(folder: Path, ask: Callable[[], Any], **options: Any) -> Any:
@@ -58,6 +62,11 @@ def raw(folder: Path, data: bytes) -> dict[str, Any]:
 
 def test_a_command_and_its_answer(tmp_path: Path) -> None:
     assert while_serving(tmp_path, lambda: ask_gateway(tmp_path, "echo", {"a": "b"})) == {"got": {"a": "b"}}
+
+
+def test_a_long_list_comes_whole(tmp_path: Path) -> None:
+    answer = while_serving(tmp_path, lambda: ask_gateway(tmp_path, "long", {}))
+    assert len(answer["access_keys"]) == 200_000
 
 
 def test_the_socket_is_for_this_user_alone_and_goes_away(tmp_path: Path) -> None:
