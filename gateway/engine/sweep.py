@@ -139,11 +139,12 @@ class Sweeper:
     async def _delete_condemned(self) -> int:
         deleted = 0
         while blob_ids := await self._catalogue.list_condemned(self._clock() - self._condemned_grace, BATCH_SIZE):
-            lease = await self._lease()
+            await self._lease()
             for blob_id in blob_ids:
                 await self._blobs.delete(blob_id)
             reach("sweep.deleted")
-            # The row goes last: a crash before this line only deletes an absent blob again.
-            await self._catalogue.forget_condemned(blob_ids, lease)
+            # The row goes last: a crash before this line only deletes an absent blob again. A slow store takes longer
+            # for a batch than a lease lasts, so it is renewed; where another sweeper has it by now, that fails.
+            await self._catalogue.forget_condemned(blob_ids, await self._lease())
             deleted += len(blob_ids)
         return deleted

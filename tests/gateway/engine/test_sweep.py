@@ -215,6 +215,27 @@ def test_a_slow_walk_renews_its_own_lease(monkeypatch: pytest.MonkeyPatch) -> No
     run(body)
 
 
+def test_a_slow_store_does_not_cost_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the same blobs would be deleted again at every sweep, and their rows stay for ever."""
+
+    async def body(rig: Rig) -> None:
+        for name in (b"a", b"b"):
+            await rig.put(name, LONG)
+        await rig.objects.delete(rig.bucket, [DeleteVersion(b"a"), DeleteVersion(b"b")])
+        later(rig, timedelta(hours=2))
+        delete = rig.blobs.delete
+
+        async def slow(blob_id: bytes) -> None:
+            later(rig, LEASE_DURATION * 0.6)
+            await delete(blob_id)
+
+        monkeypatch.setattr(rig.blobs, "delete", slow)
+        assert await rig.sweeper.delete_condemned() == 2
+        assert await rig.sweeper.delete_condemned() == 0
+
+    run(body)
+
+
 def test_a_store_that_fails_leaves_the_row_for_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(rig: Rig) -> None:
         lost = await orphan(rig)
