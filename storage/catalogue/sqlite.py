@@ -239,7 +239,8 @@ class SqliteCatalogue:
         return CatalogueStatistics(self._writer.batches, self._writer.commands)
 
     async def realm_id(self) -> bytes:
-        """See `Catalogue.realm_id`."""
+        """See `Catalogue.realm_id`. Fails also where the writer has ended: readiness is asked by this."""
+        self._writer.check_open()
         return self._read(lambda session: session.realm().realm_id)
 
     async def create_account(self, account: Account, access_key: AccessKey | None = None) -> None:

@@ -83,12 +83,16 @@ class Writer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._door:
-            if self._closing:
-                raise StorageUnavailable("the catalogue is closed")
+            self.check_open()
             if self._jobs.qsize() >= MAX_WAITING:
                 raise StorageUnavailable("too many commands wait for the catalogue")
             self._jobs.put(_Job(run, reclaims, future, loop))
         return future
+
+    def check_open(self) -> None:
+        """See that commands are taken. Raises: StorageUnavailable."""
+        if self._closing:
+            raise StorageUnavailable("the catalogue is closed")
 
     def close(self) -> None:
         """Take no more, finish what waits, end the thread. Blocks; idempotent."""

@@ -321,6 +321,8 @@ async def test_a_writer_that_breaks_leaves_nobody_waiting(
         await catalogue.publish_version(make.publish(b"key"))
     with pytest.raises(StorageUnavailable):
         await catalogue.publish_version(make.publish(b"key"))
+    with pytest.raises(StorageUnavailable):  # what asks whether it is there must not be told that all is well
+        await catalogue.realm_id()
     await catalogue.close()
     assert broken == [ZeroDivisionError]
 
