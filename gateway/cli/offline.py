@@ -204,6 +204,11 @@ class _Unsealed:
             line["path"] = str(path.relative_to(self.folder))
         except (StorageError, KeysError) as error:
             self.fail(line, error)
+        except OSError as error:
+            raise CommandError(
+                f"{self.folder} cannot be written ({error.strerror}): make room there, or give another --output",
+                Exit.STORAGE,
+            ) from error
         else:
             self.lines.append(line)
 

@@ -51,6 +51,8 @@ async def _serve(settings: Settings) -> None:
     folders = Folders.of(settings)
     check_apart(settings, folders)
     make_folders(folders)
+    # Once more: only folders that exist tell what a bind mount makes one.
+    check_apart(settings, folders)
     async with owned(folders):
         is_first = await prepare(settings, folders)
         async with open_gateway(settings, folders) as gateway:

@@ -1,16 +1,19 @@
 """inspect and unseal: the keyring alone opens what a gateway sealed, and nothing that was altered."""
 
+import asyncio
+import errno
 import json
 import shutil
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.cli.exits import Exit
+from gateway.cli.exits import CommandError, Exit
 from gateway.cli.main import run
-from gateway.cli.offline import INDEX_NAME, _name, _named
+from gateway.cli.offline import INDEX_NAME, _name, _named, _Unsealed
 from storage.sealed.header import BlobKind, parse_untrusted
 from tests.gateway.cli.process import Running
 
@@ -221,3 +224,17 @@ def test_file_names_stay_inside_and_apart() -> None:
         assert "\0" not in name
         assert len(name) <= 200
     assert _name(b"plain name.txt") == "plain name.txt"
+
+
+def test_a_full_output_folder_is_told_and_not_counted_as_damage(tmp_path: Path) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"some"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "out"
+    unsealed = _Unsealed.into(out)
+    with pytest.raises(CommandError, match=r"out cannot be written \(No space left on device\)") as told:
+        asyncio.run(unsealed.take("bucket", b"key", {}, pieces()))
+    assert told.value.code is Exit.STORAGE
+    assert unsealed.failed == 0
+    assert [path for path in out.rglob("*") if path.is_file()] == []
