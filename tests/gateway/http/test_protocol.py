@@ -204,7 +204,7 @@ def test_expect_is_refused_without_100_and_granted_with_it(certificate: Certific
 def test_a_late_head_closes_the_connection(certificate: Certificate) -> None:
     async def main() -> None:
         app = Application()
-        async with serving(app, certificate, EdgeLimits(head_timeout_s=0.3, linger_s=0.3)) as running:
+        async with serving(app, certificate, EdgeLimits(head_timeout_s=1.0, linger_s=0.3)) as running:
             assert await running.say() == b""
             assert await running.say(b"GET / HTTP/1.1\r\nHost: h\r\nX-") == b""
             reader, writer = await running.connect()
@@ -231,11 +231,11 @@ def test_a_stalled_body_is_a_request_timeout(certificate: Certificate) -> None:
 def test_a_body_that_waits_for_100_continue_is_not_late(certificate: Certificate) -> None:
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await asyncio.sleep(0.5)  # several windows, in which nobody asks for the body
+            await asyncio.sleep(2.5)  # several windows, in which nobody asks for the body
         await Application()(scope, receive, send)
 
     async def main() -> None:
-        async with serving(slow, certificate, EdgeLimits(body_timeout_s=0.1, linger_s=0.3)) as running:
+        async with serving(slow, certificate, EdgeLimits(body_timeout_s=1.0, linger_s=0.3)) as running:
             reader, writer = await running.connect()
             writer.write(HEAD + b"Content-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
             async with asyncio.timeout(PATIENCE_S):
@@ -274,7 +274,7 @@ def test_more_connections_than_allowed_are_closed_at_once(certificate: Certifica
 
 def test_an_idle_connection_is_closed(certificate: Certificate) -> None:
     async def main() -> None:
-        async with serving(Application(), certificate, EdgeLimits(idle_timeout_s=0.5, linger_s=0.3)) as running:
+        async with serving(Application(), certificate, EdgeLimits(idle_timeout_s=1.0, linger_s=0.3)) as running:
             answer = await running.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 200 ")
 
