@@ -412,7 +412,8 @@ def cleared(stage: Stage, bucket: str) -> None:
     stage.send(who.header("PUT", bucket))
     for element in list(stage.send(who.header("GET", f"{bucket}?encoding-type=url&list-type=2")).xml().iter()):
         if element.tag.endswith("}Key"):
-            stage.send(who.header("DELETE", f"{bucket}/{quote(element.text or '', safe='/~%').replace('%25', '%')}"))
+            # The listing encodes names as a path does: a name with a percent sign must not be decoded here.
+            stage.send(who.header("DELETE", f"{bucket}/{element.text}"))
     uploads = stage.send(who.header("GET", f"{bucket}?encoding-type=url&uploads=")).xml()
     for upload in [element for element in uploads.iter() if element.tag.endswith("}Upload")]:
         key, upload_id = (next(e.text or "" for e in upload if e.tag.endswith(name)) for name in ("}Key", "}UploadId"))
