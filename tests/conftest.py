@@ -1,17 +1,28 @@
 """Options shared by all tests: `--full` runs what is marked slow, and without it those are deselected, not skipped."""
 
+import random
+
 import pytest
+from hypothesis import settings
 
 # Shared suites and helpers assert as well; their failures should show values.
 pytest.register_assert_rewrite("tests.blackbox", "tests.suites", "tests.faults", "tests.hostile")
 
+_FIXED_SEED = 20_261_122
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="also run tests marked slow, and more iterations")
+    parser.addoption("--full", action="store_true", help="also run tests marked slow, more iterations, and new seeds")
+    parser.addoption("--seed", type=int, help="the seed of random tests, as a failure printed it")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: runs only with --full")
+    # A change is judged by what it changes: new examples are hunted for in the long form.
+    # Nor does an example fail for a machine that looked elsewhere: suites have budgets of their own.
+    settings.register_profile("fixed", derandomize=True, deadline=None)
+    settings.register_profile("drawn", deadline=None)
+    settings.load_profile("drawn" if config.getoption("--full") else "fixed")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -27,3 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def full(pytestconfig: pytest.Config) -> bool:
     """Tell whether this is the long form; iteration counts may depend on it."""
     return bool(pytestconfig.getoption("--full"))
+
+
+@pytest.fixture
+def seed(pytestconfig: pytest.Config, full: bool) -> int:
+    """The seed of a random test, printed: the same in every run, unless `--seed` names one or `--full` draws one."""
+    given: int | None = pytestconfig.getoption("--seed")
+    chosen = given if given is not None else random.randrange(2**32) if full else _FIXED_SEED
+    print("seed", chosen)
+    return chosen

@@ -395,9 +395,7 @@ def noisy(stage: Stage, chance: random.Random) -> Shot:
     return stage.mallory.header(method, f"{path}?{query}" if query else path, body, headers)
 
 
-def test_noise_that_is_rightly_signed(stage: Stage) -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
+def test_noise_that_is_rightly_signed(stage: Stage, seed: int) -> None:
     chance = random.Random(seed)
     assert stage.send(stage.mallory.header("PUT", "/mallory-noise")).status == 200
     for _ in range(400):
@@ -435,10 +433,8 @@ def mutated(wire: bytes, chance: random.Random, first: int = 0) -> bytes:
             return wire[:end] + wire[at:]
 
 
-def test_one_byte_of_a_right_request_changed(stage: Stage) -> None:
+def test_one_byte_of_a_right_request_changed(stage: Stage, seed: int) -> None:
     """Either the change was without meaning and the right object comes, or a refusal comes, or the connection ends."""
-    seed = random.randrange(2**32)
-    print("seed", seed)
     chance = random.Random(seed)
     for _ in range(250):
         wire = mutated(stage.alice.header("GET", KEEP).wire(), chance)
@@ -453,10 +449,8 @@ def test_one_byte_of_a_right_request_changed(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("form", ["unsigned-with-trailer", "signed"])
-def test_one_byte_of_a_right_chunked_body_changed(stage: Stage, form: str) -> None:
+def test_one_byte_of_a_right_chunked_body_changed(stage: Stage, form: str, seed: int) -> None:
     """Never are other bytes stored than those that were sent and summed or signed."""
-    seed = random.randrange(2**32)
-    print("seed", seed)
     chance = random.Random(seed)
     content = b"p" * 8192 + b"q" * 50
     makers: dict[str, Callable[[], Shot]] = {

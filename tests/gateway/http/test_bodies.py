@@ -55,9 +55,7 @@ def streaming(payload: bytes, wire: bytes, sizes: Callable[[], int]) -> ChunkedB
     return body
 
 
-def test_a_plain_body_comes_in_slices_of_useful_size() -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
+def test_a_plain_body_comes_in_slices_of_useful_size(seed: int) -> None:
     rng = random.Random(seed)
     data = rng.randbytes(1_000_000)
     headers = Headers([(b"content-length", b"1000000")])
