@@ -24,7 +24,7 @@ TABLE: Final = (
     Suite("gateway", ("gateway",), 135, 600),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 45, 300),
     Suite("keys", ("keys",), 60, 600),
-    Suite("storage", ("storage",), 210, 1800),
+    Suite("storage", ("storage",), 210, 1800, tools=("strace",)),
     Suite("hostile", ("hostile",), 120, 900),
     Suite("kill", ("faults/test_kill.py",), 100, 1200),
     Suite("canary", ("faults/test_canary.py",), 100, 150, tools=("strace",)),

@@ -4,12 +4,13 @@ The kernel's answers are forged by strace, so the real SQLite meets a real EIO.
 """
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.tooling.tools import program
 
 _LOAD = """
 import asyncio, json, sys
@@ -46,13 +47,23 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not there to forge errors")
 @pytest.mark.parametrize(
     ("error", "failure"), [("EIO", "StorageUnavailable"), ("ENOSPC", "StorageFull"), ("EDQUOT", "StorageFull")]
 )
 def test_a_sync_that_fails_fails_its_commands(tmp_path: Path, error: str, failure: str) -> None:
     command = [
-        *("strace", "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", "trace=fdatasync"),
+        # Where strace was only unpacked, it has libraries of its own, which are not for the process that it starts.
+        *(
+            str(program("strace")),
+            "-E",
+            "LD_LIBRARY_PATH",
+            "-f",
+            "-qq",
+            "-o",
+            str(tmp_path / "trace"),
+            "-e",
+            "trace=fdatasync",
+        ),
         *("-e", f"inject=fdatasync:error={error}:when=25..27"),
         *(sys.executable, "-c", _LOAD, str(tmp_path / "catalogue.db")),
     ]
