@@ -46,14 +46,15 @@ endef
 
 # $(call environment,<stamp name>,<lock>): brings .venv to the lock and the project, or does nothing when the
 # stamp says that it is there. The project is installed editable, by the locked hatchling and not in isolation,
-# so that nothing is fetched that the lock does not name with its hash.
+# so that nothing is fetched that the lock does not name with its hash. --no-deps, since the lock is whole and pip would
+# otherwise look for a newer release of what another package asks for with extras, and then refuse it for its hash.
 define environment
 $(find_python); \
 want=$$(cat $(2) pyproject.toml | cksum); \
 if [ ! -x $(BIN)/python ] || [ "$$(cat $(VENV)/.$(1) 2>/dev/null)" != "$$want" ]; then \
   echo "Installing into $(VENV) from $(2)" && \
   { [ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || "$$python" -m venv --clear $(VENV); } && \
-  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2) && \
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(2) && \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e . && \
   echo "$$want" > $(VENV)/.$(1) || exit 1; \
 fi

@@ -109,6 +109,7 @@ def test_packages_come_by_hash_from_the_lock() -> None:
     assert commands
     for command in commands:
         assert "--require-hashes" in command or "--no-index" in command, command
+        assert "--no-deps" in command, command
     assert str(RUNTIME_LOCK.relative_to(ROOT)) in _copied()
 
 

@@ -52,8 +52,8 @@ class Pip:
         _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
         lock = LOCKS / f"{name}.lock"
         pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
-        options = [] if self.with_dependencies else ["--no-deps"]
-        _run([*pip, "--disable-pip-version-check", "--require-hashes", *options, "-r", str(lock)])
+        # The lock is whole. Asked to resolve, pip looks for a newer release of what comes with extras, and then stops.
+        _run([*pip, "--disable-pip-version-check", "--require-hashes", "--no-deps", "-r", str(lock)])
         if self.unpack is not None:
             self.unpack(folder)
 
