@@ -63,7 +63,7 @@ async def _serve(settings: Settings) -> None:
             )
             async with serve_control(folders.data, commands_of(gateway)):
                 await run_until_stopped(server, lambda bound: _greet(settings, folders, bound, is_first=is_first))
-            if gateway.is_wrong_kms:
+            if gateway.canary.is_wrong_kms:
                 raise CanaryFailed("stopped: the KMS answers, but no longer with the key that sealed this realm")
 
 

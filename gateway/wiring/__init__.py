@@ -1,0 +1,24 @@
+"""The composition root: from settings to keys, stores, engines and the app, and back again in order."""
+
+from gateway.wiring.folders import REALM_FILE, Folders
+from gateway.wiring.gateway import Gateway, open_gateway
+from gateway.wiring.listeners import server_settings
+from gateway.wiring.realm import OpenedKeys, RealmRecord, open_keys, open_realm, read_passphrase
+from gateway.wiring.stores import Stores, create_catalogue, open_blobs, open_stores
+
+__all__ = [
+    "REALM_FILE",
+    "Folders",
+    "Gateway",
+    "OpenedKeys",
+    "RealmRecord",
+    "Stores",
+    "create_catalogue",
+    "open_blobs",
+    "open_gateway",
+    "open_keys",
+    "open_realm",
+    "open_stores",
+    "read_passphrase",
+    "server_settings",
+]

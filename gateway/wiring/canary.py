@@ -1,0 +1,43 @@
+"""The watch over the KMS: a silent one degrades the gateway, one that answers wrongly ends it (DESIGN part 3)."""
+
+import logging
+import signal
+
+from gateway.telemetry import Telemetry
+from gateway.wiring.realm import RealmRecord
+from keys.errors import CanaryFailed, KeysError
+from keys.kms.base import Kms
+from keys.realm import check_canary
+
+_log = logging.getLogger(__name__)
+
+
+class CanaryWatch:
+    """Asks the KMS to open the canary, and holds what came of it."""
+
+    def __init__(self, kms: Kms, realm: RealmRecord, telemetry: Telemetry, *, deadline_s: float) -> None:
+        self._kms = kms
+        self._realm = realm
+        self._telemetry = telemetry
+        self._deadline_s = deadline_s
+        self.is_kms_right = True
+        """The KMS answered, and rightly, when it was last asked."""
+        self.is_wrong_kms = False
+        """The KMS gave a wrong answer to the canary: nothing more may be sealed."""
+
+    async def ask(self) -> None:
+        """Ask once. A wrong answer ends the process as an operator would, by SIGTERM."""
+        try:
+            await check_canary(self._kms, self._realm.realm_id, self._realm.canary, deadline_s=self._deadline_s)
+        except CanaryFailed:
+            self.is_kms_right, self.is_wrong_kms = False, True
+            self._telemetry.alarm("canary")
+            # The server drains as it does for an operator; the command then ends with the code for wrong keys.
+            signal.raise_signal(signal.SIGTERM)
+        except KeysError as error:
+            # Degrade: what is cached goes on, and the operator is told.
+            self.is_kms_right = False
+            self._telemetry.kms_failed(type(error).__name__)
+            _log.warning("the KMS did not answer the canary: %s", error)
+        else:
+            self.is_kms_right = True

@@ -1,0 +1,200 @@
+"""Everything of one realm, joined: keys, stores, engines, application and the jobs behind it.
+
+Nothing else chooses an implementation. Catalogue, blob store and keys must be of one realm before anything is served.
+"""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Final
+
+from starlette.applications import Starlette
+
+from gateway.access.identities import Identities
+from gateway.config import CLOCK_SKEW_S, Settings
+from gateway.engine.custody import Custody, WrappingMode
+from gateway.engine.integrity import EtagMode
+from gateway.engine.multipart import MultipartEngine
+from gateway.engine.objects import ObjectEngine
+from gateway.engine.opening import BlobOpener
+from gateway.engine.sealing import BlobWriter
+from gateway.engine.sweep import Sweeper
+from gateway.http.app import make_app
+from gateway.http.endpoint import Endpoint, EndpointSettings
+from gateway.operations.context import Services
+from gateway.operations.cursors import SealedCursors
+from gateway.operations.table import OPERATIONS
+from gateway.s3.sigv4.presentation import SignatureSettings
+from gateway.telemetry import Telemetry
+from gateway.wiring.canary import CanaryWatch
+from gateway.wiring.folders import Folders
+from gateway.wiring.jobs import Job, running
+from gateway.wiring.realm import OpenedKeys, open_keys
+from gateway.wiring.stores import Stores, open_stores, utc_now
+from keys.errors import KeysError
+from keys.keyring import Keyring
+from keys.realm import RealmKeys
+from storage.errors import StorageError
+
+HASHING_THREADS: Final = 2
+"""MD5 and SHA-256 release the interpreter lock; more threads than cores gain nothing."""
+BUCKET_KEY_AGE_S: Final = 24 * 3600.0
+"""A bucket key is replaced by a fresh one daily; old ones go on opening what they wrapped."""
+_CACHE_SWEEP_S: Final = 30.0
+_LEASE_HOLDER: Final = "owner"
+"""The owner lock lets one process in, so a lease that a killed one left is simply taken up again."""
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Everything of one realm, opened and joined; made by `open_gateway`."""
+
+    def __init__(self, settings: Settings, opened: OpenedKeys, stores: Stores, hashing_pool: Executor) -> None:
+        realm_keys, realm_id = opened.realm_keys, opened.realm.realm_id
+        self.settings = settings
+        self.opened = opened
+        self.stores = stores
+        self.telemetry = Telemetry(_name_key(realm_keys), with_names=settings.log_names)
+        self.telemetry.watch_catalogue(stores.catalogue.statistics)
+        self.keyring = Keyring(
+            opened.kms, time.monotonic, deadline_s=settings.kms_deadline_s, cache_ttl_s=settings.key_cache_s
+        )
+        custody = Custody(self.keyring, realm_id, WrappingMode(settings.wrapping), time.monotonic, BUCKET_KEY_AGE_S)
+        writer = BlobWriter(
+            blobs=stores.blobs,
+            realm_id=realm_id,
+            description_key=realm_keys.description_key.material(),
+            hashing_pool=hashing_pool,
+            inline_max_bytes=settings.inline_max_bytes,
+        )
+        opener = BlobOpener(
+            blobs=stores.blobs,
+            custody=custody,
+            realm_id=realm_id,
+            read_ahead_bytes=settings.read_ahead_bytes,
+            read_budget_bytes=settings.read_budget_bytes,
+        )
+        etag_mode = EtagMode(settings.etag)
+        objects = ObjectEngine(
+            catalogue=stores.catalogue,
+            custody=custody,
+            writer=writer,
+            opener=opener,
+            etag_mode=etag_mode,
+            clock=utc_now,
+        )
+        multipart = MultipartEngine(
+            catalogue=stores.catalogue,
+            custody=custody,
+            writer=writer,
+            objects=objects,
+            etag_mode=etag_mode,
+            clock=utc_now,
+        )
+        self.services = Services(
+            catalogue=stores.catalogue,
+            objects=objects,
+            multipart=multipart,
+            cursors=SealedCursors(realm_keys.cursor_key.material()),
+            region=settings.region,
+            max_buckets_per_account=settings.max_buckets_per_account,
+            clock=utc_now,
+        )
+        self.identities = Identities(stores.catalogue, realm_keys.open_credential)
+        self._sweeper = Sweeper(
+            catalogue=stores.catalogue,
+            blobs=stores.blobs,
+            holder=_LEASE_HOLDER,
+            clock=utc_now,
+            orphan_grace=timedelta(seconds=settings.orphan_grace_s),
+            condemned_grace=timedelta(seconds=settings.condemned_grace_s),
+            completed_upload_memory=timedelta(seconds=settings.completed_upload_memory_s),
+        )
+        self._sweeping = asyncio.Lock()
+        self.canary = CanaryWatch(opened.kms, opened.realm, self.telemetry, deadline_s=settings.kms_deadline_s)
+        self.app = make_app(
+            Endpoint(OPERATIONS, self.services, self.identities, self.telemetry, _endpoint_settings(settings), utc_now),
+            self.telemetry,
+            lifespan=self._lifespan,
+            max_requests=settings.max_requests,
+        )
+
+    async def sweep(self, *, dry_run: bool = False, accept_many_orphans: bool = False) -> dict[str, int]:
+        """Sweep once; one at a time. Raises: StorageError."""
+        async with self._sweeping:
+            report = await self._sweeper.sweep(dry_run=dry_run, many_orphans_are_right=accept_many_orphans)
+        return asdict(report)
+
+    async def verify(self) -> dict[str, int]:
+        """Verify the whole catalogue. Raises: RowDamaged, naming the first row that fails."""
+        return {"verified_row_count": await self.stores.catalogue.verify()}
+
+    async def is_ready(self) -> bool:
+        """Whether requests can be served now: keys proved, catalogue answering."""
+        if not self.canary.is_kms_right:
+            return False
+        try:
+            await self.stores.catalogue.realm_id()
+        except StorageError:
+            return False
+        return True
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Run the background jobs while the application stands."""
+        settings = self.settings
+        jobs = (
+            Job(settings.sweep_interval_s, self._sweep_quietly),
+            Job(_CACHE_SWEEP_S, self._forget_keys),
+            Job(settings.canary_interval_s, self.canary.ask),
+        )
+        async with running(jobs):
+            yield
+
+    async def _sweep_quietly(self) -> None:
+        try:
+            report = await self.sweep()
+        except (StorageError, KeysError) as error:
+            _log.warning("the sweep did not end: %s", error)
+        else:
+            _log.info("swept: %s", " ".join(f"{name}={count}" for name, count in report.items()))
+
+    async def _forget_keys(self) -> None:
+        self.keyring.forget_expired()
+
+
+def _endpoint_settings(settings: Settings) -> EndpointSettings:
+    return EndpointSettings(
+        region=settings.region,
+        domains=settings.domains,
+        max_document_bytes=settings.max_document_bytes,
+        signatures=SignatureSettings(max_skew_s=CLOCK_SKEW_S, presigned_v2=settings.presigned_v2),
+    )
+
+
+def _name_key(realm_keys: RealmKeys) -> bytes:
+    """Keys the ids that stand for object names in logs: stable for a realm, so that lines of two days can be joined."""
+    return hmac.digest(realm_keys.cursor_key.material(), b"sealgate/log-names/v1", "sha256")
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, folders: Folders) -> AsyncIterator[Gateway]:
+    """Open everything, in order, and close it in the reverse.
+
+    Raises:
+        KeysError, StorageError: one line that says what cannot be used.
+    """
+    opened = await open_keys(settings, folders)
+    stores = await open_stores(folders, opened.realm_keys)
+    try:
+        with ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hashing") as hashing_pool:
+            yield Gateway(settings, opened, stores, hashing_pool)
+    finally:
+        await stores.close()

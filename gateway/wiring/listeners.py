@@ -1,0 +1,31 @@
+"""What the listeners are told, from the settings."""
+
+from gateway.config import Settings
+from gateway.http.protocol import EdgeLimits
+from gateway.http.server import Endpoint as Address
+from gateway.http.server import ServerSettings
+from gateway.http.tls import Certificate
+from gateway.wiring.folders import Folders
+
+
+def server_settings(settings: Settings, folders: Folders) -> ServerSettings:
+    """What the listeners are told."""
+    own = settings.tls_certificate, settings.tls_key
+    certfile, keyfile = own if own[0] is not None else (folders.tls / "server.pem", folders.tls / "server-key.pem")
+    assert certfile is not None, "the settings take both or neither"
+    assert keyfile is not None, "the settings take both or neither"
+    admin_host = "127.0.0.1" if settings.admin_host == "localhost" else settings.admin_host
+    return ServerSettings(
+        https=Address(settings.host, settings.port),
+        admin=Address(admin_host, settings.admin_port),
+        certificate=Certificate(certfile, keyfile),
+        plain=Address(settings.http_host, settings.http_port) if settings.http_port else None,
+        limits=EdgeLimits(
+            max_head_bytes=settings.max_header_bytes,
+            head_timeout_s=settings.header_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
+            idle_timeout_s=settings.idle_timeout_s,
+            max_connections=settings.max_connections,
+            drain_timeout_s=settings.drain_timeout_s,
+        ),
+    )

@@ -1,0 +1,67 @@
+"""A KMS that is silent, and one that answers wrongly."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.wiring import Gateway
+from keys.context import WrapContext
+from keys.datakey import DataKey, WrappedKey
+from keys.errors import KmsUnavailable
+from tests.gateway.wiring.opened import with_gateway
+
+
+class _Kms:
+    """A KMS that raises or answers wrongly, in the place of one that was right."""
+
+    provider = "local"
+
+    def __init__(self, outcome: Exception | DataKey) -> None:
+        self.outcome = outcome
+        self.asked = 0
+
+    async def unwrap(self, wrapped: WrappedKey, context: WrapContext) -> DataKey:
+        del wrapped, context
+        self.asked += 1
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@contextmanager
+def counted_sigterm() -> Iterator[list[int]]:
+    seen: list[int] = []
+    held = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGTERM, held)
+
+
+def test_a_wrong_answer_to_the_canary_stops_the_gateway(place: Path) -> None:
+    async def look(gateway: Gateway) -> None:
+        gateway.canary._kms = _Kms(DataKey.random())  # type: ignore[assignment]  # the one method that a canary asks
+        with counted_sigterm() as seen:
+            await gateway.canary.ask()
+        assert seen == [signal.SIGTERM]
+        assert gateway.canary.is_wrong_kms
+        assert not await gateway.is_ready()
+
+    with_gateway(place, look)
+
+
+def test_a_silent_kms_degrades_and_heals(place: Path) -> None:
+    async def look(gateway: Gateway) -> None:
+        right = gateway.canary._kms
+        gateway.canary._kms = _Kms(KmsUnavailable("away"))  # type: ignore[assignment]  # as above
+        with counted_sigterm() as seen:
+            await gateway.canary.ask()
+            assert not await gateway.is_ready()
+            gateway.canary._kms = right
+            await gateway.canary.ask()
+        assert await gateway.is_ready()
+        assert seen == []
+        assert not gateway.canary.is_wrong_kms
+
+    with_gateway(place, look)
