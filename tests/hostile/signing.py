@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 EMPTY_HASH: Final = hashlib.sha256(b"").hexdigest()
 UNSIGNED: Final = "UNSIGNED-PAYLOAD"
@@ -109,6 +109,7 @@ class Signer:
             values.setdefault(name.lower(), []).append(" ".join(value.split()))
         lines = "".join(f"{name}:{','.join(values.get(name, []))}\n" for name in names.split(";"))
         fields = sorted(one if "=" in one else one + "=" for one in query.split("&") if one)
+        path = quote(unquote_to_bytes(path.encode("latin-1")), safe="/-_.~")
         request = f"{method}\n{path}\n{'&'.join(fields)}\n{lines}\n{names}\n{payload}"
         digest = hashlib.sha256(request.encode("latin-1")).hexdigest()
         return self.sign(f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}", scope)

@@ -193,8 +193,23 @@ ROWS: Final = {
         403,
         MISMATCH,
     ),
-    "H7-path-encoded-otherwise": Row(
-        lambda s: replace(s.alice.header("GET", KEEP), target="/alice-1/kee%70"), 403, MISMATCH
+    "H7-path-encoded-twice": Row(
+        lambda s: replace(s.alice.header("GET", "/alice-1/kee%70"), target="/alice-1/kee%2570"), 403, MISMATCH
+    ),
+    "H7-path-signed-for-what-it-decodes-to-twice": Row(
+        lambda s: replace(s.alice.header("GET", "/alice-1/kee%2570"), target="/alice-1/kee%70"), 403, MISMATCH
+    ),
+    "H7-path-with-a-plus-for-a-blank": Row(
+        lambda s: replace(s.alice.header("GET", "/alice-1/a%20b"), target="/alice-1/a+b"), 403, MISMATCH
+    ),
+    "H7-path-with-another-case-of-letters": Row(
+        lambda s: replace(s.alice.header("GET", "/alice-1/Keep"), target=KEEP), 403, MISMATCH
+    ),
+    "H7-path-with-a-slash-more": Row(
+        lambda s: replace(s.alice.header("GET", KEEP), target="/alice-1//keep"), 403, MISMATCH
+    ),
+    "H7-path-normalised": Row(
+        lambda s: replace(s.alice.header("GET", "/alice-1/x//keep"), target="/alice-1/x/keep"), 403, MISMATCH
     ),
     "H7-header-value-changed": Row(
         lambda s: put(s, headers=[("x-amz-meta-a", "b")]).changed("x-amz-meta-a", "c"), 403, MISMATCH

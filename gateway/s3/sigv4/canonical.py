@@ -1,7 +1,7 @@
 """Canonical request, string to sign and signing key of Signature Version 4, by the rules that S3 keeps.
 
-Source: AWS "Create a signed AWS API request". S3 differs from other services in one thing: the path stands as it was
-sent, neither normalised nor encoded a second time.
+Source: AWS "Create a signed AWS API request". S3 differs from other services in one thing: the path is encoded once,
+and is never normalised.
 """
 
 import hashlib
@@ -50,6 +50,17 @@ def query_pairs(raw_query: bytes) -> QueryPairs:
     return tuple(pairs)
 
 
+def canonical_path(raw_path: bytes) -> bytes:
+    """Decode a path once and encode it by the one rule of signatures; slashes stay, and an empty path is a slash.
+
+    "URI encode every byte except the unreserved characters ... Encode the forward slash character everywhere except
+    in the object key name." Clients may send `!'()*` and other marks as they are or encoded, and sign them encoded.
+    The key is decoded from the same bytes by the same function (`gateway.s3.addressing`), so that two paths with one
+    canonical form name one object.
+    """
+    return quote_from_bytes(unquote_to_bytes(raw_path or b"/"), safe=_UNRESERVED + "/").encode("ascii")
+
+
 def canonical_query(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Encode every name and value once, everything but RFC 3986 unreserved characters, and sort by code point."""
     encoded = sorted(
@@ -81,7 +92,7 @@ def canonical_request(
     return b"\n".join(
         (
             method.encode("latin-1"),
-            raw_path or b"/",
+            canonical_path(raw_path),
             canonical_query(query),
             canonical_headers(headers, signed_headers),
             ";".join(signed_headers).encode("latin-1"),

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from gateway.s3.request import Headers, Request
 
@@ -47,6 +47,7 @@ def sign(method: str, path: str, query: str, headers: Pairs, payload: str, stamp
         values.setdefault(name.lower(), []).append(" ".join(value.split()))
     lines = "".join(f"{name}:{','.join(values.get(name, []))}\n" for name in names.split(";"))
     ordered = "&".join(sorted(field if "=" in field else field + "=" for field in query.split("&") if field))
+    path = quote(unquote_to_bytes(path), safe="/-_.~")
     text = f"{method}\n{path}\n{ordered}\n{lines}\n{names}\n{payload}"
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(text.encode()).hexdigest()}"
     return hmac.new(signing_key(SECRET, scope), to_sign.encode(), hashlib.sha256).hexdigest()
