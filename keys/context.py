@@ -3,7 +3,7 @@
 Source: docs/decisions/0002-wrapping-record.md. Contexts hold random ids only, never names.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 ID_SIZE = 16
@@ -11,6 +11,9 @@ ID_SIZE = 16
 
 NIL_ID = bytes(ID_SIZE)
 """Stands where a purpose has no such id (a realm key belongs to no bucket)."""
+
+MAX_ENCRYPTION_CONTEXT_BYTES = 8192
+"""As AWS KMS has it."""
 
 _WRAP_LABEL = "sealgate/wrap-context/v1"
 _MAX_FIELD_BYTES = 0xFFFF
@@ -34,10 +37,10 @@ def canonical(label: str, *fields: bytes) -> bytes:
         ValueError: a field is longer than 65,535 bytes.
     """
     parts: list[bytes] = []
-    for field in (label.encode("ascii"), *fields):
-        if len(field) > _MAX_FIELD_BYTES:
-            raise ValueError(f"a context field has {len(field)} bytes; the limit is {_MAX_FIELD_BYTES}")
-        parts += [len(field).to_bytes(2, "big"), field]
+    for part in (label.encode("ascii"), *fields):
+        if len(part) > _MAX_FIELD_BYTES:
+            raise ValueError(f"a context field has {len(part)} bytes; the limit is {_MAX_FIELD_BYTES}")
+        parts += [len(part).to_bytes(2, "big"), part]
     return b"".join(parts)
 
 
@@ -47,9 +50,10 @@ class WrapContext:
 
     All ids have 16 bytes; those that a purpose does not have are `NIL_ID`. For a bucket key, `content_id` is the id
     of the bucket key itself. `blob_id` is set for parts alone, so that the keys of two parts cannot change places.
+    `encryption_context` is what a client wants its content bound to as well (SSE-KMS), in its canonical bytes.
 
     Raises:
-        ValueError: an id does not have 16 bytes.
+        ValueError: an id does not have 16 bytes, or the encryption context is too long.
     """
 
     realm_id: bytes
@@ -57,11 +61,14 @@ class WrapContext:
     content_id: bytes
     purpose: Purpose
     blob_id: bytes = NIL_ID
+    encryption_context: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         for name in ("realm_id", "bucket_id", "content_id", "blob_id"):
             if len(getattr(self, name)) != ID_SIZE:
                 raise ValueError(f"{name} has {len(getattr(self, name))} bytes instead of {ID_SIZE}")
+        if len(self.encryption_context) > MAX_ENCRYPTION_CONTEXT_BYTES:
+            raise ValueError(f"an encryption context has at most {MAX_ENCRYPTION_CONTEXT_BYTES} bytes")
 
     @classmethod
     def for_realm(cls, realm_id: bytes, purpose: Purpose) -> "WrapContext":
@@ -69,7 +76,10 @@ class WrapContext:
         return cls(realm_id, NIL_ID, NIL_ID, purpose)
 
     def encode(self) -> bytes:
-        """The canonical bytes; different contexts never share them."""
+        """The canonical bytes; different contexts never share them.
+
+        An encryption context is one field more, so that wraps without one stay what they were.
+        """
         return canonical(
             _WRAP_LABEL,
             self.realm_id,
@@ -77,4 +87,5 @@ class WrapContext:
             self.content_id,
             self.purpose.value.encode("ascii"),
             self.blob_id,
+            *((self.encryption_context,) if self.encryption_context else ()),
         )

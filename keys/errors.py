@@ -8,6 +8,7 @@ KeysError
 │   ├── KmsKeyDisabled      it exists and is switched off
 │   └── KmsKeyInvalidState  pending deletion, destroyed, wrong kind
 ├── UnwrapFailed            the wrapped key does not authenticate under its context
+├── CustomerKeyMismatch     the client's own key is not the one that it wrote with
 ├── CanaryFailed            the KMS answers, but not with the key that sealed this realm
 └── KeyringError            the keyring file or its root secret cannot be used; says what to do
 """
@@ -47,6 +48,10 @@ class KmsKeyInvalidState(KmsKeyError):
 
 class UnwrapFailed(KeysError):
     """A wrapped key does not authenticate: altered, of another context, or of another wrapping key."""
+
+
+class CustomerKeyMismatch(KeysError):
+    """The key that a client brought is not the one that the content was written with."""
 
 
 class CanaryFailed(KeysError):

@@ -13,7 +13,7 @@ from keys.context import ID_SIZE, NIL_ID, Purpose, WrapContext, canonical
 from keys.datakey import DataKey, WrappedKey
 from keys.deadline import KMS_DEADLINE_S, within
 from keys.errors import UnwrapFailed
-from keys.kms.base import Kms
+from keys.kms.base import KeyDescription, Kms
 from keys.record import seal, unseal
 
 BUCKET_PROVIDER = "bucket"
@@ -21,6 +21,10 @@ BUCKET_PROVIDER = "bucket"
 
 CONTENT_PROVIDER = "content"
 """Provider of part keys under a content key; `kms_key_id` is then the content id in hexadecimal."""
+
+
+CUSTOMER_PROVIDER = "customer"
+"""Provider of content keys under a key of the client; `kms_key_id` is then the content id in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,14 @@ class BucketKey:
     wrapped: WrappedKey
 
 
-Wrapping = Direct | BucketKey
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Wrap the content key under a key that the client brought (`keys.customer.customer_key`). It is never kept."""
+
+    customer_key: DataKey
+
+
+Wrapping = Direct | BucketKey | Customer
 """Who wraps a content key."""
 
 
@@ -67,15 +78,27 @@ class Keyring:
         self._deadline_s = deadline_s
         self._cache = KeyCache(clock, ttl_s=cache_ttl_s, max_entries=cache_entries)
 
+    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+        """The wrapping key that an id, alias or ARN names; `None` is the default one. Whatever its state."""
+        return await within(self._deadline_s, self._kms.describe(kms_key_id))
+
     async def new_content_key(
-        self, realm_id: bytes, bucket_id: bytes, content_id: bytes, wrapping: Wrapping = Direct()
+        self,
+        realm_id: bytes,
+        bucket_id: bytes,
+        content_id: bytes,
+        wrapping: Wrapping = Direct(),
+        *,
+        encryption_context: bytes = b"",
     ) -> tuple[DataKey, WrappedKey]:
         """A fresh data key for one content. With a `BucketKey` the KMS is asked for that key at most.
 
         Raises:
             UnwrapFailed: the bucket key does not open for this bucket.
         """
-        context = WrapContext(realm_id, bucket_id, content_id, Purpose.CONTENT)
+        context = content_context(realm_id, bucket_id, content_id, encryption_context)
+        if isinstance(wrapping, Customer):
+            return _new_key_under(wrapping.customer_key, CUSTOMER_PROVIDER, content_id, context)
         if isinstance(wrapping, BucketKey):
             bucket_key = await self._unwrap_bucket_key(realm_id, bucket_id, wrapping)
             return _new_key_under(bucket_key, BUCKET_PROVIDER, wrapping.bucket_key_id, context)
@@ -88,13 +111,23 @@ class Keyring:
         content_id: bytes,
         wrapped: WrappedKey,
         bucket_key: BucketKey | None = None,
+        *,
+        encryption_context: bytes = b"",
+        customer_key: DataKey | None = None,
     ) -> DataKey:
         """The data key of a content. `bucket_key` must be given if one wrapped it: see `bucket_key_id_of`.
 
+        What a client's key opened is never cached: the next request must bring that key again.
+
         Raises:
-            UnwrapFailed: altered, of another content, bucket or realm, or the bucket key is missing or another.
+            UnwrapFailed: altered, of another content, bucket, realm or encryption context, the bucket key or the
+                client's key is missing or another, or a client's key was brought where none is needed.
         """
-        context = WrapContext(realm_id, bucket_id, content_id, Purpose.CONTENT)
+        context = content_context(realm_id, bucket_id, content_id, encryption_context)
+        if (wrapped.provider == CUSTOMER_PROVIDER) != (customer_key is not None):
+            raise UnwrapFailed(f"{wrapped!r} is not of the kind that it was opened as")
+        if customer_key is not None:
+            return _unwrap_under(customer_key, CUSTOMER_PROVIDER, content_id, wrapped, context)
         bucket_key_id = bucket_key_id_of(wrapped)
         if bucket_key_id is None:
             return await self._unwrap_cached(wrapped, context)
@@ -134,13 +167,16 @@ class Keyring:
         content_id: bytes,
         wrapped: WrappedKey,
         kms_key_id: str | None = None,
+        *,
+        encryption_context: bytes = b"",
     ) -> WrappedKey:
         """Move a directly wrapped content key to another wrapping key (or version) without opening it.
 
         Raises:
-            UnwrapFailed: it is not the KMS's (one under a bucket key moves with `rewrap_bucket_key`), or is altered.
+            UnwrapFailed: it is not the KMS's (one under a bucket key moves with `rewrap_bucket_key`, one under a
+                client's key never), or is altered.
         """
-        context = WrapContext(realm_id, bucket_id, content_id, Purpose.CONTENT)
+        context = content_context(realm_id, bucket_id, content_id, encryption_context)
         return await self._rewrap(wrapped, context, kms_key_id)
 
     async def rewrap_bucket_key(
@@ -181,6 +217,17 @@ class Keyring:
 
     async def _rewrap(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
         return await within(self._deadline_s, self._kms.rewrap(wrapped, context, kms_key_id))
+
+
+def content_context(
+    realm_id: bytes, bucket_id: bytes, content_id: bytes, encryption_context: bytes = b""
+) -> WrapContext:
+    """What the key of a content is bound to.
+
+    Raises:
+        ValueError: an id does not have 16 bytes, or the encryption context is too long.
+    """
+    return WrapContext(realm_id, bucket_id, content_id, Purpose.CONTENT, encryption_context=encryption_context)
 
 
 def part_context(realm_id: bytes, bucket_id: bytes, content_id: bytes, blob_id: bytes) -> WrapContext:

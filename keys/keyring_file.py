@@ -24,6 +24,7 @@ from keys.context import canonical
 from keys.datakey import KEY_SIZE, DataKey
 from keys.errors import KeyringError, KmsKeyNotFound, UnwrapFailed
 from keys.kms.base import KeyState
+from keys.kms.names import ALIAS_PREFIX
 from keys.record import Record, seal, unseal
 from keys.root_secret import (
     ROOT_FILE_MAX_BYTES,
@@ -36,12 +37,20 @@ from keys.safe_files import check_private_folder, make_private_folder, read_priv
 KEYRING_FILE = "keyring.json"
 ROOT_FILE = "root.key"
 MAX_KEYRING_BYTES = 1 << 20
+MAX_KEYS = 500
+"""Wrapping keys of one keyring: with a few versions each they stay within `MAX_KEYRING_BYTES`."""
 DEFAULT_ALIAS = "default"
+"""Alias of the key that a new keyring begins with, and the default key of every keyring of format version 1."""
+MANAGED_ALIAS = "aws/s3"
+"""What S3's clients call the default key. No key can take an alias that begins like it (AWS KMS "CreateAlias")."""
 
 _FORMAT = "sealgate-keyring"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
+_FORMAT_VERSIONS = (1, 2)
+"""Version 2 names the default key by its id. Either is read; whatever is written is of the newest."""
 _RESTORE = "restore keyring.json from its backup"
 _KEYRING_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_ALIAS = re.compile(r"[A-Za-z0-9/_-]{1,250}", re.ASCII)
 _log = logging.getLogger(__name__)
 
 
@@ -86,6 +95,7 @@ class LocalKeyring:
         now: Callable[[], datetime],
     ) -> None:
         """Use `create` or `open`."""
+        self._default_key_id = ""
         self._folder = folder
         self._keyring_id = keyring_id
         self._root = root
@@ -119,7 +129,9 @@ class LocalKeyring:
             parameters = PassphraseParameters.fresh()
             root, root_fields = parameters.derive(passphrase), parameters.to_fields()
         keyring = cls(folder, uuid.uuid4().hex, root, root_fields, {}, now)
-        keyring._save([keyring._fresh_key(DEFAULT_ALIAS)], replace_file=False)
+        first = keyring._fresh_key(DEFAULT_ALIAS)
+        keyring._default_key_id = first.kms_key_id
+        keyring._save([first], replace_file=False)
         _log.info("made keyring %s in %s", keyring._keyring_id, folder)
         return keyring
 
@@ -139,6 +151,7 @@ class LocalKeyring:
         root = _open_root(folder, root_fields, passphrase)
         keyring = cls(folder, str(document.get("keyring_id")), root, root_fields, {}, now)
         keyring._keys = keyring._authenticated_keys(document)
+        keyring._default_key_id = keyring._default_of(document)
         return keyring
 
     @property
@@ -151,15 +164,22 @@ class LocalKeyring:
         """The ids of all wrapping keys, oldest first."""
         return tuple(self._keys)
 
+    @property
+    def default_key_id(self) -> str:
+        """The id of the default key."""
+        return self._default_key_id
+
     def find(self, name: str | None) -> LocalKey:
-        """The key with this id or alias (`alias/NAME` or `NAME`); `None` finds the default key.
+        """The key with this id, or this alias as `alias/NAME`; `None` finds the default key.
 
         Raises:
             KmsKeyNotFound: there is none.
         """
-        wanted = DEFAULT_ALIAS if name is None else name.removeprefix("alias/")
+        if name is None or name == ALIAS_PREFIX + MANAGED_ALIAS:
+            name = self._default_key_id
+        alias = name.removeprefix(ALIAS_PREFIX) if name.startswith(ALIAS_PREFIX) else None
         for key in self._keys.values():
-            if wanted == key.kms_key_id or wanted in key.aliases:
+            if name == key.kms_key_id or alias in key.aliases:
                 return key
         raise KmsKeyNotFound("the local keyring has no such wrapping key")
 
@@ -167,12 +187,17 @@ class LocalKeyring:
         """Add an enabled wrapping key under a new alias.
 
         Raises:
-            KeyringError: the alias is taken or not printable ASCII of 1 to 256 characters, or writing fails.
+            KeyringError: the alias is taken or not what AWS KMS takes as one, the keyring is full, or writing fails.
         """
-        if not (0 < len(alias) <= 256 and alias.isascii() and alias.isprintable() and "/" not in alias):
-            raise KeyringError("an alias has 1 to 256 printable ASCII characters and no slash")
+        if not _ALIAS.fullmatch(alias) or alias.startswith(("aws/", ALIAS_PREFIX)):
+            raise KeyringError(
+                "an alias has 1 to 250 letters, digits, slashes, hyphens and underscores, without `alias/` before it,"
+                " and does not begin with aws/"
+            )
         if any(alias == key.kms_key_id or alias in key.aliases for key in self._keys.values()):
             raise KeyringError("that alias is taken; choose another")
+        if len(self._keys) >= MAX_KEYS:
+            raise KeyringError(f"a keyring holds at most {MAX_KEYS} wrapping keys")
         key = self._fresh_key(alias)
         self._save([*self._keys.values(), key])
         return key
@@ -224,6 +249,7 @@ class LocalKeyring:
             "keyring_id": self._keyring_id,
             "root": self._root_fields,
             "root_check": self._root_check(),
+            "default_key_id": self._default_key_id,
             "keys": [self._sealed(key) for key in keys],
         }
         document["mac"] = self._mac(document)
@@ -274,6 +300,16 @@ class LocalKeyring:
             raise KeyringError(f"a wrapping key of the keyring cannot be read; {_RESTORE}") from None
         return {key.kms_key_id: key for key in keys}
 
+    def _default_of(self, document: dict[str, Any]) -> str:
+        """The id of the default key; the MAC has authenticated what the document says."""
+        if document["version"] != 1:
+            default = document.get("default_key_id")
+        else:
+            default = next((key.kms_key_id for key in self._keys.values() if DEFAULT_ALIAS in key.aliases), None)
+        if default not in self._keys:
+            raise KeyringError(f"the keyring's default key is missing; {_RESTORE}")
+        return str(default)
+
     def _binding(self, key_fields: dict[str, Any], version_fields: dict[str, Any]) -> bytes:
         return canonical(
             "sealgate/local-wrapping-key/v1",
@@ -317,7 +353,7 @@ def _parse(data: bytes) -> dict[str, Any]:
         raise KeyringError(f"the keyring is not a keyring file; {_RESTORE}") from None
     if not exact or not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise KeyringError(f"the keyring is not as Sealgate wrote it; {_RESTORE}")
-    if document.get("version") != _FORMAT_VERSION:
+    if document.get("version") not in _FORMAT_VERSIONS:
         raise KeyringError("the keyring is of another format version; use the Sealgate that wrote it, or a newer one")
     if not isinstance(document.get("root"), dict) or not _KEYRING_ID.fullmatch(str(document.get("keyring_id"))):
         raise KeyringError(f"the keyring's id or root section is altered; {_RESTORE}")

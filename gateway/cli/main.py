@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from gateway.cli import accounts, offline, serve, settings, sweep, verify
+from gateway.cli import accounts, keys, offline, serve, settings, sweep, verify
 from gateway.cli.exits import Exit, exit_of
 from gateway.cli.options import help_without_command, is_debug
 from gateway.http.process import forbid_core_dumps
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for family in (serve, accounts, sweep, verify, offline, settings):
+for family in (serve, accounts, keys, sweep, verify, offline, settings):
     family.register(app)
 
 

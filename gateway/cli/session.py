@@ -9,6 +9,7 @@ from gateway.cli.bootstrap import check_apart, is_first_start, owned
 from gateway.cli.control import Command, ask_gateway
 from gateway.cli.directory import Answer, Directory
 from gateway.cli.exits import SetupError
+from gateway.cli.wrapping_keys import WrappingKeys
 from gateway.config import Settings
 from gateway.wiring import Folders, Gateway, open_gateway
 
@@ -16,6 +17,7 @@ from gateway.wiring import Folders, Gateway, open_gateway
 def commands_of(gateway: Gateway) -> dict[str, Command]:
     """What the command line may ask of an opened gateway, by name."""
     directory = Directory(gateway.stores.catalogue, gateway.opened.realm_keys, lambda: datetime.now(UTC))
+    wrapping_keys = WrappingKeys(gateway.opened.kms)
     return {
         "create_account": directory.create_account,
         "list_accounts": directory.list_accounts,
@@ -24,6 +26,9 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "enable_access_key": directory.enable_access_key,
         "disable_access_key": directory.disable_access_key,
         "delete_access_key": directory.delete_access_key,
+        "create_key": wrapping_keys.create_key,
+        "list_keys": wrapping_keys.list_keys,
+        "describe_key": wrapping_keys.describe_key,
         "sweep": gateway.sweep,
         "verify": gateway.verify,
     }

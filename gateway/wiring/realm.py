@@ -14,6 +14,7 @@ from keys.errors import KeyringError, KeysError
 from keys.keyring_file import LocalKeyring
 from keys.kms.base import Kms
 from keys.kms.local import LocalKms
+from keys.kms.names import KeyNames
 from keys.realm import RealmKeys, check_canary
 from keys.safe_files import read_private_file
 
@@ -99,7 +100,7 @@ async def open_keys(settings: Settings, folders: Folders, *, realm_file: Path | 
     Raises:
         KeysError: keyring, KMS or realm file cannot be used, or do not belong together.
     """
-    kms = LocalKms(LocalKeyring.open(folders.keys, read_passphrase(settings)))
+    kms = LocalKms(LocalKeyring.open(folders.keys, read_passphrase(settings)), KeyNames(settings.region))
     return await open_realm(settings, kms, RealmRecord.read(realm_file or folders.realm_file))
 
 

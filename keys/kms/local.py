@@ -9,9 +9,8 @@ from keys.errors import KmsKeyNotFound
 from keys.keyring_file import KeyVersion, LocalKey, LocalKeyring
 from keys.kms.base import KeyDescription, check_usable
 from keys.kms.binding import ProviderWrap, RecordKms
+from keys.kms.names import DEFAULT_NAMES, KeyNames
 from keys.record import Record, seal, unseal
-
-_ARN = "arn:sealgate:kms:local::key/"
 
 
 class LocalKms(RecordKms):
@@ -19,14 +18,21 @@ class LocalKms(RecordKms):
 
     provider = "local"
 
-    def __init__(self, keyring: LocalKeyring) -> None:
+    def __init__(self, keyring: LocalKeyring, names: KeyNames = DEFAULT_NAMES) -> None:
         self._keyring = keyring
+        self._names = names
+
+    @property
+    def keyring(self) -> LocalKeyring:
+        """The keyring folder behind it, for the commands that change it."""
+        return self._keyring
 
     async def describe(self, kms_key_id: str | None) -> KeyDescription:
         """See `Kms.describe`."""
         key = self._find(kms_key_id)
         version = str(key.versions[-1].version)
-        return KeyDescription(key.kms_key_id, _ARN + key.kms_key_id, key.state, key.created_at, version, key.aliases)
+        arn = self._names.arn(key.kms_key_id)
+        return KeyDescription(key.kms_key_id, arn, key.state, key.created_at, version, key.aliases)
 
     async def health(self) -> None:
         """See `Kms.health`."""
@@ -51,7 +57,7 @@ class LocalKms(RecordKms):
         raise KmsKeyNotFound("the local keyring's wrapping key has no such version")
 
     def _find(self, kms_key_id: str | None) -> LocalKey:
-        return self._keyring.find(None if kms_key_id is None else kms_key_id.removeprefix(_ARN))
+        return self._keyring.find(None if kms_key_id is None else self._names.plain(kms_key_id))
 
 
 def _binding(key: LocalKey, version: KeyVersion) -> bytes:

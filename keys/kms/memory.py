@@ -16,10 +16,10 @@ from keys.datakey import DataKey, WrappedKey
 from keys.errors import KmsDenied, KmsKeyNotFound, KmsUnavailable
 from keys.kms.base import KeyDescription, KeyState, check_usable
 from keys.kms.binding import ProviderWrap, RecordKms
+from keys.kms.names import ALIAS_PREFIX, DEFAULT_NAMES
 from keys.record import Record, seal, unseal
 
 DEFAULT_KEY_ID = "memory-key"
-_ARN = "arn:sealgate:kms:memory::key/"
 
 
 class Fault(StrEnum):
@@ -62,14 +62,17 @@ class MemoryKms(RecordKms):
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
         self._keys = {DEFAULT_KEY_ID: _MemoryKey(now())}
+        self._aliases: dict[str, str] = {}
         self.fault: Fault | None = None
         self.delay_s = 30.0
         self.calls: Counter[str] = Counter()
 
-    def create_key(self, kms_key_id: str) -> None:
+    def create_key(self, kms_key_id: str, alias: str | None = None) -> None:
         """Add an enabled key."""
         assert kms_key_id not in self._keys
         self._keys[kms_key_id] = _MemoryKey(self._now())
+        if alias is not None:
+            self._aliases[alias] = kms_key_id
 
     def rotate_key(self, kms_key_id: str = DEFAULT_KEY_ID) -> None:
         """Give a key a new version; the old ones still unwrap."""
@@ -96,7 +99,7 @@ class MemoryKms(RecordKms):
         """See `Kms.describe`."""
         name = await self._reach("describe", kms_key_id)
         key = self._key(name)
-        return KeyDescription(name, _ARN + name, key.state, key.created_at, str(len(key.versions)))
+        return KeyDescription(name, DEFAULT_NAMES.arn(name), key.state, key.created_at, str(len(key.versions)))
 
     async def health(self) -> None:
         """See `Kms.health`."""
@@ -135,7 +138,8 @@ class MemoryKms(RecordKms):
             raise KmsDenied("the memory KMS was told to refuse")
         if self.fault is Fault.SLOW:
             await asyncio.sleep(self.delay_s)
-        return DEFAULT_KEY_ID if kms_key_id is None else kms_key_id.removeprefix(_ARN)
+        name = DEFAULT_KEY_ID if kms_key_id is None else DEFAULT_NAMES.plain(kms_key_id)
+        return self._aliases.get(name.removeprefix(ALIAS_PREFIX), "") if name.startswith(ALIAS_PREFIX) else name
 
     def _key(self, name: str) -> _MemoryKey:
         if name not in self._keys:

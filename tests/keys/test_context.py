@@ -1,5 +1,7 @@
 """Contexts are injective: no two of them share their bytes."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,15 @@ from hypothesis import strategies as st
 from keys.context import NIL_ID, Purpose, WrapContext, canonical
 
 _IDS = st.sampled_from([NIL_ID, b"a" * 16, b"b" * 16, b"a" * 15 + b"|"]) | st.binary(min_size=16, max_size=16)
-_CONTEXTS = st.builds(WrapContext, _IDS, _IDS, _IDS, st.sampled_from(Purpose), _IDS)
+_CONTEXTS = st.builds(
+    WrapContext,
+    _IDS,
+    _IDS,
+    _IDS,
+    st.sampled_from(Purpose),
+    _IDS,
+    st.sampled_from([b"", b"\0", b"{}"]) | st.binary(max_size=20),
+)
 _FIELDS = st.lists(st.binary(max_size=4) | st.sampled_from([b"", b"\0", b"\0\0", b"|", b"\0\1"]), max_size=4)
 
 
@@ -35,6 +45,7 @@ def test_bytes_are_these_forever() -> None:
         + b"\0\x07content"
         + b"\0\x10" + bytes(16)
     )  # fmt: skip
+    assert replace(context, encryption_context=b'{"a":"b"}').encode() == context.encode() + b'\0\x09{"a":"b"}'
     assert [purpose.value for purpose in Purpose] == [
         "content", "bucket", "part", "realm", "credentials", "canary"
     ]  # fmt: skip
@@ -46,6 +57,13 @@ def test_ids_have_16_bytes(field: str, size: int) -> None:
     ids = dict.fromkeys(("realm_id", "bucket_id", "content_id", "blob_id"), NIL_ID)
     with pytest.raises(ValueError, match=field):
         WrapContext(purpose=Purpose.PART, **{**ids, field: bytes(size)})
+
+
+def test_an_encryption_context_has_a_limit() -> None:
+    context = WrapContext(NIL_ID, NIL_ID, NIL_ID, Purpose.CONTENT, encryption_context=bytes(8192))
+    assert len(context.encode()) > 8192
+    with pytest.raises(ValueError, match="8192"):
+        replace(context, encryption_context=bytes(8193))
 
 
 def test_a_field_fits_its_length_prefix() -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from keys.context import Purpose, WrapContext
+from keys.customer import customer_key
 from keys.datakey import DataKey, WrappedKey
-from keys.errors import KeysError, KmsDenied, KmsKeyDisabled, KmsUnavailable, UnwrapFailed
-from keys.keyring import BucketKey, Direct, Keyring, _own_context, bucket_key_id_of, part_context
+from keys.errors import KeysError, KmsDenied, KmsKeyDisabled, KmsKeyNotFound, KmsUnavailable, UnwrapFailed
+from keys.keyring import BucketKey, Customer, Direct, Keyring, _own_context, bucket_key_id_of, part_context
 from keys.kms.base import KeyState
 from keys.kms.memory import Fault, MemoryKms
 from keys.record import unseal
@@ -286,3 +287,76 @@ async def _flip_each_byte(wrapped: WrappedKey, unwrap: Callable[[WrappedKey], Aw
         with pytest.raises(KeysError) as raised:
             await unwrap(WrappedKey.decode(altered))
         assert not raised.value.retryable
+
+
+class TestCustomer:
+    KEY, OTHER = customer_key(bytes(range(32))), customer_key(bytes(32))
+
+    async def test_the_key_comes_back_to_who_brings_the_same(self, house: House) -> None:
+        data_key, wrapped = await house.keyring.new_content_key(*IDS, Customer(self.KEY))
+        assert (wrapped.provider, wrapped.kms_key_id) == ("customer", CONTENT.hex())
+        assert await house.keyring.unwrap_content_key(*IDS, wrapped, customer_key=self.KEY) == data_key
+        assert not house.kms.calls
+        assert len(house.keyring._cache) == 0, "nothing of a client is cached"
+
+    async def test_no_other_key_opens(self, house: House) -> None:
+        _, wrapped = await house.keyring.new_content_key(*IDS, Customer(self.KEY))
+        await house.keyring.unwrap_content_key(*IDS, wrapped, customer_key=self.KEY)
+        for brought in (self.OTHER, None):
+            with pytest.raises(UnwrapFailed):
+                await house.keyring.unwrap_content_key(*IDS, wrapped, customer_key=brought)
+
+    @pytest.mark.parametrize("ids", OTHER_IDS)
+    async def test_other_ids_do_not_open(self, house: House, ids: tuple[bytes, bytes, bytes]) -> None:
+        _, wrapped = await house.keyring.new_content_key(*IDS, Customer(self.KEY))
+        with pytest.raises(UnwrapFailed):
+            await house.keyring.unwrap_content_key(*ids, wrapped, customer_key=self.KEY)
+
+    async def test_a_clients_key_opens_nothing_of_the_kms(self, house: House) -> None:
+        _, wrapped = await house.keyring.new_content_key(*IDS)
+        with pytest.raises(UnwrapFailed):
+            await house.keyring.unwrap_content_key(*IDS, wrapped, customer_key=self.KEY)
+
+    async def test_is_never_rewrapped(self, house: House) -> None:
+        _, wrapped = await house.keyring.new_content_key(*IDS, Customer(self.KEY))
+        with pytest.raises(UnwrapFailed):
+            await house.keyring.rewrap_content_key(*IDS, wrapped)
+
+
+class TestEncryptionContext:
+    @pytest.mark.parametrize("through", ["the KMS", "a bucket key", "a client's key"])
+    async def test_binds_the_content_key(self, house: House, through: str) -> None:
+        mine = customer_key(bytes(32)) if through == "a client's key" else None
+        bucket_key = await house.keyring.new_bucket_key(REALM, BUCKET) if through == "a bucket key" else None
+        wrapping = Customer(mine) if mine is not None else bucket_key or Direct()
+        data_key, wrapped = await house.keyring.new_content_key(*IDS, wrapping, encryption_context=b"{}")
+
+        async def unwrap(context: bytes) -> DataKey:
+            return await house.keyring.unwrap_content_key(
+                *IDS, wrapped, bucket_key, encryption_context=context, customer_key=mine
+            )
+
+        assert await unwrap(b"{}") == data_key
+        for other in (b"", b'{"a":"b"}'):
+            with pytest.raises(UnwrapFailed):
+                await unwrap(other)
+
+    async def test_is_kept_by_rewrapping(self, house: House) -> None:
+        data_key, wrapped = await house.keyring.new_content_key(*IDS, encryption_context=b"{}")
+        house.kms.create_key("mine")
+        moved = await house.keyring.rewrap_content_key(*IDS, wrapped, "mine", encryption_context=b"{}")
+        assert moved.kms_key_id == "mine"
+        assert await house.keyring.unwrap_content_key(*IDS, moved, encryption_context=b"{}") == data_key
+        with pytest.raises(UnwrapFailed):
+            await house.keyring.unwrap_content_key(*IDS, moved)
+
+
+async def test_describes_wrapping_keys_by_every_name(house: House) -> None:
+    house.kms.create_key("mine", alias="team/mine")
+    described = await house.keyring.describe("mine")
+    assert described.arn == "arn:aws:kms:us-east-1:000000000000:key/mine"
+    for name in ("alias/team/mine", described.arn, "arn:aws:kms:us-east-1:000000000000:alias/team/mine"):
+        assert await house.keyring.describe(name) == described
+    for unknown in ("none", "alias/none", "arn:aws:kms:eu-west-1:000000000000:key/mine"):
+        with pytest.raises(KmsKeyNotFound):
+            await house.keyring.describe(unknown)

@@ -1,5 +1,7 @@
 """The keyring folder: what it made opens again, and no byte of it can be changed unnoticed."""
 
+import asyncio
+import base64
 import json
 import logging
 import os
@@ -12,12 +14,13 @@ from typing import Any
 import pytest
 
 from keys import keyring_file, safe_files
-from keys.datakey import DataKey
+from keys.datakey import DataKey, WrappedKey
 from keys.errors import KeyringError, KmsKeyNotFound
 from keys.keyring_file import LocalKeyring
 from keys.kms.base import KeyState
+from keys.kms.local import LocalKms
 from keys.root_secret import PassphraseParameters, encode_root_file
-from tests.suites.kms import assert_hidden
+from tests.suites.kms import CONTEXT, assert_hidden
 
 PASSPHRASE = "correct horse battery"
 NOON = datetime(2026, 5, 17, 12, 0, 0, tzinfo=UTC)
@@ -86,21 +89,23 @@ class TestKeys:
         keyring.set_key_state(None, KeyState.DISABLED)
         again = LocalKeyring.open(folder)
         assert _contents(again) == _contents(keyring)
-        assert again.find("second") == again.find(second.kms_key_id) == rotated
+        assert again.find("alias/second") == again.find(second.kms_key_id) == rotated
         assert [version.version for version in rotated.versions] == [1, 2]
         assert rotated.versions[0] == second.versions[0]
         assert rotated.versions[0].material != rotated.versions[1].material
         assert again.find(None).state is KeyState.DISABLED
-        assert again.find("default") == again.find(None)
+        assert again.find("alias/default") == again.find("alias/aws/s3") == again.find(None)
 
     def test_unknown_names_are_not_found(self, folder: Path) -> None:
         keyring = LocalKeyring.create(folder)
         for use in (keyring.find, keyring.rotate_key):
-            for name in ("", "none", "alias/", "alias/none"):
+            for name in ("", "none", "alias/", "alias/none", "default", "aws/s3", "alias/alias/default"):
                 with pytest.raises(KmsKeyNotFound):
                     use(name)
 
-    @pytest.mark.parametrize("alias", ["", "a/b", "ключ", "a\n", "x" * 257, "default"])
+    @pytest.mark.parametrize(
+        "alias", ["", "a b", "ключ", "a\n", "x" * 251, "default", "aws/s3", "aws/mine", "alias/mine"]
+    )
     def test_refuses_an_alias(self, folder: Path, alias: str) -> None:
         keyring = LocalKeyring.create(folder)
         with pytest.raises(KeyringError, match="alias"):
@@ -159,6 +164,56 @@ class TestKeys:
         for secret in (material, keyring._root.material()):
             assert_hidden(secret, repr(keyring), repr(keyring.find(None)), caplog.text, repr(vars(keyring)))
             assert_hidden(secret, (folder / "keyring.json").read_text())
+
+
+class TestVersions:
+    """A keyring of format version 1 opens for ever, and becomes one of version 2 with its first change."""
+
+    VECTOR: Any = json.loads((Path(__file__).parents[1] / "vectors/keyring/version_1.json").read_text())
+
+    @pytest.fixture
+    def old(self, folder: Path) -> Path:
+        folder.mkdir(mode=0o700)
+        for name in ("keyring.json", "root.key"):
+            (folder / name).write_text(self.VECTOR[name])
+            (folder / name).chmod(0o600)
+        return folder
+
+    def test_an_old_keyring_opens_and_unwraps(self, old: Path) -> None:
+        keyring = LocalKeyring.open(old)
+        assert keyring.default_key_id == keyring.find(None).kms_key_id == self.VECTOR["default_key_id"]
+        assert keyring.find("alias/my key").state is KeyState.DISABLED
+        wrapped = WrappedKey.decode(base64.b64decode(self.VECTOR["wrapped_key"]))
+        data_key = asyncio.run(LocalKms(keyring).unwrap(wrapped, CONTEXT))
+        assert data_key.material().hex() == self.VECTOR["data_key"]
+        assert (old / "keyring.json").read_text() == self.VECTOR["keyring.json"], "reading changes nothing"
+
+    def test_the_first_change_makes_it_new(self, old: Path) -> None:
+        keyring = LocalKeyring.open(old)
+        keyring.create_key("second")
+        document = json.loads((old / "keyring.json").read_text())
+        assert (document["version"], document["default_key_id"]) == (2, self.VECTOR["default_key_id"])
+        assert _contents(LocalKeyring.open(old)) == _contents(keyring)
+        assert len(keyring.kms_key_ids) == 3
+
+    def test_the_default_key_is_there(self, folder: Path) -> None:
+        keyring = LocalKeyring.create(folder)
+        for default in (None, "", 7, "none"):
+            _edit_and_mac(
+                keyring,
+                folder / "keyring.json",
+                lambda document, default=default: document.update(default_key_id=default),  # type: ignore[misc]  # bound now
+            )
+            with pytest.raises(KeyringError, match="default key is missing; restore"):
+                LocalKeyring.open(folder)
+
+    def test_a_keyring_has_a_limit(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        keyring = LocalKeyring.create(folder)
+        monkeypatch.setattr(keyring_file, "MAX_KEYS", 2)
+        keyring.create_key("team/second_key-2")
+        with pytest.raises(KeyringError, match="at most 2 wrapping keys"):
+            keyring.create_key("third")
+        assert _contents(LocalKeyring.open(folder)) == _contents(keyring)
 
 
 class TestTampering:
@@ -290,7 +345,7 @@ BAD_KEYRINGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "keyring a list": (_keyring_json(b"[]\n"), "is not as Sealgate wrote it"),
     "keyring a number": (_keyring_json(b"7\n"), "is not as Sealgate wrote it"),
     "keyring of another program": (_set(format="other"), "is not as Sealgate wrote it"),
-    "keyring of another version": (_set(version=2), "of another format version; use the Sealgate that wrote it"),
+    "keyring of another version": (_set(version=3), "of another format version; use the Sealgate that wrote it"),
     "no root section": (_set(root=None), "id or root section is altered"),
     "unknown root section": (_set(root={"kind": "none"}), "root section is altered"),
     "file with fields": (_set(root={"kind": "file", "x": 1}), "root section is altered"),

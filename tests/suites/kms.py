@@ -36,6 +36,7 @@ OTHER_CONTEXTS = {
     "another content": replace(CONTEXT, content_id=b"c" * 16),
     "another purpose": replace(CONTEXT, purpose=Purpose.PART),
     "another blob": replace(CONTEXT, blob_id=b"x" * 16),
+    "another encryption context": replace(CONTEXT, encryption_context=b"{}"),
     "two ids exchanged": replace(CONTEXT, bucket_id=CONTEXT.content_id, content_id=CONTEXT.bucket_id),
 }
 LIES: dict[str, Callable[[bytes], bytes]] = {
