@@ -114,6 +114,9 @@ def _configure(connection: apsw.Connection, database_key: bytes, cache_kib: int,
     journal = connection.pragma("journal_mode", "WAL" if wal else "DELETE")
     if journal != ("wal" if wal else "delete"):
         raise CatalogueUnsafe("SQLite did not accept the journal mode")
+    # Otherwise a library with STAT4, as this one is, parses a statement anew whenever the bound of a range changes.
+    if connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1) != 1:
+        raise CatalogueUnsafe("SQLite did not accept the planner's stability")
     connection.wal_autocheckpoint(0)
 
 

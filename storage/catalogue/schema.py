@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Part of every row's MAC, and of the realm row. A newer catalogue is refused; an older one would be migrated."""
 
 

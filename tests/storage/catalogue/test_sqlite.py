@@ -13,7 +13,14 @@ import apsw
 import pytest
 
 from storage.catalogue import rows, verifying
-from storage.catalogue.base import Catalogue, Conditions, ListQuery, NoSuchVersion, PreconditionRefused
+from storage.catalogue.base import (
+    Catalogue,
+    Conditions,
+    ListQuery,
+    NoSuchVersion,
+    PreconditionRefused,
+    UploadsQuery,
+)
 from storage.catalogue.connection import check_library, connect
 from storage.catalogue.owner import Reserve
 from storage.catalogue.schema import REALM as REALM_TABLE
@@ -172,8 +179,8 @@ async def test_a_plain_database_is_refused(path: Path, clock: FakeClock) -> None
 
 async def test_another_schema_is_refused(path: Path, clock: FakeClock) -> None:
     await create(path, clock).close()
-    tamper(path, "UPDATE realm SET schema_version = 2")
-    with pytest.raises(CatalogueUnsafe, match="schema 2"):
+    tamper(path, "UPDATE realm SET schema_version = schema_version + 1")
+    with pytest.raises(CatalogueUnsafe, match="has schema"):
         reopen(path, clock)
 
 
@@ -471,6 +478,40 @@ def count_rows(catalogue: SqliteCatalogue) -> list[str]:
 
     mac.sign = counting  # type: ignore[method-assign]  # counted from outside
     return seen
+
+
+async def test_a_statement_is_parsed_once(catalogue: SqliteCatalogue, make: Maker) -> None:
+    """Also where the bound of a range is another one each time, as in every skip-scan."""
+    await populate(catalogue)
+
+    async def work(round_number: int) -> None:
+        for number in range(100):
+            await catalogue.publish_version(make.publish(b"%d/%d" % (number, round_number), inline=True))
+            await catalogue.get_version(BUCKET.bucket_id, b"%d/%d" % (number, round_number))
+        await catalogue.list_versions(BUCKET.bucket_id, ListQuery(delimiter=b"/"))
+        await catalogue.list_versions(BUCKET.bucket_id, ListQuery(start_after=b"5"))
+        await catalogue.list_uploads(BUCKET.bucket_id, UploadsQuery(prefix=b"%d" % round_number, delimiter=b"/"))
+
+    assert catalogue._writer._transaction is not None
+    sessions = [catalogue._point, *catalogue._scanners, catalogue._writer._transaction]
+    parsed: list[int] = []
+
+    def ask(operation: int, *_: str | None) -> int:
+        parsed.append(operation)
+        return apsw.SQLITE_OK
+
+    for session in sessions:
+        # It is asked whenever a statement is parsed, and setting it has all of them parsed once more.
+        session.connection.authorizer = ask
+    await work(0)
+    await work(1)
+    assert parsed
+    parsed.clear()
+    await work(2)
+    # Of 400 commands and reads, and as many seeks of the listings; a scan that is left early may give a statement back
+    # too late for the cache.
+    assert parsed.count(apsw.SQLITE_SELECT) <= 4
+    assert not {apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE} & set(parsed)
 
 
 async def test_a_long_scan_lets_others_run_and_sees_one_state(catalogue: SqliteCatalogue, make: Maker) -> None:
