@@ -133,6 +133,12 @@ KMS_INVALID_STATE = ErrorRow(
     "The KMS key that protects this object is in a state that allows no use.",
 )
 KMS_NOT_FOUND = ErrorRow("KMS.NotFoundException", 400, "The KMS key that protects this object does not exist.")
+MALFORMED_ACL = ErrorRow(
+    "MalformedACLError",
+    400,
+    "The ACL that you provided was not well-formed or did not validate against our published schema.",
+)
+MALFORMED_POLICY = ErrorRow("MalformedPolicy", 400, "The policy is not valid.")
 MALFORMED_TRAILER = ErrorRow(
     "MalformedTrailerError", 400, "The request contained trailing data that was not well-formed."
 )
@@ -158,6 +164,7 @@ NOT_IMPLEMENTED = ErrorRow(
     "NotImplemented", 501, "A header or query that you provided implies functionality that is not implemented"
 )
 NOT_MODIFIED = ErrorRow("NotModified", 304, "Not Modified")
+POLICY_TOO_LARGE = ErrorRow("PolicyTooLarge", 400, "The policy is larger than the maximum allowed size of 20 KB.")
 PRECONDITION_FAILED = ErrorRow(
     "PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold"
 )

@@ -1,0 +1,91 @@
+"""Texts of a policy in which policy variables may stand: `${aws:username}`, `${key, 'default'}`, `${*}` `${?}` `${$}`.
+
+Source: IAM "IAM policy elements: Variables and tags". What a variable gives is plain text: a `*` in it is a star.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.access.actions import S3_KEYS
+from gateway.access.condition_keys import GLOBAL, MULTIVALUED, kind_of, normalise
+from gateway.access.wildcards import Item, Pattern, Wild, items_of
+from gateway.s3.errors import MALFORMED_POLICY, S3Error
+
+Values = tuple[str, ...]
+Lookup = Callable[[str], Values | None]
+"""Normalised condition key -> its values in this request; None where it has none."""
+
+MAX_EXPANDED: Final = 8192
+"""Characters of a text with its variables filled in. A longer one is not judged, as headers are the caller's own."""
+
+_VARIABLE: Final = re.compile(
+    r"\$\{(?:(?P<literal>[*?$])|\s*(?P<key>[A-Za-z0-9:/_.+=@-]{1,256})\s*(?:,\s*'(?P<default>[^']*)'\s*)?)\}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Variable:
+    key: str
+    default: str | None
+
+
+class Template:
+    """One text, compiled: as a pattern where no variable stands in it, else filled in for each request."""
+
+    __slots__ = ("_fixed", "_pieces", "text")
+
+    def __init__(self, text: str, *, variables: bool, wildcards: bool) -> None:
+        """`variables` False (Version 2008-10-17) reads `${` as it stands; `wildcards` False reads `*` and `?` so.
+
+        Raises:
+            S3Error: MalformedPolicy for a variable that is none, or that names an unknown or multivalued key.
+        """
+        self.text = text
+        read = items_of if wildcards else tuple
+        pieces = list(_pieces(text, read)) if variables else [read(text)]
+        self._pieces = tuple(pieces)
+        plain = [item for piece in pieces if not isinstance(piece, _Variable) for item in piece]
+        self._fixed = None if any(isinstance(piece, _Variable) for piece in pieces) else Pattern(plain)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it stands for one text only: neither variables nor wildcards."""
+        return self._fixed is not None and not any(isinstance(item, Wild) for item in self._fixed.items)
+
+    def resolve(self, lookup: Lookup) -> Pattern | None:
+        """The pattern for one request; None where a variable has no value, or too long a one."""
+        if self._fixed is not None:
+            return self._fixed
+        items: list[Item] = []
+        for piece in self._pieces:
+            if isinstance(piece, _Variable):
+                values = lookup(piece.key)
+                value = values[0] if values else piece.default
+                if value is None:
+                    return None
+                items += value
+            else:
+                items += piece
+            if len(items) > MAX_EXPANDED:
+                return None
+        return Pattern(items)
+
+
+def _pieces(text: str, read: Callable[[str], tuple[Item, ...]]) -> Iterator[tuple[Item, ...] | _Variable]:
+    position = 0
+    while (start := text.find("${", position)) >= 0:
+        yield read(text[position:start])
+        match = _VARIABLE.match(text, start)
+        if match is None:
+            raise S3Error(MALFORMED_POLICY, "Policy has an invalid policy variable")
+        if match["literal"] is not None:
+            yield (match["literal"],)
+        else:
+            key = normalise(match["key"])
+            if kind_of(key) not in S3_KEYS | GLOBAL or key in MULTIVALUED:
+                raise S3Error(MALFORMED_POLICY, "Policy has an invalid policy variable")
+            yield _Variable(key, match["default"])
+        position = match.end()
+    yield read(text[position:])
