@@ -13,8 +13,7 @@ _DEFAULT_PORT = "9443"
 
 def main() -> int:
     """Return 0 for a 200 from `/readyz`, else 1; the reason goes to standard error, where docker keeps it."""
-    # The one reader of the environment outside gateway/config.py: it runs in the image without the gateway's settings.
-    environment = os.environ  # noqa: TID251
+    environment = os.environ  # noqa: TID251 - it runs in the image beside the gateway, without gateway/config.py
     # As docs/SETTINGS.md has it, the admin port follows from the port unless it is given.
     port = environment.get("SEALGATE_ADMIN_PORT") or int(environment.get("SEALGATE_PORT", _DEFAULT_PORT)) + 1
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=_TIMEOUT_S)

@@ -94,6 +94,15 @@ def _region(value: str) -> str:
     return value
 
 
+def _one_worker(value: int) -> int:
+    if value > 1:
+        raise ValueError(
+            "several processes need a catalogue on PostgreSQL, which Sealgate does not have yet; over SQLite one"
+            " process owns the data folder: leave it at 1, or give another gateway its own --data and --port"
+        )
+    return value
+
+
 FilePath = Annotated[Path, BeforeValidator(_not_empty)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=_MAX_PORT)]
@@ -168,6 +177,10 @@ class Settings(BaseSettings):
         None, "PEM file with your own server certificate and its chain. Empty: a private CA is made in the keys folder."
     )
     tls_key: FilePath | None = _row(None, "PEM file with the private key of `tls_certificate`.")
+
+    workers: Annotated[int, AfterValidator(_one_worker)] = _row(
+        1, "Processes that serve. More than 1 needs a catalogue on PostgreSQL, which is not there yet.", ge=1, le=64
+    )
 
     # What clients may do
     etag: Literal["md5", "opaque"] = _row(

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -271,8 +271,7 @@ async def _make_stores(settings: Settings, folders: Folders, realm_keys: RealmKe
     try:
         reach("first-start.catalogue")
         made = await Directory(catalogue, realm_keys, lambda: now).create_first_account(FIRST_ACCOUNT)
-        env = ClientEnv.of(settings, folders, str(made["access_key_id"]), str(made["secret_access_key"]))
-        write_private_file(folders.client_env, env.encode(), replace=True)
+        ClientEnv.of(settings, folders, str(made["access_key_id"]), str(made["secret_access_key"])).write(folders)
     finally:
         await catalogue.close()
 
@@ -297,11 +296,11 @@ async def _check_never_served(folders: Folders, realm_keys: RealmKeys) -> None:
         await stores.close()
 
 
-def refresh(settings: Settings, folders: Folders) -> None:
-    """What may change at a later start, once all else was found right: a certificate that ends, a moved endpoint.
+def refresh_certificate(settings: Settings, folders: Folders) -> None:
+    """Renew a certificate that ends or lacks a name, and see that the one to serve can be served.
 
     Raises:
-        SetupError, TlsError, KeysError: a TLS file or client.env cannot be used.
+        SetupError, TlsError, KeysError: a TLS file cannot be used.
     """
     if settings.tls_certificate is None:
         if not folders.tls.is_dir():
@@ -313,8 +312,6 @@ def refresh(settings: Settings, folders: Folders) -> None:
     elif settings.tls_key is not None and settings.tls_key.exists() and settings.tls_key.stat().st_mode & stat.S_IRWXO:
         raise SetupError(f"tls_key {settings.tls_key} is open to every user: run chmod o= {settings.tls_key}")
     server_context(server_settings(settings, folders).certificate)
-    with suppress(FileNotFoundError):  # whoever keeps the secret elsewhere may remove the file
-        ClientEnv.refresh(settings, folders)
 
 
 async def prepare(settings: Settings, folders: Folders) -> bool:

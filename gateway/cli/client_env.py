@@ -17,15 +17,17 @@ from gateway.wiring import Folders
 from keys.safe_files import read_private_file, write_private_file
 
 _MAX_BYTES: Final = 64 * 1024
-_LINE = re.compile(r"export ([A-Z_]+)=(.*)", re.ASCII)
+_EXPORT = re.compile(r"export ([A-Z_]+)=(.*)", re.ASCII)
+_UNSET = re.compile(r'if \[ "\$\{AWS_CA_BUNDLE:-\}" = (.*) \]; then unset AWS_CA_BUNDLE; fi')
 
 
 @dataclass(frozen=True, slots=True)
 class ClientEnv:
-    """What a client must know. `ca_bundle` is None where the server's certificate is the user's own."""
+    """What a client must know. `is_private_ca`: the server's certificate is of the private CA, not the user's own."""
 
     endpoint_url: str
-    ca_bundle: Path | None
+    ca_certificate: Path
+    is_private_ca: bool
     region: str
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -33,60 +35,74 @@ class ClientEnv:
     @classmethod
     def of(cls, settings: Settings, folders: Folders, access_key_id: str, secret_access_key: str) -> Self:
         """The values of a gateway with these settings."""
-        ca_bundle = TlsFiles(folders.tls).ca_certificate if settings.tls_certificate is None else None
-        return cls(endpoint_url(settings), ca_bundle, settings.region, access_key_id, secret_access_key)
+        return cls(
+            endpoint_url(settings),
+            TlsFiles(folders.tls).ca_certificate,
+            settings.tls_certificate is None,
+            settings.region,
+            access_key_id,
+            secret_access_key,
+        )
 
     @classmethod
-    def refresh(cls, settings: Settings, folders: Folders) -> bool:
-        """Follow a changed port, region or folder, with the credentials as they are; tell whether anything changed.
+    def outdated(cls, settings: Settings, folders: Folders) -> Self | None:
+        """What client.env should say after a changed port, region or folder, with the credentials as they are.
 
-        A file that holds other lines than ours is left alone: it is the user's by now.
+        None where it says so already, where there is none (whoever keeps the secret elsewhere may remove the file),
+        and where it holds other lines than ours: it is the user's by now.
 
         Raises:
-            FileNotFoundError: there is no such file.
             KeysError: it is open to others.
         """
         if not folders.client_env.exists():
-            raise FileNotFoundError(folders.client_env)
+            return None
         data = read_private_file(folders.client_env, _MAX_BYTES)
         held = cls._decode(data)
         if held is None:
-            return False
+            return None
         current = cls.of(settings, folders, held.access_key_id, held.secret_access_key)
-        if current == held:
-            return False
-        write_private_file(folders.client_env, current.encode(), replace=True)
-        return True
+        return None if current == held else current
+
+    def write(self, folders: Folders) -> None:
+        """Write the file. Raises: KeysError."""
+        write_private_file(folders.client_env, self.encode(), replace=True)
 
     def encode(self) -> bytes:
-        """The file: `export` lines for a POSIX shell."""
+        """The file: lines for a POSIX shell."""
         values = {
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_CA_BUNDLE": None if self.ca_bundle is None else str(self.ca_bundle),
+            "AWS_CA_BUNDLE": str(self.ca_certificate),
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
         }
-        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items() if value is not None]
-        return "".join(lines).encode("utf-8", "surrogateescape")
+        lines = {name: f"export {name}={shlex.quote(value)}\n" for name, value in values.items()}
+        if not self.is_private_ca:
+            # A shell that sourced an earlier file would go on trusting nothing but the private CA; a bundle of the
+            # user's own stays.
+            held = shlex.quote(str(self.ca_certificate))
+            lines["AWS_CA_BUNDLE"] = f'if [ "${{AWS_CA_BUNDLE:-}}" = {held} ]; then unset AWS_CA_BUNDLE; fi\n'
+        return "".join(lines.values()).encode("utf-8", "surrogateescape")
 
     @classmethod
     def _decode(cls, data: bytes) -> Self | None:
         values: dict[str, str] = {}
+        is_private_ca = True
         for line in data.decode("utf-8", "surrogateescape").splitlines():
-            match = _LINE.fullmatch(line)
+            unset = _UNSET.fullmatch(line)
+            export = _EXPORT.fullmatch(line)
+            name, quoted = ("AWS_CA_BUNDLE", unset[1]) if unset else export.groups() if export else ("", "")
             try:
-                words = shlex.split(match[2]) if match else []
+                (values[name],) = shlex.split(quoted)
             except ValueError:
-                words = []
-            if match is None or len(words) != 1:
                 return None
-            values[match[1]] = words[0]
+            is_private_ca = is_private_ca and not unset
         try:
             held = cls(
                 values["AWS_ENDPOINT_URL"],
-                Path(values["AWS_CA_BUNDLE"]) if "AWS_CA_BUNDLE" in values else None,
+                Path(values["AWS_CA_BUNDLE"]),
+                is_private_ca,
                 values["AWS_REGION"],
                 values["AWS_ACCESS_KEY_ID"],
                 values["AWS_SECRET_ACCESS_KEY"],

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from gateway.config import SettingsError
-from gateway.http.server import ServeError
+from gateway.http.ports import ServeError
 from gateway.http.tls import TlsError
 from keys.errors import KeysError, KmsUnavailable
 from storage.errors import (

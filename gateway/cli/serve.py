@@ -10,13 +10,20 @@ from pathlib import Path
 import typer
 import uvloop
 
-from gateway.cli.bootstrap import check_apart, make_folders, owned, prepare, refresh
-from gateway.cli.client_env import endpoint_url
+from gateway.cli.bootstrap import (
+    check_apart,
+    make_folders,
+    owned,
+    prepare,
+    refresh_certificate,
+)
+from gateway.cli.client_env import ClientEnv, endpoint_url
 from gateway.cli.control import serve_control
 from gateway.cli.options import is_debug, with_setting_flags
 from gateway.cli.pki import TlsFiles
 from gateway.cli.session import commands_of
 from gateway.config import Settings, load_settings
+from gateway.http.ports import check_free
 from gateway.http.process import prepare_process
 from gateway.http.server import Bound, Server, run_until_stopped
 from gateway.telemetry import configure_logging
@@ -56,13 +63,22 @@ async def _serve(settings: Settings) -> None:
     async with owned(folders):
         is_first = await prepare(settings, folders)
         async with open_gateway(settings, folders) as gateway:
-            refresh(settings, folders)
+            told = server_settings(settings, folders)
+            # A start that fails on its ports leaves certificate and client.env as they served before.
+            for address, setting in told.listeners():
+                check_free(address, setting)
+            outdated = ClientEnv.outdated(settings, folders)
+            refresh_certificate(settings, folders)
             await _prove(gateway.stores.blobs)
-            server = Server(
-                gateway.app, gateway.telemetry.registry, gateway.is_ready, server_settings(settings, folders)
-            )
+            server = Server(gateway.app, gateway.telemetry.registry, gateway.is_ready, told)
             async with serve_control(folders.data, commands_of(gateway)):
-                await run_until_stopped(server, lambda bound: _greet(settings, folders, bound, is_first=is_first))
+
+                def on_started(bound: Bound) -> None:
+                    if outdated is not None:
+                        outdated.write(folders)
+                    _greet(settings, folders, bound, is_first=is_first)
+
+                await run_until_stopped(server, on_started)
             if gateway.canary.is_wrong_kms:
                 raise CanaryFailed("stopped: the KMS answers, but no longer with the key that sealed this realm")
 

@@ -5,12 +5,9 @@ status and which knows one listener (DESIGN D10, D11; docs/decisions/0004-server
 """
 
 import asyncio
-import errno
 import ipaddress
 import logging
-import os
 import signal
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -26,6 +23,7 @@ from uvicorn.server import ServerState
 
 from gateway.http.admin import AdminApp
 from gateway.http.plain import PlainRefuser
+from gateway.http.ports import Endpoint, ServeError, refused_port
 from gateway.http.process import make_room_for_files, prepare_process
 from gateway.http.protocol import EdgeLimits, S3Protocol
 from gateway.http.tls import Certificate, TlsError, reload_certificate, server_context
@@ -38,23 +36,6 @@ _CANCEL_GRACE_S = 5.0
 _GOODBYE_S = 0.1
 """How long a client that has asked nothing for a while may take to answer the end of TLS, which most never do."""
 
-_LISTEN_REMEDIES = {
-    errno.EADDRINUSE: "stop what uses it, or give another --{setting}",
-    errno.EACCES: "ports below 1024 need a privilege; give a higher --{setting}",
-}
-
-
-class ServeError(Exception):
-    """The gateway cannot begin to serve; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An address to listen on; port 0 takes any free one."""
-
-    host: str
-    port: int
-
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
@@ -66,6 +47,11 @@ class ServerSettings:
     plain: Endpoint | None = None
     """The refuser; None leaves that port closed, which refuses as well."""
     limits: EdgeLimits = field(default_factory=EdgeLimits)
+
+    def listeners(self) -> tuple[tuple[Endpoint, str], ...]:
+        """Every address to listen on, with the flag of its port."""
+        plain = () if self.plain is None else ((self.plain, "http-port"),)
+        return ((self.https, "port"), (self.admin, "admin-port"), *plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,20 +191,12 @@ def _is_long_idle(connection: S3Protocol, now: float, linger_s: float) -> bool:
 async def _listen(
     protocol: Callable[[], asyncio.BaseProtocol], address: Endpoint, setting: str, **options: Any
 ) -> asyncio.Server:
-    """Listen on one address; `setting` is the flag of its port, for who has to give another.
-
-    Raises: ServeError.
-    """
+    """Listen on one address; `setting` is the flag of its port. Raises: ServeError."""
     loop = asyncio.get_running_loop()
     try:
         return await loop.create_server(protocol, address.host, address.port, **options)
     except OSError as error:
-        # uvloop puts the address into the words of the system; gaierror has numbers of its own.
-        said = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        remedy = _LISTEN_REMEDIES.get(error.errno or 0, "correct the address")
-        raise ServeError(
-            f"{address.host} port {address.port} cannot be listened on ({said}): {remedy.format(setting=setting)}"
-        ) from error
+        raise refused_port(address, setting, error) from error
 
 
 async def _emptied(state: ServerState, timeout_s: float) -> bool:
@@ -265,10 +243,13 @@ async def run_until_stopped(server: Server, on_started: Callable[[Bound], None])
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, server.reload_certificate)
-    on_started(await server.start())
-    await stop.wait()
-    _LOG.info("stopping: running requests may end")
-    await server.drain()
+    bound = await server.start()
+    try:
+        on_started(bound)
+        await stop.wait()
+        _LOG.info("stopping: running requests may end")
+    finally:
+        await server.drain()
     _LOG.info("stopped: every connection is closed")
 
 

@@ -1,8 +1,8 @@
 """What the listeners are told, from the settings."""
 
 from gateway.config import Settings
+from gateway.http.ports import Endpoint as Address
 from gateway.http.protocol import EdgeLimits
-from gateway.http.server import Endpoint as Address
 from gateway.http.server import ServerSettings
 from gateway.http.tls import Certificate
 from gateway.wiring.folders import Folders

@@ -1,7 +1,6 @@
 """One gateway per suite, a bucket per test, and an environment without the machine's AWS and certificate presets."""
 
 import itertools
-import os
 from collections.abc import Generator, Iterator
 from typing import Any, Final
 
@@ -9,21 +8,14 @@ import pytest
 
 from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway
-from tests.tooling.places import is_preset
+from tests.tooling.places import without_presets
 
 _NUMBERS: Final = itertools.count(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_presets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    empty = tmp_path_factory.mktemp("aws") / "empty"
-    empty.touch()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in filter(is_preset, list(os.environ)):
-            patch.delenv(name)
-        patch.setenv("AWS_CONFIG_FILE", str(empty))
-        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(empty))
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with without_presets(tmp_path_factory.mktemp("aws")):
         yield
 
 

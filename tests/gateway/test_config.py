@@ -78,6 +78,8 @@ def test_unknown_names_are_errors_in_every_source(tmp_path: Path) -> None:
         ("data", ""),
         ("keys", " "),
         ("passphrase_file", ""),
+        ("workers", "0"),
+        ("workers", "2"),
         ("host", "a b"),
         ("host", "http://x"),
         ("host", ""),
@@ -140,6 +142,12 @@ def test_values_that_cannot_stand_are_refused_in_one_line(name: str, value: str)
     from_environment = refused(environ={"SEALGATE_" + name.upper(): value})
     for message in (from_flag, from_environment):
         assert message.startswith(("setting ", "settings: "))
+
+
+def test_several_workers_are_told_what_they_need() -> None:
+    message = refused({"workers": "2"})
+    assert "PostgreSQL" in message
+    assert "leave it at 1" in message
 
 
 def test_a_refusal_names_the_source() -> None:

@@ -4,8 +4,12 @@ Source: the two commands of README.md, which must work in a fresh clone with an 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TOOLS: Final = ROOT / ".tools"
@@ -45,3 +49,17 @@ def bare_environment(home: Path, **more: str) -> dict[str, str]:
 def is_preset(name: str) -> bool:
     """Tell whether an environment variable could steer a client in this process away from the gateway."""
     return name in _CERTIFICATE_PRESETS or name.startswith("AWS_") or name.lower().endswith("_proxy")
+
+
+@contextmanager
+def without_presets(folder: Path) -> Iterator[None]:
+    """Clear this process's own environment of them, for clients that run in it; `folder` takes an empty file."""
+    empty = folder / "empty"
+    empty.touch()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in filter(is_preset, list(os.environ)):
+            patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", str(empty))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(empty))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield

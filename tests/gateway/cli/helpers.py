@@ -7,7 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.bootstrap import check_apart, make_folders, owned, prepare, refresh
+from gateway.cli.bootstrap import (
+    check_apart,
+    make_folders,
+    owned,
+    prepare,
+    refresh_certificate,
+)
+from gateway.cli.client_env import ClientEnv
 from gateway.config import Settings
 from gateway.wiring import Folders, open_gateway
 
@@ -34,7 +41,10 @@ def start(settings: Settings) -> bool:
         async with owned(folders):
             is_first = await prepare(settings, folders)
             async with open_gateway(settings, folders):
-                refresh(settings, folders)
+                refresh_certificate(settings, folders)
+                outdated = ClientEnv.outdated(settings, folders)
+                if outdated is not None:
+                    outdated.write(folders)
             return is_first
 
     return asyncio.run(run())

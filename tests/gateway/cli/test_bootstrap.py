@@ -115,6 +115,26 @@ def test_client_env_follows_a_changed_port_with_the_same_credentials(made: Path)
     assert after[2] == "export AWS_ENDPOINT_URL=https://localhost:9555"
 
 
+def sourced(path: Path, **before: str) -> dict[str, str]:
+    """What a shell has in its environment after sourcing a file."""
+    done = subprocess.run(
+        ["sh", "-c", '. "$1"; env', "sh", path], env=before, capture_output=True, text=True, check=True
+    )
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+def test_client_env_takes_the_private_ca_back_where_the_certificate_is_the_user_s(made: Path) -> None:
+    path, tls = made / "data-keys/client.env", made / "data-keys/tls"
+    shell = sourced(path)
+    assert shell["AWS_CA_BUNDLE"] == str(tls / "ca.pem")
+    start(settings_in(made, tls_certificate=tls / "server.pem", tls_key=tls / "server-key.pem"))
+    assert "AWS_CA_BUNDLE" not in sourced(path, **shell), "the shell held the private CA since it sourced the old file"
+    assert sourced(path, AWS_CA_BUNDLE="/corporate.pem")["AWS_CA_BUNDLE"] == "/corporate.pem"
+    assert sourced(path)["AWS_SECRET_ACCESS_KEY"] == shell["AWS_SECRET_ACCESS_KEY"]
+    start(settings_in(made))
+    assert sourced(path)["AWS_CA_BUNDLE"] == str(tls / "ca.pem"), "and back again"
+
+
 @pytest.mark.parametrize("text", ["", "# mine\n", "export AWS_REGION='unclosed\n"])
 def test_a_client_env_that_the_user_wrote_stays(made: Path, text: str) -> None:
     path = made / "data-keys/client.env"

@@ -125,3 +125,21 @@ def test_an_address_in_use_is_told_in_one_line(gateway: Running, tmp_path: Path)
     assert taken.returncode == Exit.BUSY
     assert [line for line in taken.stderr.splitlines() if line.startswith("sealgate: ")]
     assert "Traceback" not in taken.stderr
+
+
+def test_a_start_that_fails_on_a_port_changes_nothing(gateway: Running, tmp_path: Path) -> None:
+    other = Running.fresh(tmp_path)
+    other.start()
+    assert other.stop() == 0
+    before = digests(tmp_path)
+    for flag in ("--port", "--admin-port", "--http-port"):
+        # A new name would have the certificate made anew, and a new port client.env.
+        taken = cli(
+            *("serve", "--data", str(tmp_path / "data"), "--port", str(free_ports(1)[0]), "--domains", "other.test"),
+            *(flag, str(gateway.port)),
+        )
+        assert taken.returncode == Exit.BUSY
+        assert f"another {flag}" in taken.stderr
+        assert {name: held for name, held in digests(tmp_path).items() if "catalogue" not in name} == {
+            name: held for name, held in before.items() if "catalogue" not in name
+        }

@@ -18,8 +18,9 @@ from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.http.ports import Endpoint
 from gateway.http.protocol import ABORT, EdgeLimits
-from gateway.http.server import Bound, Endpoint, Server, ServerSettings
+from gateway.http.server import Bound, Server, ServerSettings
 from gateway.http.tls import Certificate
 
 LOOPBACK = Endpoint("127.0.0.1", 0)

@@ -15,8 +15,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.http.plain import PlainRefuser
+from gateway.http.ports import Endpoint, ServeError
 from gateway.http.protocol import EdgeLimits
-from gateway.http.server import Endpoint, ServeError, Server, ServerSettings
+from gateway.http.server import Server, ServerSettings
 from gateway.http.tls import Certificate, TlsError, server_context
 from tests.gateway.http.edge import LOOPBACK, PATIENCE_S, Application, make_certificate, on_loop, serving, to_end
 

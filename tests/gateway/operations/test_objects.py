@@ -10,7 +10,16 @@ import pytest
 from gateway.engine.custody import WrappingMode
 from gateway.engine.integrity import EtagMode
 from storage.catalogue.base import BlobCondemned, NoSuchVersion
-from tests.gateway.operations.stage import Stage, checksum_of, headers_of, make_stage, refused, status_of
+from tests.gateway.http.asgi import call, signed_headers
+from tests.gateway.operations.stage import (
+    Stage,
+    checksum_of,
+    headers_of,
+    make_stage,
+    messages_of,
+    refused,
+    status_of,
+)
 
 ALGORITHMS = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]
 BODY = bytes(range(256)) * 200
@@ -224,9 +233,6 @@ def test_a_condition_that_cannot_be_judged_is_refused(stage: Stage, headers: dic
 
 
 def test_of_many_that_create_one_wins(stage: Stage) -> None:
-    from tests.gateway.http.asgi import call, signed_headers  # noqa: PLC0415  # concurrency needs the raw call
-    from tests.gateway.operations.stage import messages_of  # noqa: PLC0415
-
     async def create(number: int) -> int:
         data = b"%d" % number * 30_000
         headers = signed_headers("PUT", "/bucket/lock", data, {"if-none-match": "*"})

@@ -1,0 +1,51 @@
+"""Addresses to listen on, and in which words one that cannot be taken is told of."""
+
+import errno
+import os
+import socket
+from dataclasses import dataclass
+
+_REMEDIES = {
+    errno.EADDRINUSE: "stop what uses it, or give another --{setting}",
+    errno.EACCES: "ports below 1024 need a privilege; give a higher --{setting}",
+}
+
+
+class ServeError(Exception):
+    """The gateway cannot begin to serve; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address to listen on; port 0 takes any free one."""
+
+    host: str
+    port: int
+
+
+def refused_port(address: Endpoint, setting: str, error: OSError) -> ServeError:
+    """Say what the system said, and what to do; `setting` is the flag of the port, for who has to give another."""
+    # uvloop puts the address into the words of the system; gaierror has numbers of its own.
+    said = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    remedy = _REMEDIES.get(error.errno or 0, "correct the address")
+    return ServeError(
+        f"{address.host} port {address.port} cannot be listened on ({said}): {remedy.format(setting=setting)}"
+    )
+
+
+def check_free(address: Endpoint, setting: str) -> None:
+    """Take every form of an address as a listener would, and give it back. Another may take it right after.
+
+    Raises: ServeError.
+    """
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, place in dict.fromkeys(found):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(place)
+                probe.listen(1)
+    except OSError as error:
+        raise refused_port(address, setting, error) from error
