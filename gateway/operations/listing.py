@@ -1,6 +1,6 @@
 """Listing objects: ListObjects and ListObjectsV2, both over one page of the catalogue."""
 
-from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.attributes import decode_checksum
 from gateway.operations.context import Context
 from gateway.operations.service import owner_of
 from gateway.s3.types import (
@@ -21,7 +21,8 @@ MAX_KEYS = 1000
 
 def entry_of(version: ObjectVersion, owner: Owner | None) -> ObjectEntry:
     """A version as listings show it."""
-    checksum = ObjectAttributes.decode(version.attributes).checksum
+    # Of the attributes alone what a listing shows: decoding them all takes five times as long.
+    checksum = decode_checksum(version.attributes.get("checksum"))
     return ObjectEntry(
         object_key=version.object_key,
         last_modified=version.created_at,

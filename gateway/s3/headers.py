@@ -64,8 +64,7 @@ def format_http_date(moment: datetime) -> str:
 
 def format_iso8601(moment: datetime) -> str:
     """Write a timestamp as S3's XML has it: whole seconds, so that it agrees with Last-Modified, and `.000Z`."""
-    at = moment.astimezone(UTC)
-    return f"{at.year:04}-{at:%m-%dT%H:%M:%S}.000Z"
+    return moment.astimezone(UTC).isoformat(timespec="seconds")[: len("yyyy-mm-ddThh:mm:ss")] + ".000Z"
 
 
 def quote_etag(etag: str) -> str:

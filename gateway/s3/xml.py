@@ -25,7 +25,8 @@ _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U001
 _NOT_PLAIN: Final = re.compile("[^\t\n !#-%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What `escape` has to do something about: the forbidden characters, and `& < > "` and the carriage return."""
 # A bare carriage return would come back as a line feed (XML 1.0 section 2.11).
-_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"})
+# The ampersand comes first. One replacement after another takes a fifth of what `str.translate` does.
+_ESCAPES: Final = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\r", "&#13;"))
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ class _Target:
     def __init__(self, max_elements: int) -> None:
         self._left = max_elements
         self._open: list[Element] = []
-        self._text: list[list[str]] = []
+        self.text: list[list[str]] = []
         self.root: Element | None = None
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -113,18 +114,18 @@ class _Target:
         else:
             self.root = element
         self._open.append(element)
-        self._text.append([])
+        self.text.append([])
 
     def end(self, tag: str) -> None:  # noqa: ARG002 - the parser's protocol
         element = self._open.pop()
-        element.text = "".join(self._text.pop())
+        element.text = "".join(self.text.pop())
         if element.children:
             if element.text.strip():
                 raise S3Error(MALFORMED_XML)
             element.text = ""
 
     def data(self, text: str) -> None:
-        self._text[-1].append(text)
+        self.text[-1].append(text)
 
     def pi(self, target: str, data: str) -> None:  # noqa: ARG002 - the parser's protocol
         raise S3Error(MALFORMED_XML)
@@ -186,7 +187,10 @@ def escape(text: str) -> str:
     """Write character data or an attribute's value; characters that XML 1.0 forbids become U+FFFD."""
     if _NOT_PLAIN.search(text) is None:
         return text
-    return _FORBIDDEN.sub("\ufffd", text).translate(_ESCAPES)
+    text = _FORBIDDEN.sub("\ufffd", text)
+    for character, written in _ESCAPES:
+        text = text.replace(character, written)
+    return text
 
 
 class Node:
@@ -195,21 +199,23 @@ class Node:
     The text is made at once, bottom up, as a listing has some thousands of nodes and is written on the event loop.
     """
 
-    __slots__ = ("_inner", "_name")
+    __slots__ = ("_name", "text")
+    text: str
+    """The element as it is written."""
 
     def __init__(self, name: str, *content: "str | int | bool | Node | None") -> None:
         self._name = name
-        self._inner = "".join([_written(item) for item in content if item is not None])
+        inner = "".join([item.text if type(item) is Node else _written(item) for item in content if item is not None])
+        self.text = f"<{name}>{inner}</{name}>"
 
     def __str__(self) -> str:
-        return f"<{self._name}>{self._inner}</{self._name}>"
+        return self.text
 
     def document(self, namespace: str | None = NAMESPACE) -> bytes:
         """Give the whole document with this element as its root, in UTF-8."""
         attributes = f' xmlns="{namespace}"' if namespace else ""
-        return (
-            f'<?xml version="1.0" encoding="UTF-8"?>\n<{self._name}{attributes}>{self._inner}</{self._name}>'
-        ).encode()
+        start = f'<?xml version="1.0" encoding="UTF-8"?>\n<{self._name}{attributes}>'
+        return (start + self.text[len(self._name) + 2 :]).encode()
 
 
 def _written(item: str | int | bool | Node) -> str:

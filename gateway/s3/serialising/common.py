@@ -4,6 +4,7 @@ Sources: AWS "Common response headers"; the response syntax of each operation in
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Final
 from urllib.parse import quote_from_bytes
 
@@ -56,10 +57,13 @@ def checksum_type_node(checksum: Checksum | None) -> Node | None:
     return None if checksum is None else Node("ChecksumType", checksum.checksum_type.value)
 
 
-def checksum_kind(algorithm: ChecksumAlgorithm | None, checksum_type: ChecksumType | None) -> Iterator[Node | None]:
-    """Write which checksum something has, without its value."""
-    yield optional("ChecksumAlgorithm", None if algorithm is None else algorithm.value)
-    yield optional("ChecksumType", None if checksum_type is None else checksum_type.value)
+@cache
+def checksum_kind(algorithm: ChecksumAlgorithm | None, checksum_type: ChecksumType | None) -> tuple[Node | None, ...]:
+    """Write which checksum something has, without its value. Kept, as a listing asks for each of its entries."""
+    return (
+        optional("ChecksumAlgorithm", None if algorithm is None else algorithm.value),
+        optional("ChecksumType", None if checksum_type is None else checksum_type.value),
+    )
 
 
 def person(name: str, owner: Owner) -> Node:

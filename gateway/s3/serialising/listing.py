@@ -4,6 +4,7 @@ Sources: AWS "ListObjects", "ListObjectsV2", "ListMultipartUploads".
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from gateway.s3.headers import format_iso8601, quote_etag
 from gateway.s3.response import Response
@@ -16,6 +17,8 @@ from gateway.s3.types import (
     UploadEntry,
 )
 from gateway.s3.xml import Node, optional
+
+_STORAGE_CLASS: Final = Node("StorageClass", STORAGE_CLASS)
 
 
 def serialise_list_objects(output: ListObjectsOutput) -> Response:
@@ -76,7 +79,7 @@ def _contents(names: Names, entry: ObjectEntry) -> Node:
         *checksum_kind(entry.checksum_algorithm, entry.checksum_type),
         Node("Size", entry.size),
         None if entry.owner is None else person("Owner", entry.owner),
-        Node("StorageClass", STORAGE_CLASS),
+        _STORAGE_CLASS,
     )
 
 
