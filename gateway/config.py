@@ -187,7 +187,7 @@ class Settings(BaseSettings):
         "md5", "ETags as MD5 of the content, or opaque and cheaper (md5 costs a pass over every byte)."
     )
     presigned_v2: bool = _row(
-        True, "Accept presigned URLs of Signature Version 2, which boto3 and aws-cli 1 still make."
+        True, "Accept presigned URLs and forms of Signature Version 2, which boto3 and aws-cli 1 still make."
     )
     max_buckets_per_account: int = _row(10_000, "Buckets that an account may hold.", ge=1, le=1_000_000)
     max_document_bytes: int = _row(

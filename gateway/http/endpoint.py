@@ -18,17 +18,28 @@ from gateway.engine.integrity import EtagMode, PayloadCheck
 from gateway.http.answers import RawHeaders, common_headers, encode_headers
 from gateway.http.bodies import RequestBody, WireBody, decode_body, refuse_streaming
 from gateway.http.failures import as_s3_error
+from gateway.http.forms import FormBody, is_form
 from gateway.http.protocol import ABORT
 from gateway.operations.admission import admit
 from gateway.operations.context import BodyUse, Context, Operation, Services
 from gateway.s3.addressing import Address, resolve
 from gateway.s3.errors import MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
+from gateway.s3.form import request_of_form
 from gateway.s3.parsing import document_expectation
 from gateway.s3.request import Headers, Request
 from gateway.s3.response import Response
 from gateway.s3.routing import route
 from gateway.s3.serialising.errors import error_response
-from gateway.s3.sigv4 import Anonymous, SignatureSettings, Verified, present, verify
+from gateway.s3.sigv4 import (
+    Anonymous,
+    PostPolicy,
+    SignatureSettings,
+    Verified,
+    present,
+    present_form,
+    verify,
+    verify_form,
+)
 from gateway.s3.types import Buffer, PayloadExpectation
 from gateway.telemetry import RequestRecord, Telemetry
 
@@ -67,7 +78,17 @@ class _Exchange:
     request: Request
     wire: WireBody
     record: RequestRecord
-    body: RequestBody | None = None
+    body: RequestBody | FormBody | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A form whose signature and policy hold, and the request that it stands for."""
+
+    verified: Verified
+    identity: Identity
+    request: Request
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +166,18 @@ class Endpoint:
         request, record = exchange.request, exchange.record
         address = resolve(request, self._settings.domains, self._settings.hosts)
         record.bucket, record.object_key = address.bucket or "", address.object_key
-        verified, identity = await self._authenticate(request, address)
+        if is_form(request, address):
+            form = await self._take_form(exchange, address)
+            verified, identity = form.verified, form.identity
+        else:
+            form = None
+            verified, identity = await self._authenticate(request, address)
         record.access_key_id = verified.access_key_id
         record.account_id = identity.account.canonical_id
         operation = self._operations[route(request, address)]
+        if form is not None:
+            request, address = form.request, form.address
+            record.object_key = address.object_key
         record.operation = operation.name
         bucket_name = address.bucket if operation.needs_bucket else None
         bucket = await admit(self._services.catalogue, identity, operation.action, bucket_name)
@@ -177,6 +206,27 @@ class Endpoint:
         assert found is not None, "verify() refuses a key that nobody knows"
         return verified, found[0]
 
+    async def _take_form(self, exchange: _Exchange, address: Address) -> _Form:
+        """Read a form up to its file, and find out who signed it and whether it does what was signed.
+
+        Raises: S3Error as `FormBody`, `present_form`, `verify_form`, `PostPolicy` and `request_of_form`; AccessDenied
+            for the anonymous caller.
+        """
+        assert address.bucket is not None, "a form is sent to a bucket"
+        request, settings = exchange.request, self._settings
+        body = exchange.body = FormBody(exchange.wire, request)
+        fields = await body.fields(address.bucket)
+        presentation = present_form(fields, settings.region, settings.signatures)
+        if presentation is None:
+            _refuse_anonymous()
+        found = await self._callers.resolve(presentation.access_key_id)
+        verified = verify_form(presentation, found[1] if found is not None else None)
+        assert found is not None, "verify_form() refuses a key that nobody knows"
+        policy = PostPolicy.parse(presentation.policy)
+        policy.check(fields, request.received_at)
+        body.allowed = policy.size
+        return _Form(verified, found[0], *request_of_form(request, fields, address))
+
     async def _take_body(self, operation: Operation, exchange: _Exchange, verified: Verified) -> bytes:
         """Prepare the body as the operation wants it; read it only where it is a document.
 
@@ -186,6 +236,8 @@ class Endpoint:
         mode, headers = verified.payload.mode, exchange.request.headers
         if operation.body is BodyUse.NONE:
             refuse_streaming(mode)
+        if isinstance(exchange.body, FormBody):
+            return b""
         body = exchange.body = decode_body(exchange.wire, headers, mode, verified.chunk_signer)
         if operation.body is not BodyUse.DOCUMENT:
             return b""

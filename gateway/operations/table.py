@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from gateway.operations import buckets, copying, listing, multipart, objects, service, tagging
+from gateway.operations import buckets, copying, listing, multipart, objects, posting, service, tagging
 from gateway.operations.context import BodyUse, Operation
 from gateway.s3 import parsing, serialising
 
@@ -20,6 +20,7 @@ _ROWS = (
     ("ListObjects", "s3:ListBucket", _NONE, True, listing.list_objects),
     ("ListObjectsV2", "s3:ListBucket", _NONE, True, listing.list_objects_v2),
     ("PutObject", "s3:PutObject", _STREAM, True, objects.put_object),
+    ("PostObject", "s3:PutObject", _STREAM, True, posting.post_object),
     ("GetObject", "s3:GetObject", _NONE, True, objects.get_object),
     ("HeadObject", "s3:GetObject", _NONE, True, objects.head_object),
     ("DeleteObject", "s3:DeleteObject", _NONE, True, objects.delete_object),

@@ -84,6 +84,9 @@ INCOMPLETE_BODY = ErrorRow(
     400,
     "You did not provide the number of bytes specified by the Content-Length HTTP header.",
 )
+INCORRECT_NUMBER_OF_FILES = ErrorRow(
+    "IncorrectNumberOfFilesInPostRequest", 400, "POST requires exactly one file upload per request."
+)
 INSUFFICIENT_STORAGE = ErrorRow(
     # Not of AWS: as versitygw and RFC 4918 section 11.5 have it.
     "InsufficientStorage",
@@ -120,6 +123,11 @@ INVALID_PART_ORDER = ErrorRow(
     400,
     "The list of parts was not in ascending order. Parts must be ordered by part number.",
 )
+INVALID_POLICY_DOCUMENT = ErrorRow(
+    "InvalidPolicyDocument",
+    400,
+    "The content of the form does not meet the conditions specified in the policy document.",
+)
 INVALID_RANGE = ErrorRow("InvalidRange", 416, "The requested range is not satisfiable")
 INVALID_REQUEST = ErrorRow("InvalidRequest", 400, "Invalid Request")
 INVALID_STORAGE_CLASS = ErrorRow("InvalidStorageClass", 400, "The storage class that you specified is not valid")
@@ -139,6 +147,9 @@ MALFORMED_ACL = ErrorRow(
     "The ACL that you provided was not well-formed or did not validate against our published schema.",
 )
 MALFORMED_POLICY = ErrorRow("MalformedPolicy", 400, "The policy is not valid.")
+MALFORMED_POST_REQUEST = ErrorRow(
+    "MalformedPOSTRequest", 400, "The body of your POST request is not well-formed multipart/form-data."
+)
 MALFORMED_TRAILER = ErrorRow(
     "MalformedTrailerError", 400, "The request contained trailing data that was not well-formed."
 )
@@ -148,6 +159,9 @@ MALFORMED_XML = ErrorRow(
     "The XML you provided was not well-formed or did not validate against our published schema",
 )
 MAX_MESSAGE_LENGTH_EXCEEDED = ErrorRow("MaxMessageLengthExceeded", 400, "Your request was too big.")
+MAX_POST_PRE_DATA_LENGTH_EXCEEDED = ErrorRow(
+    "MaxPostPreDataLengthExceededError", 400, "Your POST request fields preceding the upload file were too large."
+)
 METADATA_TOO_LARGE = ErrorRow("MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size")
 METHOD_NOT_ALLOWED = ErrorRow("MethodNotAllowed", 405, "The specified method is not allowed against this resource.")
 MISSING_CONTENT_LENGTH = ErrorRow("MissingContentLength", 411, "You must provide the Content-Length HTTP header.")

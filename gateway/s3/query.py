@@ -18,7 +18,7 @@ PERCENT_ENCODED: Final = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*", re.DOTALL)
 """Text in which each `%` begins an escape. Python's own decoder would leave a broken one as it stands."""
 
 # RFC 9110 section 5.6.2: token.
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _REMEMBERED: Final = 256
 """Decoded queries that are kept: each is asked for several times while its request is on its way."""
@@ -90,7 +90,7 @@ def effective_headers(request: Request) -> Headers:
     for held_name, held_value in pairs:
         held_values.setdefault(held_name, []).append(held_value)
     for name, value in moved:
-        if not _HEADER_NAME.fullmatch(name):
+        if not HEADER_NAME.fullmatch(name):
             # Metadata names come back as header names: one with a line end in it would write headers of its own.
             raise S3Error(INVALID_ARGUMENT, "A query parameter cannot stand for an HTTP header.")
         pair = (name.lower().encode("ascii"), check_field_value(value, name).strip(" \t").encode("latin-1"))

@@ -94,6 +94,7 @@ ROUTES: Final = MappingProxyType(
         _at("GET", Level.BUCKET): _Route("ListObjects", _LISTING),
         _at("GET", Level.BUCKET, "list-type"): _Route("ListObjectsV2", _LISTING),
         _at("GET", Level.BUCKET, "uploads"): _Route("ListMultipartUploads", _UPLOADS),
+        _at("POST", Level.BUCKET): _Route("PostObject"),
         _at("POST", Level.BUCKET, "delete"): _Route("DeleteObjects"),
         _at("PUT", Level.OBJECT): _Route("PutObject"),
         _at("GET", Level.OBJECT): _Route("GetObject", _READ),
@@ -136,7 +137,7 @@ def route(request: Request, address: Address) -> str:
     copies = COPY_SOURCE in effective_headers(request)
     found = ROUTES.get((request.method, level, selectors, copies))
     if found is None:
-        _refuse(request.method, level, selectors, copies=copies)
+        _refuse(level, selectors, copies=copies)
     unknown = [name for name in query if name not in selectors and not _is_known(name, query, found)]
     if unknown:
         raise S3Error(
@@ -147,7 +148,7 @@ def route(request: Request, address: Address) -> str:
     return found.name
 
 
-def _refuse(method: str, level: Level, selectors: frozenset[str], *, copies: bool) -> NoReturn:
+def _refuse(level: Level, selectors: frozenset[str], *, copies: bool) -> NoReturn:
     if copies:
         raise S3Error(
             INVALID_ARGUMENT,
@@ -156,8 +157,6 @@ def _refuse(method: str, level: Level, selectors: frozenset[str], *, copies: boo
         )
     if selectors & _SUBRESOURCES:
         raise S3Error(NOT_IMPLEMENTED)
-    if (method, level) == ("POST", Level.BUCKET):
-        raise S3Error(NOT_IMPLEMENTED, "Browser uploads by POST are not implemented.")
     raise S3Error(METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_allowed(level))})
 
 

@@ -237,6 +237,27 @@ class PutObjectOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class PostObjectInput:
+    """A browser's upload form: a PutObject and how to answer it."""
+
+    put: PutObjectInput
+    location: str
+    """Where the object will be."""
+    redirect: str = ""
+    """success_action_redirect where it is an address; comes before `status`."""
+    status: int = 204
+    """200, 201 (with a document) or 204."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostObjectOutput:
+    """A form's answer."""
+
+    request: PostObjectInput
+    put: PutObjectOutput
+
+
+@dataclass(frozen=True, slots=True)
 class GetObjectInput:
     """GetObject and HeadObject."""
 

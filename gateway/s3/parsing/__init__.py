@@ -32,6 +32,7 @@ from gateway.s3.parsing.objects import (
     parse_head_object,
     parse_put_object,
 )
+from gateway.s3.parsing.posting import parse_post_object
 
 __all__ = [
     "document_expectation",
@@ -55,6 +56,7 @@ __all__ = [
     "parse_list_objects",
     "parse_list_objects_v2",
     "parse_list_parts",
+    "parse_post_object",
     "parse_put_object",
     "parse_upload_part",
     "parse_upload_part_copy",

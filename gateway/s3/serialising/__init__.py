@@ -35,6 +35,7 @@ from gateway.s3.serialising.objects import (
     serialise_head_object,
     serialise_put_object,
 )
+from gateway.s3.serialising.posting import serialise_post_object
 
 __all__ = [
     "error_response",
@@ -58,6 +59,7 @@ __all__ = [
     "serialise_list_objects",
     "serialise_list_objects_v2",
     "serialise_list_parts",
+    "serialise_post_object",
     "serialise_put_object",
     "serialise_upload_part",
     "serialise_upload_part_copy",

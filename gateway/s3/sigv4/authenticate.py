@@ -6,7 +6,6 @@ Used in two pure steps with the look-up of the secret between them, which is not
 
 import hmac
 from datetime import datetime
-from typing import Final
 
 from gateway.s3.errors import (
     INVALID_ACCESS_KEY_ID,
@@ -18,10 +17,14 @@ from gateway.s3.errors import (
 from gateway.s3.request import Request
 from gateway.s3.sigv4 import canonical, fields, header, payload, presigned, presigned_v2
 from gateway.s3.sigv4.chunked import ChunkSigner
-from gateway.s3.sigv4.presentation import Anonymous, Kind, Presentation, SignatureSettings, Verified
-
-_NOBODYS_SECRET: Final = "0" * 40
-"""As long as a real one: a request of an unknown key id costs what a wrong signature costs."""
+from gateway.s3.sigv4.presentation import (
+    NOBODYS_SECRET,
+    Anonymous,
+    Kind,
+    Presentation,
+    SignatureSettings,
+    Verified,
+)
 
 
 def present(
@@ -81,7 +84,7 @@ def verify(presentation: Presentation, request: Request, secret_access_key: str 
     Raises:
         S3Error: InvalidAccessKeyId, SignatureDoesNotMatch.
     """
-    secret = secret_access_key or _NOBODYS_SECRET
+    secret = secret_access_key or NOBODYS_SECRET
     signer: ChunkSigner | None = None
     if presentation.kind is Kind.PRESIGNED_V2:
         expected = presigned_v2.expected_signature(presentation, request, secret)

@@ -7,10 +7,14 @@ these are the values that pass between them. Source: AWS "Authenticating Request
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Final
 
 from gateway.s3.sigv4.canonical import Scope
 from gateway.s3.sigv4.chunked import ChunkSigner
 from gateway.s3.sigv4.payload import Payload
+
+NOBODYS_SECRET: Final = "0" * 40
+"""As long as a real one: a request of an unknown key id costs what a wrong signature costs."""
 
 
 class Kind(Enum):
@@ -19,6 +23,8 @@ class Kind(Enum):
     HEADER = "header"
     PRESIGNED_V4 = "presigned_v4"
     PRESIGNED_V2 = "presigned_v2"
+    POST_V4 = "post_v4"
+    POST_V2 = "post_v2"
 
 
 @dataclass(frozen=True, slots=True)

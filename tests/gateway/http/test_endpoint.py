@@ -193,9 +193,12 @@ def test_the_anonymous_caller_is_refused_before_a_body_byte(method: str, target:
     gateway = make_gateway(operation("PutObject", answer_ok, body=BodyUse.STREAM))
     headers = [(b"host", HOST.encode()), (b"content-length", b"4"), (b"expect", b"100-continue")]
     answer = asyncio.run(call(gateway.app, method, target, headers))
-    assert (answer.status, answer.received_messages) == (403, 0)
+    # As on AWS, a POST to a bucket must be a form before it matters who sends it.
+    is_post = (method, target) == ("POST", "/box")
+    status, code = (412, "PreconditionFailed") if is_post else (403, "AccessDenied")
+    assert (answer.status, answer.received_messages) == (status, 0)
     assert answer.headers["connection"] == "close"
-    assert method == "HEAD" or code_of(answer) == "AccessDenied"
+    assert method == "HEAD" or code_of(answer) == code
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ CALLS: dict[str, dict[str, Any]] = {
 def test_the_calls_below_are_all_that_there_are() -> None:
     from gateway.operations.table import OPERATIONS  # noqa: PLC0415  # only this test looks at the table itself
 
-    assert {name.replace("_", "") for name in CALLS} == {name.lower() for name in OPERATIONS}
+    assert {name.replace("_", "") for name in CALLS} == {name.lower() for name in OPERATIONS} - {"postobject"}
 
 
 @pytest.mark.parametrize("method", CALLS)

@@ -359,17 +359,23 @@ def test_presigned_urls(version: str, method: str, arguments: dict[str, Any]) ->
         assert (seen.metadata, seen.headers.content_type) == ({"a": "1"}, "a/b")
 
 
+NOT_IN_MODEL = {"PostObject"}
+"""A browser's form: `tests/gateway/operations/test_posting.py` sends it."""
+
+
 def test_every_operation_goes_round() -> None:
     # The tests above call each by hand; this one sees that none is forgotten when the table grows.
     source = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_botocore*.py"))
     for found in ROUTES.values():
-        assert f'"{snake(found.name)}"' in source
+        assert found.name in NOT_IN_MODEL or f'"{snake(found.name)}"' in source
 
 
 def test_h46_every_header_of_botocores_model_is_served_or_refused() -> None:
     model: Any = botocore.session.get_session().get_service_model("s3")
     names = set()
     for found in ROUTES.values():
+        if found.name in NOT_IN_MODEL:
+            continue
         shape = model.operation_model(found.name).input_shape
         members = shape.members.values() if shape else []
         names |= {m.serialization["name"].lower() for m in members if m.serialization.get("location") == "header"}

@@ -15,12 +15,12 @@ from gateway.s3.sigv4 import (
     Presentation,
     SignatureSettings,
     Verified,
-    authenticate,
     canonical,
     present,
     verify,
 )
 from gateway.s3.sigv4.payload import parse_payload
+from gateway.s3.sigv4.presentation import NOBODYS_SECRET
 from tests.gateway.s3.sigv4.signer import (
     ACCESS_KEY_ID,
     NOW,
@@ -380,7 +380,7 @@ def test_h6_nobodys_secret_opens_nothing() -> None:
     presentation = present(request, NOW, REGION)
     assert isinstance(presentation, Presentation)
     with pytest.raises(S3Error) as caught:
-        verify(presentation, request, authenticate._NOBODYS_SECRET)
+        verify(presentation, request, NOBODYS_SECRET)
     assert caught.value.row.code == "SignatureDoesNotMatch"
 
 
