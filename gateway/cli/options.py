@@ -28,8 +28,11 @@ def settings_of(data: str | None, keys: str | None, config: Path | None) -> Sett
     return load_settings({name: value for name, value in given.items() if value is not None}, config=config)
 
 
-def with_setting_flags(run: Callable[[dict[str, str], Path | None], None]) -> Callable[..., None]:
-    """A command with a flag for every setting that is no secret; values stay text for the table to judge."""
+def with_setting_flags(run: Callable[..., None], *, json_flag: bool = False) -> Callable[..., None]:
+    """A command with a flag for every setting that is no secret; values stay text for the table to judge.
+
+    `run` is called with these values and the settings file, and with `as_json` where there is that flag.
+    """
     rows = [row for row in setting_rows() if not row.secret]
     parameters = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)]
     for row in rows:
@@ -41,9 +44,15 @@ def with_setting_flags(run: Callable[[dict[str, str], Path | None], None]) -> Ca
             inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         )
 
+    if json_flag:
+        parameters.append(
+            inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson)
+        )
+
     def command(**flags: Any) -> None:
         config = flags.pop("config")
-        run({name: value for name, value in flags.items() if value is not None}, config)
+        options = {"as_json": flags.pop("as_json")} if json_flag else {}
+        run({name: value for name, value in flags.items() if value is not None}, config, **options)
 
     # Typer reads a function's signature; this one is made from the table, so that no flag can be forgotten there.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # documented by inspect

@@ -1,8 +1,10 @@
 """How a command reaches the catalogue: through the gateway that serves it, or by opening it where none does."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
 from typing import Any
 
 from gateway.cli.bootstrap import check_apart, is_first_start, owned
@@ -31,6 +33,17 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "describe_key": wrapping_keys.describe_key,
         "sweep": gateway.sweep,
         "verify": gateway.verify,
+        "status": lambda: _status(gateway),
+    }
+
+
+async def _status(gateway: Gateway) -> Answer:
+    """What `sealgate check` asks of a gateway that serves."""
+    return {
+        "version": installed_version("sealgate"),
+        "pid": os.getpid(),
+        "realm_id": gateway.opened.realm.realm_id.hex(),
+        "is_ready": await gateway.is_ready(),
     }
 
 

@@ -4,7 +4,7 @@ from gateway.wiring.folders import REALM_FILE, Folders
 from gateway.wiring.gateway import Gateway, open_gateway
 from gateway.wiring.listeners import server_settings
 from gateway.wiring.realm import OpenedKeys, RealmRecord, open_keys, open_realm, read_passphrase
-from gateway.wiring.stores import Stores, create_catalogue, open_blobs, open_stores
+from gateway.wiring.stores import Stores, check_same_realm, create_catalogue, open_blobs, open_stores
 
 __all__ = [
     "REALM_FILE",
@@ -13,6 +13,7 @@ __all__ = [
     "OpenedKeys",
     "RealmRecord",
     "Stores",
+    "check_same_realm",
     "create_catalogue",
     "open_blobs",
     "open_gateway",

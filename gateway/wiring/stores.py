@@ -62,15 +62,16 @@ async def open_stores(folders: Folders, realm_keys: RealmKeys) -> Stores:
     async with AsyncExitStack() as undo:
         blobs = open_blobs(folders)
         undo.push_async_callback(blobs.close)
-        _check_realm(await blobs.realm_id(), realm_keys, f"the blob store {folders.blobs}")
+        check_same_realm(await blobs.realm_id(), realm_keys, f"the blob store {folders.blobs}")
         catalogue = SqliteCatalogue.open(*_catalogue_arguments(folders, realm_keys))
         undo.push_async_callback(catalogue.close)
-        _check_realm(await catalogue.realm_id(), realm_keys, f"the catalogue {folders.catalogue}")
+        check_same_realm(await catalogue.realm_id(), realm_keys, f"the catalogue {folders.catalogue}")
         undo.pop_all()
         return Stores(catalogue, blobs)
 
 
-def _check_realm(realm_id: bytes | None, realm_keys: RealmKeys, what: str) -> None:
+def check_same_realm(realm_id: bytes | None, realm_keys: RealmKeys, what: str) -> None:
+    """See that what is called `what` is of the realm of the keys. Raises: RealmMismatch."""
     if realm_id != realm_keys.realm_id:
         raise RealmMismatch(f"{what} is not of the realm of these keys: correct --data or --keys")
 

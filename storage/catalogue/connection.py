@@ -9,6 +9,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import apsw
 
@@ -84,6 +85,27 @@ def connect(path: Path, database_key: bytes, *, cache_kib: int, wal: bool = True
         return connection
 
 
+def peek_connection(path: Path, database_key: bytes) -> apsw.Connection:
+    """Open the main file alone for reading, as if it never changed: no log, no lock, no file beside it is touched.
+
+    What it shows is as old as the last checkpoint; only what never changes should be read through it.
+
+    Raises:
+        CatalogueUnsafe, StorageError: as `connect`.
+    """
+    _refuse_plain_file(path)
+    with translated():
+        uri = f"file:{quote(str(path.parent.resolve() / path.name))}?immutable=1"
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOFOLLOW
+        connection = apsw.Connection(uri, flags=flags)
+        try:
+            _unlock(connection, database_key)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
 def _refuse_plain_file(path: Path) -> None:
     try:
         with path.open("rb") as file:
@@ -94,8 +116,7 @@ def _refuse_plain_file(path: Path) -> None:
         raise CatalogueUnsafe("the catalogue file is not encrypted")
 
 
-def _configure(connection: apsw.Connection, database_key: bytes, cache_kib: int, *, wal: bool) -> None:
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+def _unlock(connection: apsw.Connection, database_key: bytes) -> None:
     connection.pragma("cipher", CIPHER)
     # "raw:" and the bytes: no passphrase derivation. Kept out of the statement cache, which would keep the key.
     keyed = connection.execute(f"PRAGMA hexkey = '{(b'raw:' + database_key).hex()}'", can_cache=False).fetchall()
@@ -105,6 +126,11 @@ def _configure(connection: apsw.Connection, database_key: bytes, cache_kib: int,
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     except apsw.NotADBError:
         raise CatalogueUnsafe("the catalogue does not open with this key") from None
+
+
+def _configure(connection: apsw.Connection, database_key: bytes, cache_kib: int, *, wal: bool) -> None:
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    _unlock(connection, database_key)
     for name, value, wanted in _SETTINGS:
         connection.pragma(name, value)
         if connection.pragma(name) != wanted:

@@ -6,7 +6,7 @@ Source: DESIGN part 4; SQLite "How To Corrupt An SQLite Database File".
 import os
 from pathlib import Path
 
-from storage.catalogue.connection import connect, translated
+from storage.catalogue.connection import connect, peek_connection, translated
 from storage.catalogue.rowmac import KEY_ID_SIZE, RowMac
 from storage.catalogue.schema import DDL, REALM, SCHEMA_VERSION, RealmRow
 from storage.catalogue.session import Session
@@ -51,6 +51,20 @@ def _fill(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -> None
             connection.execute(REALM.insert, (*row, mac.sign(REALM, row)))
     finally:
         connection.close()
+
+
+def peek(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -> int:
+    """The schema version of a catalogue that nobody has open, once it is known to be of this realm; nothing is changed.
+
+    Raises:
+        CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable: as `SqliteCatalogue.open`.
+    """
+    connection = peek_connection(path, database_key)
+    try:
+        check_realm(Session(connection, mac), realm_id, mac)
+    finally:
+        connection.close()
+    return SCHEMA_VERSION
 
 
 def check_realm(session: Session, realm_id: bytes, mac: RowMac) -> None:

@@ -143,3 +143,17 @@ def test_a_start_that_fails_on_a_port_changes_nothing(gateway: Running, tmp_path
         assert {name: held for name, held in digests(tmp_path).items() if "catalogue" not in name} == {
             name: held for name, held in before.items() if "catalogue" not in name
         }
+
+
+def test_check_looks_on_beside_a_gateway_that_serves(gateway: Running) -> None:
+    def held() -> dict[str, str]:
+        return {name: digest for name, digest in digests(gateway.place).items() if name != "log"}
+
+    before = held()
+    looked = cli("check", "--json", "--data", str(gateway.place / "data"), "--port", str(gateway.port))
+    answer = json.loads(looked.stdout)
+    assert (looked.returncode, answer["failed"]) == (0, 0), answer
+    (served,) = [row["found"] for row in answer["checks"] if row["area"] == "gateway"]
+    assert gateway.process is not None
+    assert served == f"process {gateway.process.pid} serves and is ready"
+    assert held() == before

@@ -1,0 +1,117 @@
+"""Keyring and catalogue: whether the keys open, wrap and unwrap, and whose the catalogue is.
+
+A gateway that serves is asked through its control socket; where none does, files are read and none is written.
+"""
+
+import os
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Final
+
+from gateway.cli.bootstrap import is_first_start
+from gateway.cli.check.report import Report, split
+from gateway.cli.control import ask_gateway
+from gateway.cli.exits import CommandError, Exit
+from gateway.config import Settings
+from gateway.wiring import Folders, OpenedKeys, check_same_realm, open_blobs, open_keys
+from keys.context import Purpose, WrapContext
+from keys.datakey import DataKey
+from keys.errors import CanaryFailed
+from keys.safe_files import read_private_file
+from storage.catalogue.files import peek
+from storage.catalogue.rowmac import RowMac
+
+_MAX_ENV_BYTES: Final = 64 * 1024
+
+
+def ask_served(report: Report, folders: Folders) -> bool:
+    """Tell whether a gateway serves the folder, and what it says of itself."""
+    if not folders.data.is_dir():
+        report.ok("gateway", "none serves yet")
+        return False
+    try:
+        status = ask_gateway(folders.data, "status", {})
+    except CommandError as error:
+        if error.code is Exit.USAGE:
+            report.warn("gateway", "one of another version serves", "restart it after an update")
+            return True
+        found, remedy = split(str(error))
+        report.fail("gateway", found, remedy, error.code)
+        return True
+    if status is None:
+        holder = _lock_holder(folders.data)
+        if holder is not None:
+            report.warn("gateway", f"process {holder} works on {folders.data}", "wait until it has ended")
+            return True
+        report.ok("gateway", "none serves now")
+        return False
+    if status["version"] != installed_version("sealgate"):
+        report.warn("gateway", f"version {status['version']} serves", "restart it to serve what is installed")
+    if status["is_ready"]:
+        report.ok("gateway", f"process {status['pid']} serves and is ready")
+    else:
+        report.fail(
+            "gateway", f"process {status['pid']} is not ready", "see its log: KMS or catalogue is away", Exit.BUSY
+        )
+    return True
+
+
+def _lock_holder(folder: Path) -> str | None:
+    """The process that holds the folder's lock, as the kernel lists it: to try the lock would keep a start out."""
+    try:
+        locks = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    about = folder.stat()
+    wanted = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+    rows = (line.split() for line in locks)
+    return next((row[4] for row in rows if row[1] == "FLOCK" and row[5] == wanted), None)
+
+
+async def check_realm(report: Report, settings: Settings, folders: Folders, *, is_served: bool) -> None:
+    """Open the keys, have them wrap and unwrap, and hold the catalogue against them."""
+    if not folders.data.is_dir() and not folders.keys.is_dir():
+        report.ok("keyring", "none yet: the first start makes one")
+        return
+    before = report.counts()["failed"]
+    is_first = True
+    with report.failing("folders"):
+        is_first = is_first_start(folders)
+    if report.counts()["failed"] != before:
+        return
+    if is_first:
+        report.ok("keyring", "none yet, or a start has not ended: the next one makes what is missing")
+        return
+    if folders.client_env.exists():
+        with report.failing("client.env"):
+            read_private_file(folders.client_env, _MAX_ENV_BYTES)
+            report.ok("client.env", f"{folders.client_env} is ours alone")
+    with report.failing("keyring"):
+        opened = await open_keys(settings, folders)
+        await _round_trip(opened)
+        report.ok("keyring", "it opens, the canary is right, and a key wraps and unwraps")
+        if not is_served:
+            await _check_stores(report, folders, opened)
+
+
+async def _round_trip(opened: OpenedKeys) -> None:
+    data_key = DataKey.random()
+    context = WrapContext.for_realm(opened.realm.realm_id, Purpose.CANARY)
+    wrapped = await opened.kms.wrap(data_key, None, context)
+    if await opened.kms.unwrap(wrapped, context) != data_key:
+        raise CanaryFailed("the KMS gave another key back than it wrapped: do not start")
+
+
+async def _check_stores(report: Report, folders: Folders, opened: OpenedKeys) -> None:
+    keys = opened.realm_keys
+    with report.failing("catalogue"):
+        mac = RowMac(keys.row_mac_key.material(), keys.realm_id)
+        schema_version = peek(folders.catalogue, keys.realm_id, keys.catalogue_key.material(), mac)
+        report.ok("catalogue", f"schema {schema_version}, of realm {keys.realm_id.hex()}, as the keys are")
+    with report.failing("blob store"):
+        blobs = open_blobs(folders)
+        try:
+            check_same_realm(await blobs.realm_id(), keys, f"the blob store {folders.blobs}")
+        finally:
+            await blobs.close()
+        report.ok("blob store", "it is of the realm of these keys")
