@@ -60,6 +60,7 @@ _VERDICTS: dict[type[BaseException], _Verdict] = {
     catalogue.BlobCondemned: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
     catalogue.ContentGone: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
     catalogue.PartsChanged: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
+    catalogue.VersioningChanged: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
     keys.KmsUnavailable: _Verdict(SERVICE_UNAVAILABLE, _Tell.KMS),
     keys.KmsDenied: _Verdict(ACCESS_DENIED, _Tell.KMS_REFUSED),
     keys.KmsKeyNotFound: _Verdict(KMS_NOT_FOUND, _Tell.KMS),

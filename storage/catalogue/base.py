@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from storage.catalogue.records import (
+    NULL_VERSION_ID,
     AccessKey,
     Account,
     Attributes,
@@ -19,9 +20,11 @@ from storage.catalogue.records import (
     BlobState,
     Bucket,
     Content,
+    ObjectLock,
     ObjectVersion,
     Part,
     Upload,
+    Versioning,
 )
 from storage.errors import CatalogueConflict as CatalogueConflict  # noqa: PLC0414  # exported: the root of these refusals
 
@@ -64,6 +67,18 @@ class NoSuchVersion(CatalogueConflict):
 
 class PreconditionRefused(CatalogueConflict):
     """A condition of the command does not hold."""
+
+
+class VersioningChanged(CatalogueConflict):
+    """The version id does not fit the bucket's versioning, which was changed meanwhile: look again and try again."""
+
+
+class LockRefused(CatalogueConflict):
+    """A lock holds the version: its retention has not ended, or a legal hold is on."""
+
+
+class BucketStateRefused(CatalogueConflict):
+    """The bucket is not in a state that allows it: locks need versioning, and versioning stays on where locks are."""
 
 
 class NoSuchUpload(CatalogueConflict):
@@ -124,11 +139,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class DeleteVersion:
-    """Delete an object (`version_id` None) or one version of it."""
+    """Delete an object (`version_id` None), which in a versioned bucket lays a delete marker on it, or one version."""
 
     object_key: bytes
     version_id: str | None = None
     conditions: Conditions = field(default_factory=Conditions)
+    """Judged against the version that is named, the current one where none is."""
+    marker_id: str = NULL_VERSION_ID
+    """The version id of the delete marker, if one is made where versioning is enabled: fresh, by the caller."""
+    bypass_governance: bool = False
+    """Whether a GOVERNANCE retention does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +157,24 @@ class Deleted:
 
     object_key: bytes
     removed_version_id: str | None = None
-    """The version that went, None where nothing was there."""
+    """The version that went for good, None where nothing did."""
+    removed_a_marker: bool = False
+    """Whether what went was a delete marker."""
     marker_version_id: str | None = None
     """The delete marker that was made (versioned buckets)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChange:
+    """What to change of a version in place; what is None stays."""
+
+    tags: Sequence[tuple[str, str]] | None = None
+    """The whole new value of the attribute `tags`; where it is empty the attribute goes."""
+    retention: ObjectLock | None = None
+    """Its mode and time; the legal hold in it does not count. Never shortens COMPLIANCE."""
+    legal_hold: bool | None = None
+    bypass_governance: bool = False
+    """Whether a GOVERNANCE retention may be shortened or taken off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +198,30 @@ class ListPage:
     is_truncated: bool
     next_start_after: bytes = b""
     """The `start_after` of the next page: the last key or common prefix of this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """One page of all versions, delete markers too: by object key, the newest of a key first."""
+
+    prefix: bytes = b""
+    delimiter: bytes = b""
+    key_marker: bytes = b""
+    """Only keys and common prefixes greater than this, and versions of this key behind the marked one."""
+    version_id_marker: str | None = None
+    """Of the key at the marker; where it is gone, all versions of that key are given."""
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Versions and common prefixes in order; `limit` counts both together."""
+
+    versions: tuple[ObjectVersion, ...]
+    common_prefixes: tuple[bytes, ...]
+    is_truncated: bool
+    next_key_marker: bytes = b""
+    next_version_id_marker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,24 +348,52 @@ class Catalogue(Protocol):
         """Buckets of an account by name, greater than `start_after`, at most `limit`."""
 
     async def delete_bucket(self, bucket_id: bytes) -> None:
-        """Remove an empty bucket, with its open uploads' parts condemned as by abort.
+        """Remove an empty bucket and its configurations, with its open uploads' parts condemned as by abort.
 
         Raises:
             NoSuchBucket: it is gone.
-            BucketNotEmpty: it holds versions.
+            BucketNotEmpty: it holds versions, be they delete markers.
         """
+
+    async def set_versioning(self, bucket_id: bytes, status: Versioning) -> None:
+        """Enable or suspend versioning; `NEVER` cannot be set.
+
+        Raises:
+            NoSuchBucket: it is gone.
+            BucketStateRefused: it would suspend a bucket whose versions may be locked.
+        """
+
+    async def enable_object_lock(self, bucket_id: bytes) -> None:
+        """Let versions of a bucket be locked from now on; idempotent.
+
+        Raises:
+            NoSuchBucket: it is gone.
+            BucketStateRefused: its versioning is not enabled.
+        """
+
+    async def put_configuration(self, bucket_id: bytes, kind: str, document: bytes | None) -> None:
+        """Set or replace one configuration of a bucket; None drops it, also where there is none.
+
+        Raises: NoSuchBucket.
+        """
+
+    async def get_configuration(self, bucket_id: bytes, kind: str) -> bytes | None:
+        """The document as it was put, None where there is none. Raises: NoSuchBucket."""
 
     # Versions
 
     async def publish_version(self, command: PublishVersion) -> ObjectVersion:
         """Make a version visible and current, atomically; return it with its sequence.
 
-        In a bucket without versioning the version it replaces is removed, its content released, and blobs of a content
-        that nothing refers to any more condemned, in the same transaction. `created_at` is raised to that of the
-        replaced version if the clock went back.
+        Where versioning is enabled the version carries a fresh id, else `null`. A null version removes the null version
+        of its key, whose content is released, and blobs of a content that nothing refers to any more condemned, in the
+        same transaction; every other one stays. `created_at` is raised to that of the version that was current if the
+        clock went back.
 
         Raises:
             NoSuchBucket: the bucket is gone.
+            VersioningChanged: the version id does not fit the bucket as it is now.
+            BucketStateRefused: the version comes with a lock, the bucket has none.
             PreconditionRefused: a condition does not hold.
             NoSuchVersion: `if_match_etag` on an absent key.
             ContentGone: the content to share was released.
@@ -328,12 +415,34 @@ class Catalogue(Protocol):
     ) -> tuple[Deleted | CatalogueConflict, ...]:
         """Delete several keys; each is atomic by itself, all are durable on return, results are in order.
 
-        A refusal of one (`PreconditionRefused`, `NoSuchVersion` for `if_match_etag` on an absent key) is returned in
-        its place. Raises: NoSuchBucket.
+        Without a version id: where the bucket was never versioned the object goes; where versioning is enabled a delete
+        marker is made, on absent keys too; where it is suspended the null version goes and a null marker is made.
+
+        A refusal of one (`PreconditionRefused`, `NoSuchVersion` for `if_match_etag` on what is absent, `LockRefused`
+        for a version that a lock holds, `VersioningChanged` for want of a `marker_id`) is returned in its place.
+        Raises: NoSuchBucket.
+        """
+
+    async def update_version(
+        self, bucket_id: bytes, object_key: bytes, version_id: str | None, change: VersionChange
+    ) -> ObjectVersion:
+        """Change tags, retention or legal hold of the named version, or the current one, in place; return it.
+
+        Raises:
+            NoSuchBucket: the bucket is gone.
+            NoSuchVersion: no such object or version, or it is a delete marker.
+            LockRefused: the retention that it has must not be changed so.
+            BucketStateRefused: the bucket has no locks.
         """
 
     async def list_versions(self, bucket_id: bytes, query: ListQuery) -> ListPage:
-        """One page of current versions. Visits at most a constant number of rows per entry given (skip-scan)."""
+        """One page of current versions. Visits at most a constant number of rows per entry given (skip-scan).
+
+        To these come the current delete markers on its way, which it passes.
+        """
+
+    async def list_history(self, bucket_id: bytes, query: HistoryQuery) -> HistoryPage:
+        """One page of all versions. Visits at most a constant number of rows per entry given (skip-scan)."""
 
     # Multipart uploads
 
@@ -366,7 +475,7 @@ class Catalogue(Protocol):
         Raises:
             NoSuchUpload: aborted or unknown.
             PartsChanged: a named part is not the newest of its number.
-            PreconditionRefused, NoSuchVersion, BlobCondemned: as by `publish_version`.
+            PreconditionRefused, NoSuchVersion, BlobCondemned, VersioningChanged: as by `publish_version`.
         """
 
     async def abort_upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> None:

@@ -82,7 +82,9 @@ def check_realm(session: Session, realm_id: bytes, mac: RowMac) -> None:
         raise RowDamaged("the realm row is missing")
     row, written_mac = RealmRow._make(found[0][:-1]), found[0][-1]
     if row.schema_version != SCHEMA_VERSION:
-        raise CatalogueUnsafe(f"the catalogue has schema {row.schema_version}, this program knows {SCHEMA_VERSION}")
+        raise CatalogueUnsafe(
+            f"the catalogue has schema {row.schema_version}, which this program cannot read: it knows {SCHEMA_VERSION}"
+        )
     if row.realm_id != realm_id:
         raise RealmMismatch("the catalogue belongs to another realm")
     if not isinstance(written_mac, bytes) or written_mac[:KEY_ID_SIZE] != mac.key_id:

@@ -8,7 +8,7 @@ import apsw
 from storage.catalogue import rows
 from storage.catalogue.base import AccountExists, NoSuchAccessKey, NoSuchAccount
 from storage.catalogue.records import AccessKey, Account
-from storage.catalogue.schema import ACCESS_KEYS, ACCOUNTS, AccountRow
+from storage.catalogue.schema import ACCESS_KEYS, ACCOUNTS, AccessKeyRow, AccountRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
 from storage.errors import CatalogueConflict, RowDamaged
 
@@ -39,18 +39,14 @@ def create_access_key(tx: Transaction, access_key: AccessKey) -> None:
 
 def set_access_key_enabled(tx: Transaction, access_key_id: str, enabled: bool) -> None:
     """See `Catalogue.set_access_key_enabled`."""
-    row = tx.find(ACCESS_KEYS, access_key_id)
-    if row is None:
-        raise NoSuchAccessKey("no access key of that id")
+    row = _require_access_key(tx, access_key_id)
     tx.update(ACCESS_KEYS, row._replace(enabled=int(enabled)))
     tx.record("set_access_key_enabled", {"access_key_id": access_key_id, "enabled": enabled})
 
 
 def delete_access_key(tx: Transaction, access_key_id: str) -> None:
     """See `Catalogue.delete_access_key`."""
-    row = tx.find(ACCESS_KEYS, access_key_id)
-    if row is None:
-        raise NoSuchAccessKey("no access key of that id")
+    row = _require_access_key(tx, access_key_id)
     tx.delete(ACCESS_KEYS, row)
     tx.record("delete_access_key", {"access_key_id": access_key_id})
 
@@ -59,6 +55,7 @@ def require_account(session: Session, account_id: bytes) -> AccountRow:
     """The account's row. Raises: NoSuchAccount."""
     row = session.find(ACCOUNTS, account_id)
     if row is None:
+        session.findings.check_table(ACCOUNTS)
         raise NoSuchAccount("no account of that id")
     return row
 
@@ -72,12 +69,14 @@ def get_account_by_name(session: Session, name: str) -> Account:
     """See `Catalogue.get_account_by_name`."""
     row = session.first(ACCOUNTS, "WHERE name = ?", name)
     if row is None:
+        session.findings.check_table(ACCOUNTS)
         raise NoSuchAccount("no account of that name")
     return rows.account(row)
 
 
 def list_accounts(session: Session) -> Scan[tuple[Account, ...]]:
     """See `Catalogue.list_accounts`."""
+    session.findings.check_table(ACCOUNTS)
     found = []
     for number, row in enumerate(session.walk(ACCOUNTS, "ORDER BY name"), start=1):
         found.append(rows.account(row))
@@ -86,11 +85,17 @@ def list_accounts(session: Session) -> Scan[tuple[Account, ...]]:
     return tuple(found)
 
 
-def get_access_key(session: Session, access_key_id: str) -> tuple[AccessKey, Account]:
-    """See `Catalogue.get_access_key`."""
+def _require_access_key(session: Session, access_key_id: str) -> AccessKeyRow:
     row = session.find(ACCESS_KEYS, access_key_id)
     if row is None:
+        session.findings.check_table(ACCESS_KEYS)
         raise NoSuchAccessKey("no access key of that id")
+    return row
+
+
+def get_access_key(session: Session, access_key_id: str) -> tuple[AccessKey, Account]:
+    """See `Catalogue.get_access_key`."""
+    row = _require_access_key(session, access_key_id)
     owner = session.find(ACCOUNTS, row.account_id)
     if owner is None:
         raise RowDamaged("the account of an access key is missing")
@@ -100,5 +105,6 @@ def get_access_key(session: Session, access_key_id: str) -> tuple[AccessKey, Acc
 def list_access_keys(session: Session, account_id: bytes) -> tuple[AccessKey, ...]:
     """See `Catalogue.list_access_keys`."""
     require_account(session, account_id)
+    session.findings.check_table(ACCESS_KEYS)
     found = session.all(ACCESS_KEYS, "WHERE account_id = ? ORDER BY created_at, access_key_id", account_id)
     return tuple(rows.access_key(row) for row in found)

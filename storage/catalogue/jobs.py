@@ -18,6 +18,7 @@ _NOBODY = ""
 
 def blob_states(session: Session, blob_ids: Sequence[bytes]) -> Scan[dict[bytes, BlobState]]:
     """See `Catalogue.blob_states`."""
+    session.findings.check_table(BLOBS)
     states = {}
     for number, blob_id in enumerate(blob_ids, start=1):
         row = session.find(BLOBS, blob_id)
@@ -31,6 +32,7 @@ def blob_states(session: Session, blob_ids: Sequence[bytes]) -> Scan[dict[bytes,
 def condemn_orphans(tx: Transaction, blob_ids: Sequence[bytes], lease: Lease) -> tuple[bytes, ...]:
     """See `Catalogue.condemn_orphans`."""
     _require_lease(tx, lease)
+    tx.findings.check_table(BLOBS)
     condemned = []
     for blob_id in blob_ids:
         if tx.find(BLOBS, blob_id) is None:
@@ -41,6 +43,7 @@ def condemn_orphans(tx: Transaction, blob_ids: Sequence[bytes], lease: Lease) ->
 
 def list_condemned(session: Session, before: int, limit: int) -> Scan[tuple[bytes, ...]]:
     """See `Catalogue.list_condemned`; `before` in microseconds since 1970."""
+    session.findings.check_table(BLOBS)
     found: list[bytes] = []
     for row in session.walk(BLOBS, "WHERE condemned_at < ? ORDER BY condemned_at, blob_id LIMIT ?", before, limit):
         found.append(row.blob_id)

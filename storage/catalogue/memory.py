@@ -14,13 +14,17 @@ from storage.catalogue.base import (
     BlobCondemned,
     BucketExists,
     BucketNotEmpty,
+    BucketStateRefused,
     CatalogueStatistics,
     Change,
     CompleteUpload,
+    Conditions,
     ContentGone,
     Deleted,
     DeleteVersion,
     Found,
+    HistoryPage,
+    HistoryQuery,
     Lease,
     LeaseLost,
     ListPage,
@@ -35,8 +39,10 @@ from storage.catalogue.base import (
     TooManyBuckets,
     UploadsPage,
     UploadsQuery,
+    VersionChange,
 )
 from storage.catalogue.records import (
+    NULL_VERSION_ID,
     AccessKey,
     Account,
     Attributes,
@@ -47,8 +53,26 @@ from storage.catalogue.records import (
     ObjectVersion,
     Part,
     Upload,
+    Versioning,
 )
-from storage.catalogue.rules import check_bucket, check_conditions, removal_change, rolled_up, version_change
+from storage.catalogue.rules import (
+    bucket_change,
+    changed,
+    check_change,
+    check_conditions,
+    check_lockable,
+    check_new_bucket,
+    check_removable,
+    check_version_id,
+    check_versioning,
+    configuration_change,
+    delete_marker,
+    hash_of,
+    removal_change,
+    rolled_up,
+    update_change,
+    version_change,
+)
 from storage.errors import CatalogueConflict, StorageUnavailable
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -72,6 +96,14 @@ class _BlobEntry:
 
 
 @dataclass
+class _Version:
+    """A version and the link that lives with it."""
+
+    record: ObjectVersion
+    link_id: bytes | None
+
+
+@dataclass
 class _Opened:
     """An upload with its parts by number."""
 
@@ -81,7 +113,7 @@ class _Opened:
 
 
 class MemoryCatalogue:
-    """`Catalogue` in memory, with one null version of each key."""
+    """`Catalogue` in memory."""
 
     def __init__(self, realm_id: bytes, clock: Callable[[], datetime]) -> None:
         self._realm_id = realm_id
@@ -90,8 +122,9 @@ class MemoryCatalogue:
         self._accounts: dict[bytes, Account] = {}
         self._access_keys: dict[str, AccessKey] = {}
         self._buckets: dict[bytes, Bucket] = {}
-        self._versions: dict[tuple[bytes, bytes], ObjectVersion] = {}
-        self._links: dict[tuple[bytes, bytes], bytes] = {}
+        self._documents: dict[tuple[bytes, str], bytes] = {}
+        self._versions: dict[tuple[bytes, bytes], list[_Version]] = {}
+        """Of a bucket's key, the newest first; never empty."""
         self._contents: dict[bytes, _Held] = {}
         self._blobs: dict[bytes, _BlobEntry] = {}
         self._uploads: dict[bytes, _Opened] = {}
@@ -141,31 +174,50 @@ class MemoryCatalogue:
             for blob in held.content.blobs:
                 self._condemn(blob.blob_id)
 
-    def _judge(
-        self, bucket_id: bytes, object_key: bytes, command: PublishVersion | CompleteUpload | DeleteVersion
-    ) -> None:
-        self._bucket(bucket_id)
-        current = self._versions.get((bucket_id, object_key))
-        check_conditions(command.conditions, None if current is None else current.etag)
+    def _judge(self, version: ObjectVersion, conditions: Conditions) -> None:
+        bucket = self._bucket(version.bucket_id)
+        check_version_id(version.version_id, bucket.versioning)
+        check_lockable(version.lock, bucket.object_lock)
+        place = (version.bucket_id, version.object_key)
+        if version.version_id != NULL_VERSION_ID and self._find(*place, version.version_id) is not None:
+            raise CatalogueConflict("the version id is taken")
+        self._check_conditions(self._find(version.bucket_id, version.object_key), conditions)
 
-    def _remove(self, place: tuple[bytes, bytes]) -> ObjectVersion:
-        version = self._versions.pop(place)
-        assert version.content_id is not None, "there are no delete markers without versioning"
-        self._release(version.content_id)
-        link_id = self._links.pop(place, None)
-        if link_id is not None:
-            self._condemn(link_id)
-        return version
+    def _check_conditions(self, target: _Version | None, conditions: Conditions) -> None:
+        is_there = target is not None and not target.record.is_delete_marker
+        check_conditions(conditions, target.record.etag if is_there and target is not None else None)
+
+    def _find(self, bucket_id: bytes, object_key: bytes, version_id: str | None = None) -> _Version | None:
+        held = self._versions.get((bucket_id, object_key), [])
+        return next((version for version in held if version_id in {None, version.record.version_id}), None)
+
+    def _remove(self, version: _Version) -> None:
+        place = (version.record.bucket_id, version.record.object_key)
+        self._versions[place].remove(version)
+        if not self._versions[place]:
+            del self._versions[place]
+        if version.record.content_id is not None:
+            self._release(version.record.content_id)
+        if version.link_id is not None:
+            self._condemn(version.link_id)
 
     def _make_current(self, version: ObjectVersion, link: Blob | None, kind: str) -> ObjectVersion:
         place = (version.bucket_id, version.object_key)
-        if place in self._versions:
-            version = replace(version, created_at=max(version.created_at, self._remove(place).created_at))
+        current = self._find(*place)
+        if current is not None:
+            version = replace(version, created_at=max(version.created_at, current.record.created_at))
+        replaced = self._find(*place, NULL_VERSION_ID)
+        if version.version_id == NULL_VERSION_ID and replaced is not None:
+            self._remove(replaced)
         published = replace(version, sequence=self._record(kind, version_change(version, link)))
-        self._versions[place] = deepcopy(published)
-        if link is not None:
-            self._links[place] = link.blob_id
+        new = _Version(deepcopy(published), None if link is None else link.blob_id)
+        self._versions.setdefault(place, []).insert(0, new)
         return published
+
+    def _shown(self, version: _Version) -> ObjectVersion:
+        """The record as it is given out, with its place told anew."""
+        place = (version.record.bucket_id, version.record.object_key)
+        return replace(deepcopy(version.record), is_latest=self._versions[place][0] is version)
 
     # Realm and accounts
 
@@ -254,7 +306,7 @@ class MemoryCatalogue:
     async def create_bucket(self, bucket: Bucket, limit: int) -> None:
         """See `Catalogue.create_bucket`."""
         self._check_open()
-        check_bucket(bucket)
+        check_new_bucket(bucket)
         for held in self._buckets.values():
             if held.name == bucket.name:
                 raise BucketExists(held.account_id)
@@ -262,10 +314,7 @@ class MemoryCatalogue:
         if sum(held.account_id == bucket.account_id for held in self._buckets.values()) >= limit:
             raise TooManyBuckets("the account holds as many buckets as it may")
         self._buckets[bucket.bucket_id] = deepcopy(bucket)
-        self._record(
-            "create_bucket",
-            {"bucket_id": bucket.bucket_id.hex(), "name": bucket.name, "account_id": bucket.account_id.hex()},
-        )
+        self._record("create_bucket", bucket_change(bucket))
 
     async def get_bucket(self, name: str) -> Bucket:
         """See `Catalogue.get_bucket`."""
@@ -295,8 +344,47 @@ class MemoryCatalogue:
             raise BucketNotEmpty("the bucket holds versions")
         for upload_id in [key for key, held in self._uploads.items() if held.upload.bucket_id == bucket_id]:
             self._drop_upload(upload_id)
+        for place in [place for place in self._documents if place[0] == bucket_id]:
+            del self._documents[place]
         del self._buckets[bucket_id]
         self._record("delete_bucket", {"bucket_id": bucket_id.hex()})
+
+    async def set_versioning(self, bucket_id: bytes, status: Versioning) -> None:
+        """See `Catalogue.set_versioning`."""
+        self._check_open()
+        bucket = self._bucket(bucket_id)
+        check_versioning(status, bucket.object_lock)
+        self._buckets[bucket_id] = replace(bucket, versioning=status)
+        self._record("set_versioning", {"bucket_id": bucket_id.hex(), "versioning": status.value})
+
+    async def enable_object_lock(self, bucket_id: bytes) -> None:
+        """See `Catalogue.enable_object_lock`."""
+        self._check_open()
+        bucket = self._bucket(bucket_id)
+        if bucket.versioning is not Versioning.ENABLED:
+            raise BucketStateRefused("object lock needs versioning")
+        if not bucket.object_lock:
+            self._buckets[bucket_id] = replace(bucket, object_lock=True)
+            self._record("enable_object_lock", {"bucket_id": bucket_id.hex()})
+
+    async def put_configuration(self, bucket_id: bytes, kind: str, document: bytes | None) -> None:
+        """See `Catalogue.put_configuration`."""
+        self._check_open()
+        bucket = self._bucket(bucket_id)
+        hashes = {held: name for held, name in bucket.configurations.items() if held != kind}
+        if document is not None:
+            hashes[kind] = hash_of(document)
+            self._documents[bucket_id, kind] = document
+        elif self._documents.pop((bucket_id, kind), None) is None:
+            return
+        self._buckets[bucket_id] = replace(bucket, configurations=hashes)
+        self._record("put_configuration", configuration_change(bucket_id, kind, document))
+
+    async def get_configuration(self, bucket_id: bytes, kind: str) -> bytes | None:
+        """See `Catalogue.get_configuration`."""
+        self._check_open()
+        self._bucket(bucket_id)
+        return self._documents.get((bucket_id, kind))
 
     # Versions
 
@@ -304,7 +392,7 @@ class MemoryCatalogue:
         """See `Catalogue.publish_version`."""
         self._check_open()
         version = command.version
-        self._judge(version.bucket_id, version.object_key, command)
+        self._judge(version, command.conditions)
         links = () if command.link is None else (command.link,)
         if command.content is not None:
             if command.content.content_id in self._contents:
@@ -325,12 +413,13 @@ class MemoryCatalogue:
     ) -> Found:
         """See `Catalogue.get_version`."""
         self._check_open()
-        version = self._versions.get((bucket_id, object_key))
-        if version is None or version_id not in {None, version.version_id}:
+        version = self._find(bucket_id, object_key, version_id)
+        if version is None:
             raise NoSuchVersion("no such object or version")
-        if version.content_id is None or not with_content:
-            return Found(deepcopy(version), None)
-        return Found(deepcopy(version), self._contents[version.content_id].content)
+        shown = self._shown(version)
+        if shown.content_id is None or not with_content:
+            return Found(shown, None)
+        return Found(shown, self._contents[shown.content_id].content)
 
     async def delete_versions(
         self, bucket_id: bytes, commands: Sequence[DeleteVersion]
@@ -338,37 +427,101 @@ class MemoryCatalogue:
         """See `Catalogue.delete_versions`."""
         self._check_open()
         self._bucket(bucket_id)
-        return tuple(self._delete(bucket_id, command) for command in commands)
+        answers: list[Deleted | CatalogueConflict] = []
+        for command in commands:
+            try:
+                answers.append(self._delete(bucket_id, command))
+            except CatalogueConflict as refusal:
+                answers.append(refusal)
+        return tuple(answers)
 
-    def _delete(self, bucket_id: bytes, command: DeleteVersion) -> Deleted | CatalogueConflict:
-        try:
-            self._judge(bucket_id, command.object_key, command)
-        except CatalogueConflict as refusal:
-            return refusal
-        place = (bucket_id, command.object_key)
-        if place not in self._versions or command.version_id not in {None, self._versions[place].version_id}:
+    def _delete(self, bucket_id: bytes, command: DeleteVersion) -> Deleted:
+        versioning = self._bucket(bucket_id).versioning
+        target = self._find(bucket_id, command.object_key, command.version_id)
+        self._check_conditions(target, command.conditions)
+        if command.version_id is None and versioning is not Versioning.NEVER:
+            marker_id = command.marker_id if versioning is Versioning.ENABLED else NULL_VERSION_ID
+            check_version_id(marker_id, versioning)
+            marker = delete_marker(bucket_id, command.object_key, marker_id, self._clock())
+            self._make_current(marker, None, "publish_version")
+            return Deleted(command.object_key, marker_version_id=marker_id)
+        if target is None:
             return Deleted(command.object_key)
-        removed = self._remove(place)
-        self._record("delete_version", removal_change(bucket_id, command.object_key, removed.version_id))
-        return Deleted(command.object_key, removed_version_id=removed.version_id)
+        check_removable(target.record.lock, self._clock(), bypass_governance=command.bypass_governance)
+        self._remove(target)
+        version_id = target.record.version_id
+        self._record("delete_version", removal_change(bucket_id, command.object_key, version_id))
+        return Deleted(
+            command.object_key, removed_version_id=version_id, removed_a_marker=target.record.is_delete_marker
+        )
+
+    async def update_version(
+        self, bucket_id: bytes, object_key: bytes, version_id: str | None, change: VersionChange
+    ) -> ObjectVersion:
+        """See `Catalogue.update_version`."""
+        self._check_open()
+        check_change(change, self._bucket(bucket_id).object_lock)
+        version = self._find(bucket_id, object_key, version_id)
+        if version is None or version.record.is_delete_marker:
+            raise NoSuchVersion("no such object or version")
+        version.record = deepcopy(changed(version.record, change, self._clock()))
+        self._record("update_version", update_change(version.record))
+        return self._shown(version)
 
     async def list_versions(self, bucket_id: bytes, query: ListQuery) -> ListPage:
         """See `Catalogue.list_versions`."""
         self._check_open()
         entries: dict[bytes, ObjectVersion | None] = {}
-        for (place_bucket, object_key), version in self._versions.items():
-            if place_bucket == bucket_id and object_key.startswith(query.prefix):
+        for (place_bucket, object_key), (current, *_) in self._versions.items():
+            if (
+                place_bucket == bucket_id
+                and object_key.startswith(query.prefix)
+                and not current.record.is_delete_marker
+            ):
                 prefix = rolled_up(object_key, query.prefix, query.delimiter)
-                entries[object_key if prefix is None else prefix] = version if prefix is None else None
+                entries[object_key if prefix is None else prefix] = self._shown(current) if prefix is None else None
         names = sorted(name for name in entries if name > query.start_after)
         given = names[: query.limit]
         is_truncated = 0 < query.limit < len(names)
         return ListPage(
-            versions=tuple(deepcopy(entry) for name in given if (entry := entries[name]) is not None),
+            versions=tuple(entry for name in given if (entry := entries[name]) is not None),
             common_prefixes=tuple(name for name in given if entries[name] is None),
             is_truncated=is_truncated,
             next_start_after=given[-1] if is_truncated else b"",
         )
+
+    async def list_history(self, bucket_id: bytes, query: HistoryQuery) -> HistoryPage:
+        """See `Catalogue.list_history`."""
+        self._check_open()
+        entries: list[ObjectVersion | bytes] = []
+        for (place_bucket, object_key), held in sorted(self._versions.items()):
+            if place_bucket != bucket_id or not object_key.startswith(query.prefix):
+                continue
+            prefix = rolled_up(object_key, query.prefix, query.delimiter)
+            if prefix is None:
+                entries += (self._shown(version) for version in self._behind(held, query))
+            elif prefix > query.key_marker and prefix not in entries:
+                entries.append(prefix)
+        given = entries[: query.limit]
+        is_truncated = 0 < query.limit < len(entries)
+        last = given[-1] if is_truncated else b""
+        return HistoryPage(
+            versions=tuple(entry for entry in given if not isinstance(entry, bytes)),
+            common_prefixes=tuple(entry for entry in given if isinstance(entry, bytes)),
+            is_truncated=is_truncated,
+            next_key_marker=last if isinstance(last, bytes) else last.object_key,
+            next_version_id_marker=None if isinstance(last, bytes) else last.version_id,
+        )
+
+    def _behind(self, held: list[_Version], query: HistoryQuery) -> list[_Version]:
+        """Versions of one key that stand behind the query's markers."""
+        object_key = held[0].record.object_key
+        if object_key != query.key_marker or not query.key_marker:
+            return held if object_key > query.key_marker else []
+        if query.version_id_marker is None:
+            return []
+        ids = [version.record.version_id for version in held]
+        return held[ids.index(query.version_id_marker) + 1 :] if query.version_id_marker in ids else held
 
     # Multipart uploads
 
@@ -468,7 +621,7 @@ class MemoryCatalogue:
                 self._add_blobs([command.manifest])
                 self._condemn(command.manifest.blob_id)
             return deepcopy(held.upload.completed)
-        self._judge(version.bucket_id, version.object_key, command)
+        self._judge(version, command.conditions)
         for number, blob_id in command.parts:
             if number not in held.parts or held.parts[number].blob.blob_id != blob_id:
                 raise PartsChanged(f"part {number} was uploaded again or is not there")

@@ -46,6 +46,14 @@ class AccessKey:
     enabled: bool = True
 
 
+class Versioning(StrEnum):
+    """Whether a bucket keeps old versions, as S3 spells it; never back to the first."""
+
+    NEVER = ""
+    ENABLED = "Enabled"
+    SUSPENDED = "Suspended"
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket. `name` is unique over the whole catalogue, `bucket_id` is never used again."""
@@ -54,8 +62,12 @@ class Bucket:
     name: str
     account_id: bytes
     created_at: datetime
-    attributes: Attributes = field(default_factory=dict)
-    """Configuration by name (encryption, versioning, ...)."""
+    versioning: Versioning = Versioning.NEVER
+    object_lock: bool = False
+    """Whether its versions may be locked; never taken back."""
+    configurations: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 (hexadecimal) of each configuration document by kind; `Catalogue.get_configuration` gives the document,
+    so what was made of it can be kept by this hash."""
 
 
 class BlobState(StrEnum):
@@ -117,6 +129,26 @@ class Content:
         return tuple(blob for blob in self.blobs if blob.role in (BlobRole.OBJECT, BlobRole.PART))
 
 
+class RetentionMode(StrEnum):
+    """Who may shorten a retention, as S3 spells it: nobody, or those who may bypass it."""
+
+    NONE = ""
+    GOVERNANCE = "GOVERNANCE"
+    COMPLIANCE = "COMPLIANCE"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLock:
+    """What keeps a version from being deleted. Mode and time come together or not at all."""
+
+    mode: RetentionMode = RetentionMode.NONE
+    retain_until: datetime | None = None
+    legal_hold: bool = False
+
+
+NO_LOCK = ObjectLock()
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
     """One version of an object, or a delete marker."""
@@ -136,6 +168,9 @@ class ObjectVersion:
     """Content headers, user metadata, tags, checksums, part borders."""
     sequence: int = 0
     """Set by the catalogue: rises with every commit and orders versions of one key."""
+    lock: ObjectLock = NO_LOCK
+    is_latest: bool = True
+    """Set by the catalogue: whether it is the current version of its key."""
 
     @property
     def is_delete_marker(self) -> bool:

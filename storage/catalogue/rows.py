@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from storage.catalogue.base import Change, Lease
 from storage.catalogue.records import (
+    NO_LOCK,
     AccessKey,
     Account,
     Attributes,
@@ -19,10 +20,14 @@ from storage.catalogue.records import (
     BlobState,
     Bucket,
     Content,
+    ObjectLock,
     ObjectVersion,
     Part,
+    RetentionMode,
     Upload,
+    Versioning,
 )
+from storage.catalogue.rules import lock_from_json, lock_to_json
 from storage.catalogue.schema import (
     AccessKeyRow,
     AccountRow,
@@ -93,13 +98,28 @@ def access_key_row(record: AccessKey) -> AccessKeyRow:
 
 def bucket(row: BucketRow) -> Bucket:
     """The record of a bucket's row."""
-    return Bucket(row.bucket_id, row.name, row.account_id, from_micros(row.created_at), from_json(row.attributes))
+    return Bucket(
+        row.bucket_id,
+        row.name,
+        row.account_id,
+        from_micros(row.created_at),
+        Versioning(row.versioning),
+        bool(row.object_lock),
+        from_json(row.configurations),
+    )
 
 
 def bucket_row(record: Bucket) -> BucketRow:
-    """The row of a bucket."""
+    """The row of a new bucket, which has neither versions nor configurations."""
     return BucketRow(
-        record.bucket_id, record.name, record.account_id, to_micros(record.created_at), to_json(record.attributes)
+        record.bucket_id,
+        record.name,
+        record.account_id,
+        to_micros(record.created_at),
+        record.versioning,
+        int(record.object_lock),
+        version_count=0,
+        configurations=to_json({}),
     )
 
 
@@ -115,7 +135,17 @@ def version(row: VersionRow) -> ObjectVersion:
         created_at=from_micros(row.created_at),
         attributes=from_json(row.attributes),
         sequence=row.sequence,
+        lock=_lock(row),
+        is_latest=bool(row.is_latest),
     )
+
+
+def _lock(row: VersionRow) -> ObjectLock:
+    """One and the same record for all that have none: most have none."""
+    if row.retain_until is None and not row.legal_hold:
+        return NO_LOCK
+    until = None if row.retain_until is None else from_micros(row.retain_until)
+    return ObjectLock(RetentionMode(row.retention_mode), until, bool(row.legal_hold))
 
 
 def version_row(record: ObjectVersion, *, link_id: bytes | None) -> VersionRow:
@@ -131,6 +161,10 @@ def version_row(record: ObjectVersion, *, link_id: bytes | None) -> VersionRow:
         etag=record.etag,
         created_at=to_micros(record.created_at),
         attributes=to_json(record.attributes),
+        is_latest=int(record.is_latest),
+        retention_mode=record.lock.mode,
+        retain_until=None if record.lock.retain_until is None else to_micros(record.lock.retain_until),
+        legal_hold=int(record.lock.legal_hold),
     )
 
 
@@ -256,6 +290,7 @@ def published_json(published: ObjectVersion) -> str:
             "created_at": to_micros(published.created_at),
             "attributes": dict(published.attributes),
             "sequence": published.sequence,
+            "lock": lock_to_json(published.lock),
         }
     )
 
@@ -274,6 +309,7 @@ def _published(row: UploadRow) -> ObjectVersion | None:
         created_at=from_micros(kept["created_at"]),
         attributes=kept["attributes"],
         sequence=kept["sequence"],
+        lock=lock_from_json(kept["lock"]),
     )
 
 

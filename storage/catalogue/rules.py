@@ -1,12 +1,33 @@
-"""What every catalogue decides alike, whatever it keeps its rows in: conditions, prefixes, lines of the outbox.
+"""What every catalogue decides alike, whatever it keeps its rows in: conditions, locks, prefixes, lines of the outbox.
 
-Pure functions without a clock or a row. Sources: S3 "Conditional requests" and "Listing objects using prefixes and
-delimiters"; `base`.
+Pure functions without a clock or a row. Sources: S3 "Conditional requests", "Listing objects using prefixes and
+delimiters", "How S3 Object Lock works"; `base`.
 """
 
-from storage.catalogue.base import Conditions, NoSuchVersion, PreconditionRefused
-from storage.catalogue.records import Attributes, Blob, Bucket, ObjectVersion
-from storage.errors import CatalogueConflict
+import hashlib
+from dataclasses import replace
+from datetime import datetime
+
+from storage.catalogue.base import (
+    BucketStateRefused,
+    Conditions,
+    LockRefused,
+    NoSuchVersion,
+    PreconditionRefused,
+    VersionChange,
+    VersioningChanged,
+)
+from storage.catalogue.records import (
+    NO_LOCK,
+    NULL_VERSION_ID,
+    Attributes,
+    Blob,
+    Bucket,
+    ObjectLock,
+    ObjectVersion,
+    RetentionMode,
+    Versioning,
+)
 
 
 def check_conditions(conditions: Conditions, current_etag: str | None) -> None:
@@ -30,14 +51,98 @@ def check_conditions(conditions: Conditions, current_etag: str | None) -> None:
         raise PreconditionRefused("the ETag is another")
 
 
-def check_bucket(bucket: Bucket) -> None:
-    """Refuse what this release cannot keep: a bucket that asks for versions would lose them.
+def check_version_id(version_id: str, versioning: Versioning) -> None:
+    """See that a new version is called as the bucket has it now. Raises: VersioningChanged."""
+    if (version_id != NULL_VERSION_ID) != (versioning is Versioning.ENABLED):
+        raise VersioningChanged("the bucket's versioning was changed meanwhile")
+
+
+def delete_marker(bucket_id: bytes, object_key: bytes, version_id: str, now: datetime) -> ObjectVersion:
+    """The version that says that its object is gone."""
+    return ObjectVersion(bucket_id, object_key, version_id, content_id=None, size=0, etag="", created_at=now)
+
+
+def check_lockable(lock: ObjectLock, bucket_has_locks: bool) -> None:
+    """See that a lock comes to a bucket that has locks. Raises: BucketStateRefused."""
+    if lock != NO_LOCK and not bucket_has_locks:
+        raise BucketStateRefused("the bucket has no object lock")
+
+
+def check_change(change: VersionChange, bucket_has_locks: bool) -> None:
+    """See that what changes a lock comes to a bucket that has locks. Raises: BucketStateRefused."""
+    if (change.retention is not None or change.legal_hold is not None) and not bucket_has_locks:
+        raise BucketStateRefused("the bucket has no object lock")
+
+
+def check_new_bucket(bucket: Bucket) -> None:
+    """See that a new bucket comes as one can be made. Raises: BucketStateRefused."""
+    assert not bucket.configurations, "configurations are put one by one"
+    if bucket.object_lock and bucket.versioning is not Versioning.ENABLED:
+        raise BucketStateRefused("object lock needs versioning")
+
+
+def check_versioning(status: Versioning, bucket_has_locks: bool) -> None:
+    """See that a bucket may be set so. Raises: BucketStateRefused."""
+    assert status is not Versioning.NEVER, "versioning is never taken back"
+    if status is Versioning.SUSPENDED and bucket_has_locks:
+        raise BucketStateRefused("versioning of a bucket with object lock cannot be suspended")
+
+
+def check_removable(lock: ObjectLock, now: datetime, *, bypass_governance: bool) -> None:
+    """See that no lock holds a version that is to be removed. Raises: LockRefused."""
+    if lock.legal_hold:
+        raise LockRefused("a legal hold is on the version")
+    if _retains(lock, now) and not (lock.mode is RetentionMode.GOVERNANCE and bypass_governance):
+        raise LockRefused("the version is retained")
+
+
+def check_retention(held: ObjectLock, wanted: ObjectLock, now: datetime, *, bypass_governance: bool) -> None:
+    """See that a retention may be replaced by another: while it lasts it may grow, and GOVERNANCE may be bypassed.
 
     Raises:
-        CatalogueConflict: versioning is set.
+        LockRefused: it would be shortened, taken off, or have its mode changed.
     """
-    if "versioning" in bucket.attributes:
-        raise CatalogueConflict("buckets with versioning are not supported")
+    if not _retains(held, now) or (held.mode is RetentionMode.GOVERNANCE and bypass_governance):
+        return
+    assert held.retain_until is not None, "what retains has a time"
+    if wanted.mode is not held.mode or wanted.retain_until is None or wanted.retain_until < held.retain_until:
+        raise LockRefused("a retention can only be made longer")
+
+
+def changed(version: ObjectVersion, change: VersionChange, now: datetime) -> ObjectVersion:
+    """The version as a change in place leaves it. Raises: LockRefused."""
+    attributes, lock = dict(version.attributes), version.lock
+    if change.tags is not None:
+        attributes.pop("tags", None)
+        if change.tags:
+            attributes["tags"] = [list(tag) for tag in change.tags]
+    if change.retention is not None:
+        check_retention(lock, change.retention, now, bypass_governance=change.bypass_governance)
+        lock = replace(lock, mode=change.retention.mode, retain_until=change.retention.retain_until)
+    if change.legal_hold is not None:
+        lock = replace(lock, legal_hold=change.legal_hold)
+    return replace(version, attributes=attributes, lock=lock)
+
+
+def _retains(lock: ObjectLock, now: datetime) -> bool:
+    return lock.retain_until is not None and lock.retain_until > now
+
+
+def hash_of(document: bytes) -> str:
+    """What a bucket's record says of a configuration document."""
+    return hashlib.sha256(document).hexdigest()
+
+
+def lock_to_json(lock: ObjectLock) -> Attributes:
+    """A lock as JSON values."""
+    until = None if lock.retain_until is None else lock.retain_until.isoformat()
+    return {"mode": lock.mode.value, "retain_until": until, "legal_hold": lock.legal_hold}
+
+
+def lock_from_json(kept: Attributes) -> ObjectLock:
+    """The lock of `lock_to_json`."""
+    until = None if kept["retain_until"] is None else datetime.fromisoformat(kept["retain_until"])
+    return ObjectLock(RetentionMode(kept["mode"]), until, kept["legal_hold"])
 
 
 def rolled_up(object_key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
@@ -54,8 +159,19 @@ def after_prefix(prefix: bytes) -> bytes | None:
     return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else None
 
 
+def bucket_change(bucket: Bucket) -> Attributes:
+    """What the journal must know of a new bucket."""
+    return {
+        "bucket_id": bucket.bucket_id.hex(),
+        "name": bucket.name,
+        "account_id": bucket.account_id.hex(),
+        "versioning": bucket.versioning.value,
+        "object_lock": bucket.object_lock,
+    }
+
+
 def version_change(version: ObjectVersion, link: Blob | None) -> Attributes:
-    """What the journal must know of a version that became visible."""
+    """What the journal must know of a version that became visible; of a delete marker, that is all there is."""
     return {
         "bucket_id": version.bucket_id.hex(),
         "object_key": version.object_key.hex(),
@@ -68,3 +184,17 @@ def version_change(version: ObjectVersion, link: Blob | None) -> Attributes:
 def removal_change(bucket_id: bytes, object_key: bytes, version_id: str) -> Attributes:
     """What the journal must know of a version that was removed."""
     return {"bucket_id": bucket_id.hex(), "object_key": object_key.hex(), "version_id": version_id}
+
+
+def update_change(version: ObjectVersion) -> Attributes:
+    """What the journal must know of a version that was changed in place: all that can be."""
+    return {
+        **removal_change(version.bucket_id, version.object_key, version.version_id),
+        "tags": version.attributes.get("tags"),
+        "lock": lock_to_json(version.lock),
+    }
+
+
+def configuration_change(bucket_id: bytes, kind: str, document: bytes | None) -> Attributes:
+    """What the journal must know of a configuration: nothing else keeps it."""
+    return {"bucket_id": bucket_id.hex(), "kind": kind, "document": None if document is None else document.hex()}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-SCHEMA_VERSION = 2
-"""Part of every row's MAC, and of the realm row. A newer catalogue is refused; an older one would be migrated."""
+SCHEMA_VERSION = 3
+"""Part of every row's MAC, and of the realm row. A catalogue of another version is refused."""
 
 
 class RealmRow(NamedTuple):
@@ -44,19 +44,32 @@ class AccessKeyRow(NamedTuple):
 
 
 class BucketRow(NamedTuple):
-    """A bucket; `attributes` is JSON."""
+    """A bucket; `configurations` is JSON, the hash of each document by kind: none is swapped or goes missing."""
 
     bucket_id: bytes
     name: str
     account_id: bytes
     created_at: int
-    attributes: str
+    versioning: str
+    object_lock: int
+    version_count: int
+    """How many rows of versions name this bucket, delete markers among them: one that went missing is noticed."""
+    configurations: str
+
+
+class ConfigurationRow(NamedTuple):
+    """A configuration of a bucket, as its owner sent it."""
+
+    bucket_id: bytes
+    kind: str
+    document: bytes
 
 
 class VersionRow(NamedTuple):
     """A version of an object, or a delete marker. The newest of a key stands first and is its current one.
 
     No flag and no index says so: a listing that reads the rows themselves cannot be made to leave one out by a flag.
+    `is_latest` is only compared with the order, so that no old version stands for a newer one that was hidden.
     """
 
     bucket_id: bytes
@@ -70,6 +83,10 @@ class VersionRow(NamedTuple):
     etag: str
     created_at: int
     attributes: str
+    is_latest: int
+    retention_mode: str
+    retain_until: int | None
+    legal_hold: int
 
 
 class ContentRow(NamedTuple):
@@ -217,6 +234,7 @@ REALM = Table("realm", RealmRow)
 ACCOUNTS = Table("accounts", AccountRow)
 ACCESS_KEYS = Table("access_keys", AccessKeyRow)
 BUCKETS = Table("buckets", BucketRow)
+CONFIGURATIONS = Table("configurations", ConfigurationRow, key_size=2)
 VERSIONS = Table("versions", VersionRow, key_size=3)
 CONTENTS = Table("contents", ContentRow)
 BLOBS = Table("blobs", BlobRow)
@@ -227,7 +245,8 @@ OUTBOX = Table("outbox", ChangeRow)
 LEASES = Table("leases", LeaseRow)
 
 TABLES: tuple[Table[Any], ...] = (
-    REALM, ACCOUNTS, ACCESS_KEYS, BUCKETS, VERSIONS, CONTENTS, BLOBS, INLINE_BLOBS, UPLOADS, PARTS, OUTBOX, LEASES,
+    REALM, ACCOUNTS, ACCESS_KEYS, BUCKETS, CONFIGURATIONS, VERSIONS, CONTENTS, BLOBS, INLINE_BLOBS, UPLOADS, PARTS,
+    OUTBOX, LEASES,
 )  # fmt: skip  # a list of names reads better in one line
 """Every table."""
 
@@ -250,16 +269,24 @@ CREATE INDEX access_keys_of_account ON access_keys (account_id, created_at);
 
 CREATE TABLE buckets (
     bucket_id BLOB NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, account_id BLOB NOT NULL REFERENCES accounts,
-    created_at INTEGER NOT NULL, attributes TEXT NOT NULL, mac BLOB NOT NULL
+    created_at INTEGER NOT NULL, versioning TEXT NOT NULL, object_lock INTEGER NOT NULL,
+    version_count INTEGER NOT NULL, configurations TEXT NOT NULL, mac BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX buckets_of_account ON buckets (account_id, name);
+
+CREATE TABLE configurations (
+    bucket_id BLOB NOT NULL REFERENCES buckets, kind TEXT NOT NULL, document BLOB NOT NULL, mac BLOB NOT NULL,
+    PRIMARY KEY (bucket_id, kind)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE versions (
     bucket_id BLOB NOT NULL REFERENCES buckets, object_key BLOB NOT NULL, sequence INTEGER NOT NULL,
     version_id TEXT NOT NULL, content_id BLOB, link_id BLOB, size INTEGER NOT NULL,
-    etag TEXT NOT NULL, created_at INTEGER NOT NULL, attributes TEXT NOT NULL, mac BLOB NOT NULL,
+    etag TEXT NOT NULL, created_at INTEGER NOT NULL, attributes TEXT NOT NULL, is_latest INTEGER NOT NULL,
+    retention_mode TEXT NOT NULL, retain_until INTEGER, legal_hold INTEGER NOT NULL, mac BLOB NOT NULL,
     PRIMARY KEY (bucket_id, object_key, sequence DESC)
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX versions_by_id ON versions (bucket_id, object_key, version_id) WHERE version_id != 'null';
 
 CREATE TABLE contents (
     content_id BLOB NOT NULL PRIMARY KEY, bucket_id BLOB NOT NULL, account_id BLOB NOT NULL, encryption TEXT NOT NULL,

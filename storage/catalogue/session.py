@@ -10,9 +10,10 @@ from typing import NamedTuple, TypeVar, cast
 import apsw
 
 from storage.catalogue import rows
+from storage.catalogue.findings import Findings
 from storage.catalogue.records import Attributes
 from storage.catalogue.rowmac import RowMac, describe
-from storage.catalogue.schema import OUTBOX, REALM, ChangeRow, R, RealmRow, Table
+from storage.catalogue.schema import BUCKETS, OUTBOX, REALM, BucketRow, ChangeRow, R, RealmRow, Table
 from storage.errors import RowDamaged
 
 T = TypeVar("T")
@@ -28,8 +29,9 @@ Binding = bytes | str | int | None
 class Session:
     """Reads verified rows over one connection."""
 
-    def __init__(self, connection: apsw.Connection, mac: RowMac) -> None:
+    def __init__(self, connection: apsw.Connection, mac: RowMac, findings: Findings | None = None) -> None:
         self.connection = connection
+        self.findings = Findings() if findings is None else findings
         self._mac = mac
         # One cursor is kept: apsw remembers every cursor that it makes, and making them dominates a point read.
         self.execute = connection.cursor().execute
@@ -70,6 +72,18 @@ class Session:
         finally:
             cursor.close(True)
 
+    def walk_any(self, table: Table[R], condition: str = "", *bindings: Binding) -> Iterator[tuple[R, bool]]:
+        """Rows as `walk`, with whether each carries its MAC: for who looks for damage, never to be served."""
+        cursor = self.connection.cursor()
+        try:
+            for values in cursor.execute(table.select + condition, bindings):
+                try:
+                    yield self._mac.verify(table, values), True
+                except RowDamaged:
+                    yield table.make(values[:-1]), False
+        finally:
+            cursor.close(True)
+
     def count(self, table: Table[R], condition: str, *bindings: Binding) -> int:
         """How many rows meet a condition; only to compare with a count that a verified row holds."""
         ((number,),) = self.execute(f"SELECT count(*) FROM {table.name} {condition}", bindings).fetchall()  # noqa: S608  # names of our own tables
@@ -86,26 +100,41 @@ class Session:
 class _Counters(NamedTuple):
     sequence: int
     live_blobs: int
+    versions: dict[bytes, int]
 
 
 class Transaction(Session):
     """The writer's session. Counters live in memory between commits and go back with a command that is rolled back."""
 
-    def __init__(self, connection: apsw.Connection, mac: RowMac) -> None:
-        super().__init__(connection, mac)
+    def __init__(self, connection: apsw.Connection, mac: RowMac, findings: Findings | None = None) -> None:
+        super().__init__(connection, mac, findings)
         self._realm = self.realm()
         self.sequence = self._realm.sequence
         self.live_blobs = self._realm.live_blob_count
+        self._versions: dict[bytes, int] = {}
+        """Versions that came to a bucket or went since the last commit; its row is written once for all of them."""
         self.now = 0
         """Microseconds since 1970, read once for each command."""
 
     def counters(self) -> _Counters:
         """The counters, to be restored when what follows is rolled back."""
-        return _Counters(self.sequence, self.live_blobs)
+        return _Counters(self.sequence, self.live_blobs, self._versions.copy())
 
     def restore(self, counters: _Counters) -> None:
         """Put the counters back."""
-        self.sequence, self.live_blobs = counters
+        self.sequence, self.live_blobs, self._versions = counters
+
+    def count_version(self, bucket_id: bytes, step: int) -> None:
+        """Note that a bucket has so many versions more."""
+        self._versions[bucket_id] = self._versions.get(bucket_id, 0) + step
+
+    def version_count(self, bucket: BucketRow) -> int:
+        """How many versions a bucket has by its row and what was noted since."""
+        return bucket.version_count + self._versions.get(bucket.bucket_id, 0)
+
+    def forget_bucket(self, bucket_id: bytes) -> None:
+        """Drop what was noted of a bucket that goes."""
+        self._versions.pop(bucket_id, None)
 
     def insert(self, table: Table[R], row: R) -> None:
         """Add a row. Raises: apsw.ConstraintError where its key is taken."""
@@ -133,7 +162,14 @@ class Transaction(Session):
         self.insert(OUTBOX, ChangeRow(number, kind, self.now, rows.to_json(body)))
 
     def save_counters(self) -> None:
-        """Write the counters if they moved; the last step before a commit."""
+        """Write the counters that moved; the last step before a commit."""
+        for bucket_id, step in self._versions.items():
+            if step:
+                row = self.find(BUCKETS, bucket_id)
+                if row is None:
+                    raise RowDamaged("a bucket went missing")
+                self.update(BUCKETS, row._replace(version_count=row.version_count + step))
+        self._versions.clear()
         current = self._realm._replace(sequence=self.sequence, live_blob_count=self.live_blobs)
         if current != self._realm:
             self.update(REALM, current)
@@ -141,5 +177,6 @@ class Transaction(Session):
 
     def reload(self) -> None:
         """Take the counters from the file again, after a transaction that did not commit."""
+        self._versions.clear()
         self._realm = self.realm()
         self.sequence, self.live_blobs = self._realm.sequence, self._realm.live_blob_count

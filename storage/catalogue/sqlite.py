@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 import apsw
 
 from storage.catalogue import buckets, identities, jobs, listing, uploads, verifying, versions
+from storage.catalogue.audit import Auditor
 from storage.catalogue.base import (
     CatalogueStatistics,
     Change,
@@ -23,6 +24,8 @@ from storage.catalogue.base import (
     Deleted,
     DeleteVersion,
     Found,
+    HistoryPage,
+    HistoryQuery,
     Lease,
     ListPage,
     ListQuery,
@@ -30,12 +33,14 @@ from storage.catalogue.base import (
     PublishVersion,
     UploadsPage,
     UploadsQuery,
+    VersionChange,
 )
 from storage.catalogue.checkpoints import Checkpointer
 from storage.catalogue.connection import connect, translated
 from storage.catalogue.files import check_realm, create_file
+from storage.catalogue.findings import Findings
 from storage.catalogue.owner import OwnerLock, Reserve
-from storage.catalogue.records import AccessKey, Account, BlobState, Bucket, ObjectVersion, Part, Upload
+from storage.catalogue.records import AccessKey, Account, BlobState, Bucket, ObjectVersion, Part, Upload, Versioning
 from storage.catalogue.rowmac import RowMac
 from storage.catalogue.rows import to_micros
 from storage.catalogue.session import Scan, Session, Transaction
@@ -56,9 +61,16 @@ class SqliteCatalogue:
     """`Catalogue` over SQLite. Make it with `create` or `open`, use it from one event loop, `close` it."""
 
     def __init__(
-        self, lock: OwnerLock, writer: Writer, checkpointer: Checkpointer, point: Session, scanners: list[Session]
+        self,
+        lock: OwnerLock,
+        writer: Writer,
+        checkpointer: Checkpointer,
+        auditor: Auditor,
+        point: Session,
+        scanners: list[Session],
     ) -> None:
         self._lock = lock
+        self._auditor = auditor
         self._writer = writer
         self._checkpointer = checkpointer
         self._point = point
@@ -103,6 +115,8 @@ class SqliteCatalogue:
     ) -> Self:
         """Open an existing catalogue and own it until `close`. Blocks for some milliseconds, longer after a crash.
 
+        It looks for damage (`audit`) for a moment before it returns, and goes on with that beside what it serves.
+
         Args:
             path: the database; lock, log and reserve stand beside it.
             realm_id: 16 bytes, the realm that the caller expects.
@@ -134,11 +148,12 @@ class SqliteCatalogue:
         with ExitStack() as undo:
             undo.callback(lock.release)
             mac = RowMac(row_mac_key, realm_id)
+            findings = Findings()
 
             def session(cache_kib: int) -> Session:
                 connection = connect(path, database_key, cache_kib=cache_kib)
                 undo.callback(connection.close)
-                return Session(connection, mac)
+                return Session(connection, mac, findings)
 
             point = session(_CACHE_KIB)
             check_realm(point, realm_id, mac)
@@ -150,13 +165,15 @@ class SqliteCatalogue:
                 connection = connect(path, database_key, cache_kib=_CACHE_KIB)
                 connection.set_wal_hook(lambda _connection, _name, pages: checkpointer.notice(pages))
                 with translated(connection):
-                    return Transaction(connection, mac)
+                    return Transaction(connection, mac, findings)
 
+            auditor = Auditor(session(_SCAN_CACHE_KIB))
+            undo.callback(auditor.close)
             reserve = Reserve(path.with_name(path.name + ".reserve"), reserve_bytes)
             reserve.restore()
             writer = Writer(connect_writer, lambda: to_micros(clock()), reserve)
             undo.pop_all()
-        return cls(lock, writer, checkpointer, point, scanners)
+        return cls(lock, writer, checkpointer, auditor, point, scanners)
 
     async def close(self) -> None:
         """See `Catalogue.close`."""
@@ -174,6 +191,7 @@ class SqliteCatalogue:
     def _finish(self, loop: asyncio.AbstractEventLoop, done: "asyncio.Future[None]") -> None:
         """What blocks in `close`, in a thread of its own."""
         try:
+            self._auditor.close()
             self._writer.close()
             for session in (self._point, *self._scanners):
                 session.connection.close()
@@ -297,6 +315,24 @@ class SqliteCatalogue:
         """See `Catalogue.delete_bucket`."""
         await self._write(lambda tx: buckets.delete_bucket(tx, bucket_id), reclaims=True)
 
+    async def set_versioning(self, bucket_id: bytes, status: Versioning) -> None:
+        """See `Catalogue.set_versioning`."""
+        await self._write(lambda tx: buckets.set_versioning(tx, bucket_id, status))
+
+    async def enable_object_lock(self, bucket_id: bytes) -> None:
+        """See `Catalogue.enable_object_lock`."""
+        await self._write(lambda tx: buckets.enable_object_lock(tx, bucket_id))
+
+    async def put_configuration(self, bucket_id: bytes, kind: str, document: bytes | None) -> None:
+        """See `Catalogue.put_configuration`."""
+        await self._write(
+            lambda tx: buckets.put_configuration(tx, bucket_id, kind, document), reclaims=document is None
+        )
+
+    async def get_configuration(self, bucket_id: bytes, kind: str) -> bytes | None:
+        """See `Catalogue.get_configuration`."""
+        return self._read(lambda session: buckets.get_configuration(session, bucket_id, kind))
+
     async def publish_version(self, command: PublishVersion) -> ObjectVersion:
         """See `Catalogue.publish_version`."""
         versions.check_publishable(command)
@@ -331,9 +367,19 @@ class SqliteCatalogue:
             results.append(answer)
         return tuple(results)
 
+    async def update_version(
+        self, bucket_id: bytes, object_key: bytes, version_id: str | None, change: VersionChange
+    ) -> ObjectVersion:
+        """See `Catalogue.update_version`."""
+        return await self._write(lambda tx: versions.update_version(tx, bucket_id, object_key, version_id, change))
+
     async def list_versions(self, bucket_id: bytes, query: ListQuery) -> ListPage:
         """See `Catalogue.list_versions`."""
         return await self._scan(lambda session: listing.list_versions(session, bucket_id, query))
+
+    async def list_history(self, bucket_id: bytes, query: HistoryQuery) -> HistoryPage:
+        """See `Catalogue.list_history`."""
+        return await self._scan(lambda session: listing.list_history(session, bucket_id, query))
 
     async def create_upload(self, upload: Upload) -> None:
         """See `Catalogue.create_upload`."""

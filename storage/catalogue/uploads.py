@@ -62,7 +62,7 @@ def complete_upload(tx: Transaction, command: CompleteUpload) -> ObjectVersion:
     if published is not None:
         blobs.condemn_unseen(tx, command.manifest)
         return published
-    current = versions.judge(tx, upload.bucket_id, upload.object_key, command.conditions)
+    current = versions.judge(tx, command.version, command.conditions)
     _settle_parts(tx, upload, dict(command.parts))
     blobs.add(tx, command.manifest, upload.content_id)
     content = rows.content_row(rows.upload(upload).content, blob_count=len(command.parts) + 1)
@@ -129,6 +129,8 @@ def _check_part_count(session: Session, upload: UploadRow) -> None:
 
 def _find(session: Session, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> UploadRow:
     row = session.find(UPLOADS, upload_id)
+    if row is None:
+        session.findings.check_table(UPLOADS)
     if row is None or (row.bucket_id, row.object_key) != (bucket_id, object_key):
         raise NoSuchUpload("no upload of that id under that key")
     return row
@@ -136,6 +138,8 @@ def _find(session: Session, bucket_id: bytes, object_key: bytes, upload_id: byte
 
 def _open(session: Session, upload_id: bytes) -> UploadRow:
     row = session.find(UPLOADS, upload_id)
+    if row is None:
+        session.findings.check_table(UPLOADS)
     if row is None or row.completed_at is not None:
         raise NoSuchUpload("no open upload of that id")
     return row

@@ -17,6 +17,23 @@ REFERENCES: tuple[tuple[str, str], ...] = (
         "SELECT 1 FROM buckets WHERE account_id NOT IN (SELECT account_id FROM accounts)",
     ),
     (
+        "a bucket with a wrong count of versions",
+        """SELECT 1 FROM buckets AS b
+           WHERE version_count != (SELECT count(*) FROM versions WHERE bucket_id = b.bucket_id)""",
+    ),
+    (
+        "a configuration without its bucket, or a bucket without its configuration",
+        """SELECT 1 FROM (SELECT b.bucket_id AS id, j.key AS kind FROM buckets AS b, json_each(b.configurations) AS j)
+           AS named FULL JOIN configurations AS c ON c.bucket_id = named.id AND c.kind = named.kind
+           WHERE c.bucket_id IS NULL OR named.id IS NULL""",
+    ),
+    (
+        "a key whose newest version does not know that it is, or an older one that does not",
+        """SELECT 1 FROM (SELECT is_latest,
+           row_number() OVER (PARTITION BY bucket_id, object_key ORDER BY sequence DESC) AS place FROM versions)
+           WHERE is_latest != (place = 1)""",
+    ),
+    (
         "a version without its bucket",
         "SELECT 1 FROM versions WHERE bucket_id NOT IN (SELECT bucket_id FROM buckets)",
     ),

@@ -5,6 +5,7 @@ time by the fixture `clock`.
 """
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
@@ -17,15 +18,18 @@ from storage.catalogue.base import (
     BlobCondemned,
     BucketExists,
     BucketNotEmpty,
+    BucketStateRefused,
     Catalogue,
     CompleteUpload,
     Conditions,
     ContentGone,
     Deleted,
     DeleteVersion,
+    HistoryQuery,
     Lease,
     LeaseLost,
     ListQuery,
+    LockRefused,
     NoSuchAccessKey,
     NoSuchAccount,
     NoSuchBucket,
@@ -36,8 +40,11 @@ from storage.catalogue.base import (
     PublishVersion,
     TooManyBuckets,
     UploadsQuery,
+    VersionChange,
+    VersioningChanged,
 )
 from storage.catalogue.records import (
+    NO_LOCK,
     NULL_VERSION_ID,
     AccessKey,
     Account,
@@ -46,9 +53,12 @@ from storage.catalogue.records import (
     BlobState,
     Bucket,
     Content,
+    ObjectLock,
     ObjectVersion,
     Part,
+    RetentionMode,
     Upload,
+    Versioning,
 )
 from storage.errors import CatalogueConflict, StorageUnavailable
 
@@ -56,7 +66,7 @@ START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 REALM = b"realm-of-16-byte"
 ALICE = Account(b"a" * 16, "alice", START)
 BOB = Account(b"b" * 16, "bob", START)
-BUCKET = Bucket(b"B" * 16, "first-bucket", ALICE.account_id, START, {"encryption": {"algorithm": "AES256"}})
+BUCKET = Bucket(b"B" * 16, "first-bucket", ALICE.account_id, START)
 OTHER = Bucket(b"O" * 16, "other-bucket", ALICE.account_id, START)
 MINUTE = timedelta(minutes=1)
 
@@ -138,10 +148,16 @@ class Maker:
         inline: bool = False,
         bucket: Bucket = BUCKET,
         conditions: Conditions | None = None,
+        version_id: str = NULL_VERSION_ID,
+        lock: ObjectLock = NO_LOCK,
     ) -> PublishVersion:
         content = self.content(self.blob(inline=inline), bucket=bucket)
         version = self.version(object_key, content.content_id, etag=etag, bucket=bucket)
+        version = replace(version, version_id=version_id, lock=lock)
         return PublishVersion(version, content, conditions=conditions or Conditions())
+
+    def version_id(self) -> str:
+        return self.id().hex()
 
     def share(self, object_key: bytes, content_id: bytes, *, etag: str = "etag") -> PublishVersion:
         version = self.version(object_key, content_id, etag=etag)
@@ -286,14 +302,52 @@ class CatalogueSuite:
             await ready.create_bucket(third, 2)
         with pytest.raises(NoSuchAccount):
             await ready.create_bucket(replace(third, account_id=b"?" * 16), 2)
-        with pytest.raises(CatalogueConflict, match="versioning"):
-            await ready.create_bucket(replace(third, attributes={"versioning": "Enabled"}), 100)
+        with pytest.raises(BucketStateRefused, match="versioning"):
+            await ready.create_bucket(replace(third, object_lock=True), 100)
         await ready.delete_bucket(OTHER.bucket_id)
         await ready.create_bucket(third, 2)
         for absent in (ready.get_bucket("other-bucket"), ready.delete_bucket(OTHER.bucket_id)):
             with pytest.raises(NoSuchBucket):
                 await absent
         await ready.verify()
+
+    async def test_configurations(self, ready: Catalogue) -> None:
+        start = (await ready.read_changes(0, 100))[-1].sequence
+        bucket_id = BUCKET.bucket_id
+        assert await ready.get_configuration(bucket_id, "policy") is None
+        await ready.put_configuration(bucket_id, "policy", None)
+        await ready.put_configuration(bucket_id, "policy", b"one")
+        await ready.put_configuration(bucket_id, "policy", b"\xfftwo")
+        await ready.put_configuration(bucket_id, "cors", b"")
+        assert await ready.get_configuration(bucket_id, "policy") == b"\xfftwo"
+        assert await ready.get_configuration(bucket_id, "cors") == b""
+        assert await ready.get_configuration(OTHER.bucket_id, "policy") is None
+        hashes = {kind: hashlib.sha256(held).hexdigest() for kind, held in (("policy", b"\xfftwo"), ("cors", b""))}
+        assert (await ready.get_bucket(BUCKET.name)).configurations == hashes
+        assert (await ready.list_buckets(ALICE.account_id))[0].configurations == hashes
+        await ready.verify()
+        await ready.put_configuration(bucket_id, "policy", None)
+        assert await ready.get_configuration(bucket_id, "policy") is None
+        assert list((await ready.get_bucket(BUCKET.name)).configurations) == ["cors"]
+        changes = await ready.read_changes(start, 100)
+        assert {change.kind for change in changes} == {"put_configuration"}
+        documents = [(change.body["kind"], change.body["document"]) for change in changes]
+        assert documents == [
+            ("policy", b"one".hex()),
+            ("policy", b"\xfftwo".hex()),
+            ("cors", ""),
+            ("policy", None),
+        ]
+        await ready.delete_bucket(bucket_id)
+        await ready.verify()
+        for refused in (
+            ready.get_configuration(bucket_id, "cors"),
+            ready.put_configuration(bucket_id, "cors", b""),
+            ready.set_versioning(bucket_id, Versioning.ENABLED),
+            ready.enable_object_lock(bucket_id),
+        ):
+            with pytest.raises(NoSuchBucket):
+                await refused
 
     async def test_a_bucket_with_objects_stays(self, ready: Catalogue, make: Maker) -> None:
         await ready.publish_version(make.publish(b"key"))
@@ -465,6 +519,295 @@ class CatalogueSuite:
         with pytest.raises(CatalogueConflict):
             await ready.publish_version(stolen)
         assert await ready.count_live_blobs() == 1
+        await ready.verify()
+
+    # Versioned buckets
+
+    async def test_versions_stand_above_each_other(self, ready: Catalogue, make: Maker, clock: FakeClock) -> None:
+        null, one, two = make.publish(b"key", etag="null"), make.version_id(), make.version_id()
+        await ready.publish_version(null)
+        with pytest.raises(VersioningChanged):
+            await ready.publish_version(make.publish(b"key", version_id=one))
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        assert (await ready.get_bucket(BUCKET.name)).versioning is Versioning.ENABLED
+        with pytest.raises(VersioningChanged):
+            await ready.publish_version(make.publish(b"key"))
+        for new_id in (one, two):
+            published = await ready.publish_version(make.publish(b"key", etag=new_id, version_id=new_id))
+            assert published.is_latest
+        for version_id, etag in ((None, two), (two, two), (one, one), (NULL_VERSION_ID, "null")):
+            found = await ready.get_version(BUCKET.bucket_id, b"key", version_id)
+            assert found.version.etag == etag
+            assert found.version.is_latest == (etag == two)
+            assert found.content is not None
+        with pytest.raises(NoSuchVersion):
+            await ready.get_version(BUCKET.bucket_id, b"key", make.version_id())
+        assert len((await ready.list_versions(BUCKET.bucket_id, ListQuery())).versions) == 1
+        assert await ready.count_live_blobs() == 3
+        with pytest.raises(CatalogueConflict):  # an id is given once
+            await ready.publish_version(make.publish(b"key", version_id=one))
+        await ready.verify()
+        with pytest.raises(BucketNotEmpty):
+            await ready.delete_bucket(BUCKET.bucket_id)
+        assert await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key", two)]) == (
+            Deleted(b"key", removed_version_id=two),
+        )
+        current = await ready.get_version(BUCKET.bucket_id, b"key")
+        assert (current.version.etag, current.version.is_latest) == (one, True)
+        await ready.delete_versions(
+            BUCKET.bucket_id, [DeleteVersion(b"key", NULL_VERSION_ID), DeleteVersion(b"key", one)]
+        )
+        with pytest.raises(NoSuchVersion):
+            await ready.get_version(BUCKET.bucket_id, b"key")
+        assert await ready.count_live_blobs() == 0
+        await ready.verify()
+        await ready.delete_bucket(BUCKET.bucket_id)
+
+    async def test_delete_markers(self, ready: Catalogue, make: Maker) -> None:
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        version_id, first, second = make.version_id(), make.version_id(), make.version_id()
+        await ready.publish_version(make.publish(b"key", version_id=version_id))
+        (refused,) = await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key")])
+        assert isinstance(refused, VersioningChanged)
+        answers = await ready.delete_versions(
+            BUCKET.bucket_id,
+            [DeleteVersion(b"key", marker_id=first), DeleteVersion(b"absent", marker_id=second)],
+        )
+        assert answers == (Deleted(b"key", marker_version_id=first), Deleted(b"absent", marker_version_id=second))
+        found = await ready.get_version(BUCKET.bucket_id, b"key")
+        assert (found.version.is_delete_marker, found.version.version_id, found.content) == (True, first, None)
+        assert (await ready.get_version(BUCKET.bucket_id, b"key", version_id)).content is not None
+        assert (await ready.list_versions(BUCKET.bucket_id, ListQuery())).versions == ()
+        assert len((await ready.list_history(BUCKET.bucket_id, HistoryQuery())).versions) == 3
+        with pytest.raises(NoSuchVersion):  # a marker counts as absent
+            await ready.publish_version(
+                make.publish(b"key", version_id=make.version_id(), conditions=Conditions(if_match_etag="*"))
+            )
+        (refused,) = await ready.delete_versions(
+            BUCKET.bucket_id,
+            [DeleteVersion(b"key", marker_id=make.version_id(), conditions=Conditions(if_match_etag="*"))],
+        )
+        assert isinstance(refused, NoSuchVersion)
+        assert await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key", first)]) == (
+            Deleted(b"key", removed_version_id=first, removed_a_marker=True),
+        )
+        assert (await ready.get_version(BUCKET.bucket_id, b"key")).version.version_id == version_id
+        again = make.publish(b"absent", version_id=make.version_id(), conditions=Conditions(if_none_match_any=True))
+        await ready.publish_version(again)
+        with pytest.raises(BucketNotEmpty):
+            await ready.delete_bucket(BUCKET.bucket_id)
+        await ready.verify()
+
+    async def test_suspended_buckets_replace_the_null_version(self, ready: Catalogue, make: Maker) -> None:
+        await ready.publish_version(make.publish(b"key", etag="null one"))
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        version_id = make.version_id()
+        await ready.publish_version(make.publish(b"key", etag="named", version_id=version_id))
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.SUSPENDED)
+        await ready.publish_version(make.publish(b"key", etag="null two"))
+        assert await ready.count_live_blobs() == 2
+        history = (await ready.list_history(BUCKET.bucket_id, HistoryQuery())).versions
+        assert [(version.etag, version.is_latest) for version in history] == [("null two", True), ("named", False)]
+        await ready.publish_version(make.publish(b"key", etag="null three"))
+        assert await ready.count_live_blobs() == 2
+        unused = make.version_id()
+        assert await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key", marker_id=unused)]) == (
+            Deleted(b"key", marker_version_id=NULL_VERSION_ID),
+        )
+        history = (await ready.list_history(BUCKET.bucket_id, HistoryQuery())).versions
+        assert [version.is_delete_marker for version in history] == [True, False]
+        assert await ready.count_live_blobs() == 1
+        await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key")])
+        assert len((await ready.list_history(BUCKET.bucket_id, HistoryQuery())).versions) == 2
+        await ready.publish_version(make.publish(b"key", etag="null four"))
+        history = (await ready.list_history(BUCKET.bucket_id, HistoryQuery())).versions
+        assert [version.etag for version in history] == ["null four", "named"]
+        await ready.verify()
+
+    async def test_history_pages_equal_brute_force(self, ready: Catalogue, make: Maker) -> None:
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        rng = random.Random(11)
+        keys = [b"a", b"a/1", b"a/2", b"b", b"b/x/1", b"b/x/2", b"c", b"\xff"]
+        for number in range(60):
+            key = rng.choice(keys)
+            if rng.random() < 0.2:
+                await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(key, marker_id=make.version_id())])
+            else:
+                await ready.publish_version(make.publish(key, etag=str(number), version_id=make.version_id()))
+        whole = (await ready.list_history(BUCKET.bucket_id, HistoryQuery())).versions
+        assert len(whole) == 60
+        assert [version.object_key for version in whole] == sorted(version.object_key for version in whole)
+        for older, newer in zip(whole[1:], whole, strict=False):
+            same_key = older.object_key == newer.object_key
+            assert older.is_latest != same_key
+            assert not same_key or older.sequence < newer.sequence
+        for prefix in (b"", b"a", b"b/", b"zz"):
+            for delimiter in (b"", b"/"):
+                expected = history_by_brute_force(whole, prefix, delimiter)
+                for limit in (1, 2, 7, 1000):
+                    query = HistoryQuery(prefix, delimiter, limit=limit)
+                    given: list[tuple[bytes, str | None]] = []
+                    while True:
+                        page = await ready.list_history(BUCKET.bucket_id, query)
+                        entries: list[tuple[bytes, str | None]] = [
+                            (version.object_key, version.version_id) for version in page.versions
+                        ]
+                        entries += [(common, None) for common in page.common_prefixes]
+                        entries.sort(key=lambda entry: entry[0])
+                        assert len(entries) <= limit
+                        given += entries
+                        if not page.is_truncated:
+                            break
+                        assert (page.next_key_marker, page.next_version_id_marker) == entries[-1]
+                        query = replace(
+                            query, key_marker=page.next_key_marker, version_id_marker=page.next_version_id_marker
+                        )
+                    assert given == expected, (prefix, delimiter, limit)
+        gone = HistoryQuery(key_marker=b"b", version_id_marker=make.version_id())
+        assert (await ready.list_history(BUCKET.bucket_id, gone)).versions == tuple(
+            version for version in whole if version.object_key >= b"b"
+        )
+        assert (await ready.list_history(BUCKET.bucket_id, HistoryQuery(limit=0))).is_truncated is False
+
+    async def test_completing_in_a_versioned_bucket(self, ready: Catalogue, make: Maker) -> None:
+        upload = make.upload()
+        part = make.part(upload, 1)
+        await ready.create_upload(upload)
+        await ready.put_part(part)
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        await ready.enable_object_lock(BUCKET.bucket_id)
+        command = make.complete(upload, part)
+        with pytest.raises(VersioningChanged):
+            await ready.complete_upload(command)
+        lock = ObjectLock(RetentionMode.COMPLIANCE, START + MINUTE, legal_hold=True)
+        version = replace(command.version, version_id=make.version_id(), lock=lock)
+        published = await ready.complete_upload(replace(command, version=version))
+        assert (published.version_id, published.lock) == (version.version_id, lock)
+        assert (await ready.get_upload(BUCKET.bucket_id, b"big", upload.upload_id)).completed == published
+        assert (await ready.get_version(BUCKET.bucket_id, b"big")).version == published
+        await ready.verify()
+
+    # Locks and changes in place
+
+    async def test_locks_keep_versions(self, ready: Catalogue, make: Maker, clock: FakeClock) -> None:
+        until = START + MINUTE
+        with pytest.raises(BucketStateRefused):
+            await ready.enable_object_lock(BUCKET.bucket_id)
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        held = make.publish(b"key", version_id=make.version_id(), lock=ObjectLock(legal_hold=True))
+        with pytest.raises(BucketStateRefused):
+            await ready.publish_version(held)
+        await ready.enable_object_lock(BUCKET.bucket_id)
+        await ready.enable_object_lock(BUCKET.bucket_id)
+        assert (await ready.get_bucket(BUCKET.name)).object_lock
+        with pytest.raises(BucketStateRefused):
+            await ready.set_versioning(BUCKET.bucket_id, Versioning.SUSPENDED)
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        locks = [
+            ObjectLock(legal_hold=True),
+            ObjectLock(RetentionMode.COMPLIANCE, until),
+            ObjectLock(RetentionMode.GOVERNANCE, until),
+            ObjectLock(RetentionMode.GOVERNANCE, until, legal_hold=True),
+        ]
+        ids = [make.version_id() for _ in locks]
+        for version_id, lock in zip(ids, locks, strict=True):
+            published = await ready.publish_version(make.publish(b"key", version_id=version_id, lock=lock))
+            assert published.lock == lock
+        for bypass, gone in ((False, set()), (True, {ids[2]})):
+            answers = await ready.delete_versions(
+                BUCKET.bucket_id,
+                [DeleteVersion(b"key", version_id, bypass_governance=bypass) for version_id in ids],
+            )
+            for version_id, answer in zip(ids, answers, strict=True):
+                assert isinstance(answer, Deleted if version_id in gone else LockRefused)
+        (marker,) = await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key", marker_id=make.version_id())])
+        assert isinstance(marker, Deleted)
+        clock.advance()
+        answers = await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key", id_) for id_ in ids])
+        assert [type(answer) for answer in answers] == [LockRefused, Deleted, Deleted, LockRefused]
+        await ready.verify()
+
+    @pytest.mark.parametrize(
+        ("held", "wanted", "bypass", "allowed"),
+        [
+            (NO_LOCK, (RetentionMode.GOVERNANCE, 5), False, True),
+            ((RetentionMode.COMPLIANCE, 5), (RetentionMode.COMPLIANCE, 5), False, True),
+            ((RetentionMode.COMPLIANCE, 5), (RetentionMode.COMPLIANCE, 6), False, True),
+            ((RetentionMode.COMPLIANCE, 5), (RetentionMode.COMPLIANCE, 4), True, False),
+            ((RetentionMode.COMPLIANCE, 5), (RetentionMode.GOVERNANCE, 9), True, False),
+            ((RetentionMode.COMPLIANCE, 5), (RetentionMode.NONE, None), True, False),
+            ((RetentionMode.COMPLIANCE, 0), (RetentionMode.NONE, None), False, True),
+            ((RetentionMode.GOVERNANCE, 5), (RetentionMode.GOVERNANCE, 6), False, True),
+            ((RetentionMode.GOVERNANCE, 5), (RetentionMode.GOVERNANCE, 4), False, False),
+            ((RetentionMode.GOVERNANCE, 5), (RetentionMode.GOVERNANCE, 4), True, True),
+            ((RetentionMode.GOVERNANCE, 5), (RetentionMode.COMPLIANCE, 9), False, False),
+            ((RetentionMode.GOVERNANCE, 5), (RetentionMode.COMPLIANCE, 9), True, True),
+            ((RetentionMode.GOVERNANCE, 5), (RetentionMode.NONE, None), False, False),
+            ((RetentionMode.GOVERNANCE, 5), (RetentionMode.NONE, None), True, True),
+        ],
+    )
+    async def test_retention_grows(
+        self,
+        ready: Catalogue,
+        make: Maker,
+        held: ObjectLock | tuple[RetentionMode, int | None],
+        wanted: tuple[RetentionMode, int | None],
+        *,
+        bypass: bool,
+        allowed: bool,
+    ) -> None:
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        await ready.enable_object_lock(BUCKET.bucket_id)
+        has = held if isinstance(held, ObjectLock) else lock_of(*held)
+        version_id = make.version_id()
+        await ready.publish_version(make.publish(b"key", version_id=version_id, lock=replace(has, legal_hold=True)))
+        change = VersionChange(retention=lock_of(*wanted), bypass_governance=bypass)
+        if allowed:
+            updated = await ready.update_version(BUCKET.bucket_id, b"key", version_id, change)
+            assert updated.lock == replace(lock_of(*wanted), legal_hold=True)
+        else:
+            with pytest.raises(LockRefused):
+                await ready.update_version(BUCKET.bucket_id, b"key", version_id, change)
+        expected = lock_of(*wanted) if allowed else has
+        found = await ready.get_version(BUCKET.bucket_id, b"key")
+        assert found.version.lock == replace(expected, legal_hold=True)
+        await ready.verify()
+
+    async def test_changes_in_place(self, ready: Catalogue, make: Maker) -> None:
+        await ready.publish_version(make.publish(b"key"))
+        before = (await ready.get_version(BUCKET.bucket_id, b"key")).version
+        tagged = await ready.update_version(BUCKET.bucket_id, b"key", None, VersionChange(tags=[("a", "1")]))
+        assert tagged == replace(before, attributes={**before.attributes, "tags": [["a", "1"]]})
+        assert (await ready.get_version(BUCKET.bucket_id, b"key")).version == tagged
+        assert await ready.update_version(BUCKET.bucket_id, b"key", NULL_VERSION_ID, VersionChange(tags=[])) == before
+        for key, version_id in ((b"absent", None), (b"key", "1" * 32)):
+            with pytest.raises(NoSuchVersion):
+                await ready.update_version(BUCKET.bucket_id, key, version_id, VersionChange(tags=[]))
+        for change in (VersionChange(legal_hold=True), VersionChange(retention=NO_LOCK)):
+            with pytest.raises(BucketStateRefused):
+                await ready.update_version(BUCKET.bucket_id, b"key", None, change)
+        with pytest.raises(NoSuchBucket):
+            await ready.update_version(b"?" * 16, b"key", None, VersionChange(tags=[]))
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        await ready.enable_object_lock(BUCKET.bucket_id)
+        held = await ready.update_version(BUCKET.bucket_id, b"key", None, VersionChange(legal_hold=True))
+        assert held == replace(before, lock=ObjectLock(legal_hold=True))
+        (refused,) = await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key", NULL_VERSION_ID)])
+        assert isinstance(refused, LockRefused)
+        await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key", marker_id=make.version_id())])
+        with pytest.raises(NoSuchVersion):  # the current version is a delete marker
+            await ready.update_version(BUCKET.bucket_id, b"key", None, VersionChange(legal_hold=False))
+        old = await ready.update_version(BUCKET.bucket_id, b"key", NULL_VERSION_ID, VersionChange(legal_hold=False))
+        assert (old.lock, old.is_latest) == (NO_LOCK, False)
+        line = (await ready.read_changes(0, 100))[-1]
+        assert line.kind == "update_version"
+        assert line.body == {
+            "bucket_id": BUCKET.bucket_id.hex(),
+            "object_key": b"key".hex(),
+            "version_id": NULL_VERSION_ID,
+            "tags": None,
+            "lock": {"mode": "", "retain_until": None, "legal_hold": False},
+        }
         await ready.verify()
 
     # Listing
@@ -874,6 +1217,26 @@ class CatalogueSuite:
         ):
             with pytest.raises(StorageUnavailable):
                 await refused
+
+
+def lock_of(mode: RetentionMode, minutes: int | None) -> ObjectLock:
+    """A retention that ends so many minutes after the start."""
+    return ObjectLock(mode, None if minutes is None else START + MINUTE * minutes)
+
+
+def history_by_brute_force(
+    versions: tuple[ObjectVersion, ...], prefix: bytes, delimiter: bytes
+) -> list[tuple[bytes, str | None]]:
+    """Entries of a listing of versions: object keys with version ids, common prefixes without."""
+    entries: list[tuple[bytes, str | None]] = []
+    for version in versions:
+        if version.object_key[: len(prefix)] != prefix:
+            continue
+        head, found, _ = version.object_key[len(prefix) :].partition(delimiter or b"\0never")
+        entry = (prefix + head + found, None if found else version.version_id)
+        if not found or entry not in entries:
+            entries.append(entry)
+    return entries
 
 
 def brute_force(keys: list[bytes], prefix: bytes, delimiter: bytes, start_after: bytes) -> list[bytes]:

@@ -5,6 +5,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from storage.catalogue.base import (
     Conditions,
     Deleted,
     DeleteVersion,
+    HistoryQuery,
     ListQuery,
     NoSuchVersion,
     UploadsQuery,
+    VersionChange,
 )
 from storage.catalogue.memory import MemoryCatalogue
-from storage.catalogue.records import Part, Upload
+from storage.catalogue.records import NULL_VERSION_ID, Part, Upload, Versioning
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.errors import CatalogueConflict
 from tests.suites.catalogue import BUCKET, REALM, FakeClock, Maker, populate
@@ -72,6 +75,11 @@ class CatalogueMachine(RuleBasedStateMachine):
         self.runner.close()
         shutil.rmtree(self.folder)
 
+    def fresh_id(self) -> str:
+        """A version id that fits the bucket, most of the time."""
+        bucket = self.runner.run(self.memory.get_bucket(BUCKET.name))
+        return self.make.version_id() if bucket.versioning is Versioning.ENABLED else NULL_VERSION_ID
+
     def both(self, call: Callable[[Catalogue], Awaitable[object]]) -> object:
         """Ask both, compare, return the answer."""
 
@@ -87,8 +95,30 @@ class CatalogueMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS, etag=ETAGS, inline=st.booleans(), conditions=CONDITIONS)
     def publish(self, key: bytes, etag: str, inline: bool, conditions: Conditions) -> None:
-        command = self.make.publish(key, etag=etag, inline=inline, conditions=conditions)
+        command = self.make.publish(key, etag=etag, inline=inline, conditions=conditions, version_id=self.fresh_id())
         self.both(lambda catalogue: catalogue.publish_version(command))
+
+    @rule(status=st.sampled_from([Versioning.ENABLED, Versioning.SUSPENDED]))
+    def set_versioning(self, status: Versioning) -> None:
+        self.both(lambda catalogue: catalogue.set_versioning(BUCKET.bucket_id, status))
+
+    @rule(kind=st.sampled_from(["cors", "policy"]), document=st.sampled_from([None, b"", b"x"]))
+    def configure(self, kind: str, document: bytes | None) -> None:
+        self.both(lambda catalogue: catalogue.put_configuration(BUCKET.bucket_id, kind, document))
+        self.both(lambda catalogue: catalogue.get_configuration(BUCKET.bucket_id, kind))
+        self.both(lambda catalogue: catalogue.get_bucket(BUCKET.name))
+
+    @rule(data=st.data())
+    def delete_a_version(self, data: st.DataObject) -> None:
+        held = self.runner.run(self.memory.list_history(BUCKET.bucket_id, HistoryQuery())).versions
+        if held:
+            version = data.draw(st.sampled_from(held))
+            command = DeleteVersion(version.object_key, version.version_id)
+            self.both(lambda catalogue: catalogue.delete_versions(BUCKET.bucket_id, [command]))
+
+    @rule(key=KEYS, tags=st.sampled_from([[], [("a", "b")]]))
+    def tag(self, key: bytes, tags: list[tuple[str, str]]) -> None:
+        self.both(lambda catalogue: catalogue.update_version(BUCKET.bucket_id, key, None, VersionChange(tags=tags)))
 
     @rule(source=KEYS, copy=KEYS)
     def share(self, source: bytes, copy: bytes) -> None:
@@ -96,13 +126,15 @@ class CatalogueMachine(RuleBasedStateMachine):
             found = self.runner.run(self.memory.get_version(BUCKET.bucket_id, source))
         except NoSuchVersion:
             return
-        assert found.content is not None
+        if found.content is None:
+            return
         command = self.make.share(copy, found.content.content_id)
+        command = replace(command, version=replace(command.version, version_id=self.fresh_id()))
         self.both(lambda catalogue: catalogue.publish_version(command))
 
     @rule(keys=st.lists(KEYS, max_size=3), conditions=CONDITIONS)
     def delete(self, keys: list[bytes], conditions: Conditions) -> None:
-        commands = [DeleteVersion(key, conditions=conditions) for key in keys]
+        commands = [DeleteVersion(key, conditions=conditions, marker_id=self.make.version_id()) for key in keys]
         self.both(lambda catalogue: catalogue.delete_versions(BUCKET.bucket_id, commands))
 
     @rule(key=KEYS)
@@ -126,6 +158,7 @@ class CatalogueMachine(RuleBasedStateMachine):
             parts = [self.parts.get((upload.upload_id, number)) or self.make.part(upload, number) for number in numbers]
             parts.sort(key=lambda part: part.part_number)
             command = self.make.complete(upload, *parts, conditions=conditions)
+            command = replace(command, version=replace(command.version, version_id=self.fresh_id()))
             self.both(lambda catalogue: catalogue.complete_upload(command))
 
     @rule(data=st.data())
@@ -163,6 +196,11 @@ class CatalogueMachine(RuleBasedStateMachine):
             lambda catalogue: catalogue.list_versions(BUCKET.bucket_id, ListQuery(prefix, delimiter, after, limit))
         )
         self.both(
+            lambda catalogue: catalogue.list_history(
+                BUCKET.bucket_id, HistoryQuery(prefix, delimiter, after, limit=limit)
+            )
+        )
+        self.both(
             lambda catalogue: catalogue.list_uploads(
                 BUCKET.bucket_id, UploadsQuery(prefix, delimiter, after, limit=limit)
             )
@@ -175,6 +213,7 @@ class CatalogueMachine(RuleBasedStateMachine):
         for version in page.versions:
             key = version.object_key
             self.both(lambda catalogue, key=key: catalogue.get_version(BUCKET.bucket_id, key))  # type: ignore[misc]  # binds now
+        self.both(lambda catalogue: catalogue.list_history(BUCKET.bucket_id, HistoryQuery()))
         self.both(lambda catalogue: catalogue.list_uploads(BUCKET.bucket_id, UploadsQuery()))
         for upload in self.uploads:
             self.both(lambda catalogue, upload=upload: catalogue.list_parts(upload.upload_id))  # type: ignore[misc]  # binds now
