@@ -36,7 +36,8 @@ from gateway.s3.types import (
 )
 
 _CHECKSUMS: Final = {f"Checksum{name}": algorithm for name, algorithm in ALGORITHMS.items()}
-_NEWER_CHECKSUMS: Final = tuple(f"Checksum{name}" for name in ("SHA512", "MD5", "XXHASH64", "XXHASH3", "XXHASH128"))
+_NEWER_CHECKSUMS: Final = frozenset(f"Checksum{name}" for name in ("SHA512", "MD5", "XXHASH64", "XXHASH3", "XXHASH128"))
+_PART_MEMBERS: Final = frozenset({"PartNumber", "ETag", *_CHECKSUMS, *_NEWER_CHECKSUMS})
 _PART_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _SIZE: Final = re.compile(r"[0-9]{1,19}")
 
@@ -144,22 +145,23 @@ def parse_complete_multipart_upload(
 
 
 def _part(element: xml.Element) -> CompletedPart:
-    parts = element.parts(once=("PartNumber", "ETag", *_CHECKSUMS, *_NEWER_CHECKSUMS))
+    parts = element.parts(once=_PART_MEMBERS)
     text = parts.required("PartNumber").strip()
     if not _PART_NUMBER.fullmatch(text):
         raise S3Error(MALFORMED_XML)
     number = int(text)
     if not 1 <= number <= MAX_PART_NUMBER:
         raise S3Error(INVALID_ARGUMENT, f"PartNumber must be an integer between 1 and {MAX_PART_NUMBER}")
-    if any(name in parts.once for name in _NEWER_CHECKSUMS):
+    if not _NEWER_CHECKSUMS.isdisjoint(parts.once):
         raise S3Error(NOT_IMPLEMENTED, "This checksum algorithm is not supported.")
-    sums = [(name, parts.required(name).strip()) for name in _CHECKSUMS if name in parts.once]
+    sums = [name for name in parts.once if name in _CHECKSUMS]
     if len(sums) > 1:
         raise S3Error(INVALID_REQUEST, "A part has at most one checksum.")
     checksum = None
-    for name, value in sums:
-        decode_checksum(_CHECKSUMS[name], value)
-        checksum = Checksum(ChecksumAlgorithm(_CHECKSUMS[name].name), value)
+    for name in sums:
+        algorithm, value = _CHECKSUMS[name], parts.required(name).strip()
+        decode_checksum(algorithm, value)
+        checksum = Checksum(ChecksumAlgorithm[algorithm.name], value)
     return CompletedPart(number, unquote_etag(parts.required("ETag").strip()), checksum)
 
 

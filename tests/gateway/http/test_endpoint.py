@@ -2,14 +2,18 @@ import asyncio
 import base64
 import hashlib
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from defusedxml import ElementTree
 
 from gateway.operations.context import BodyUse, Context
-from gateway.s3.errors import INSUFFICIENT_STORAGE, NO_SUCH_KEY, NOT_MODIFIED, S3Error
+from gateway.s3.addressing import Address
+from gateway.s3.errors import INSUFFICIENT_STORAGE, MALFORMED_XML, NO_SUCH_KEY, NOT_MODIFIED, S3Error
+from gateway.s3.request import Request
 from gateway.s3.response import Response
 from gateway.s3.types import Body
 from keys import errors as keys
@@ -268,6 +272,26 @@ def test_a_document_of_no_declared_length_is_read_no_further_than_the_limit() ->
     assert code_of(answer) == "MaxMessageLengthExceeded"
     assert answer.received_messages == 1
     assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(("size", "beside"), [(64 * 1024, False), (64 * 1024 + 1, True)])
+def test_a_long_document_is_parsed_beside_the_loop(size: int, beside: bool) -> None:
+    parsed_in: list[int] = []
+
+    def parse(_request: Request, _address: Address, document: bytes) -> bytes:
+        parsed_in.append(threading.get_ident())
+        if document.endswith(b"!"):
+            raise S3Error(MALFORMED_XML)
+        return document
+
+    async def run(_context: Context, document: bytes, _body: Body) -> Response:
+        return Response(200, (), b"%d" % len(document))
+
+    reading = replace(operation("CreateBucket", run, body=BodyUse.DOCUMENT, needs_bucket=False), parse=parse)
+    gateway = make_gateway(reading, max_document_bytes=size)
+    assert ask(gateway, "PUT", "/new", b"x" * size).body == b"%d" % size
+    assert code_of(ask(gateway, "PUT", "/new", b"x" * (size - 1) + b"!")) == "MalformedXML"
+    assert [ident != threading.get_ident() for ident in parsed_in] == [beside, beside]
 
 
 def test_a_missing_document_is_an_empty_one() -> None:

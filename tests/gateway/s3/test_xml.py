@@ -6,11 +6,13 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from defusedxml import ElementTree
+from defusedxml.ElementTree import ParseError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.s3.errors import MALFORMED_XML, MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
-from gateway.s3.xml import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAMESPACE, Node, escape, holds, optional, parse
+from gateway.s3.xml import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAMESPACE, Element, Node, escape, holds, optional, parse
 from tests.gateway.s3.wire import read
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "xml"
@@ -80,6 +82,72 @@ def test_every_cut_of_a_document_is_refused() -> None:
     assert parse(document, "A", max_elements=2).parts(once=("B",)).text("B") == "text & more"
     for length in range(len(document)):
         assert refused(document[:length]).row is MALFORMED_XML
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<!DOCTYPE A><A/>",
+        b"<!DOCTYPE A []><A/>",
+        b'<!DOCTYPE A SYSTEM "file:///etc/passwd"><A/>',
+        b'<!DOCTYPE A [<!ENTITY e "x">]><A>&e;</A>',
+        b'<!DOCTYPE A [<!ENTITY % e SYSTEM "http://127.0.0.1/">%e;]><A/>',
+        b"<A>&undefined;</A>",
+        b"<?pi?><A/>",
+        b"<A><?pi?></A>",
+        b'<A a="1"/>',
+        b'<A xml:space="preserve"/>',
+        b'<A xmlns="urn:other"/>',
+        b'<A xmlns:p="urn:other"><p:B/></A>',
+        b"<p:A/>",
+        b"<A>text<B/></A>",
+        b"<A><B/>text</A>",
+        b"<A><B/><B/>&#65;<B/></A>",
+        b"<A><![CDATA[x]]><B/></A>",
+    ],
+)
+def test_what_no_document_of_s3_has_is_refused(document: bytes) -> None:
+    assert refused(document).row is MALFORMED_XML
+
+
+def test_a_prefix_for_the_namespace_of_s3_is_as_good() -> None:
+    root = parse(f'<p:A xmlns:p="{NAMESPACE}"><p:B>1</p:B></p:A>'.encode(), "A", max_elements=2)
+    assert root.parts(once=("B",)).text("B") == "1"
+
+
+def test_texts_are_whole_however_they_are_written() -> None:
+    long = "a&amp;b<![CDATA[<c>]]>&#x64;<!-- no text -->" * 5_000
+    root = parse(f"<A> <B>{long}</B><!-- --> </A>".encode(), "A", max_elements=2)
+    assert root.parts(once=("B",)).text("B") == "a&b<c>d" * 5_000
+    assert root.text == ""
+
+
+PIECES = ["<A>", "</A>", "<B>", "</B>", "<B/>", " ", "x", "&amp;", "&#65;", "<!-- c -->", "<![CDATA[<]]>", "\u00e4"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_another_reader_reads_the_same(inner: str) -> None:
+    document = f"<A>{inner}</A>".encode()
+    try:
+        other = ElementTree.fromstring(document, forbid_dtd=True)
+    except ParseError:
+        refused(document)
+        return
+    mixed = any(
+        len(element) and ((element.text or "") + "".join(child.tail or "" for child in element)).strip()
+        for element in other.iter()
+    )
+    if mixed or other.tag != "A":
+        refused(document)
+    else:
+        assert flat(parse(document, "A", max_elements=100)) == [
+            (element.tag, "" if len(element) else element.text or "", len(element)) for element in other.iter()
+        ]
+
+
+def flat(root: Element) -> list[tuple[str, str, int]]:
+    below = [row for child in root.children for row in flat(child)]
+    return [(root.name, root.text, len(root.children)), *below]
 
 
 def test_members() -> None:
