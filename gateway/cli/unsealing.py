@@ -49,6 +49,10 @@ class FileReader:
             raise SealedDamaged("the file is shorter than it was")
         return data
 
+    def read_at_hand(self, offset: int, length: int) -> None:
+        """Nothing is: each read may wait for the disk."""
+        del offset, length
+
     async def close(self) -> None:
         """Nothing is held."""
 

@@ -19,11 +19,23 @@ from storage.budget import StreamBudget
 from storage.catalogue.records import Blob, Content
 from storage.errors import BlobError, Damaged, SealedDamaged
 from storage.sealed.header import FixedHeader
-from storage.sealed.layout import RangePlan
+from storage.sealed.layout import SEALED_CHUNK_SIZE, RangePlan
 from storage.sealed.stream import Expectation, Opener, RangeOpener, WholeOpener
 
 MIN_READ_BYTES = 128 * 1024
 """No read is smaller, however many streams share the budget: a hop to the pool costs as much as opening 64 KiB."""
+
+SLICE_BYTES = 16 * SEALED_CHUNK_SIZE
+"""Sealed bytes opened in one go on the loop: 256 KiB of plaintext in about 0.1 ms."""
+
+TURN_BYTES = 8 * 1024 * 1024
+"""Sealed bytes that all streams together open in one turn of the loop while they need not wait: about 8 ms.
+
+A turn with many small requests takes several times as long, so that less would starve the streams.
+"""
+
+MIN_TURN_BYTES = 1024 * 1024
+"""No stream gets less of a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,7 @@ class BlobOpener:
         self._blobs = blobs
         self._custody = custody
         self._realm_id = realm_id
+        self._turns = StreamBudget(TURN_BYTES, least_bytes=MIN_TURN_BYTES, most_bytes=TURN_BYTES)
         self._budget = StreamBudget(
             read_budget_bytes, least_bytes=min(MIN_READ_BYTES, read_ahead_bytes), most_bytes=read_ahead_bytes
         )
@@ -155,7 +168,7 @@ class BlobOpener:
                     opener.check_prefix(await reader.read(0, opener.layout.prefix_size))
                     opened, begin = opener.open_range(plan), plan.blob_offset(blob.slot_size)
                     end = begin + plan.sealed_length
-                async with contextlib.aclosing(self._read_ahead(reader, begin, end)) as sealed_pieces:
+                async with contextlib.aclosing(self._sealed(reader, begin, end)) as sealed_pieces:
                     async for sealed in sealed_pieces:
                         plaintext = opened.update(sealed)
                         if plaintext:
@@ -171,22 +184,38 @@ class BlobOpener:
             return MemoryBlobReader(blob.inline)
         return await self._blobs.open(blob.blob_id)
 
-    async def _read_ahead(self, reader: BlobReader, begin: int, end: int) -> AsyncGenerator[bytes]:
-        """Give the span in pieces of the budget's size, the next one being read while the last is worked on."""
+    async def _sealed(self, reader: BlobReader, begin: int, end: int) -> AsyncGenerator[Buffer]:
+        """Give the sealed bytes of a span in slices, without a hop to the pool while they are at hand.
+
+        Where the store has to be waited for, it is asked for a piece of the budget's size, and for the next one while
+        that one is worked on.
+        """
         ahead: asyncio.Task[bytes] | None = None
-        with self._budget.stream():
+        turn_bytes = 0
+        with self._budget.stream(), self._turns.stream():
             try:
-                while begin < end or ahead is not None:
-                    piece = await ahead if ahead is not None else None
-                    ahead = None
-                    if begin < end:
-                        length = min(self._budget.piece_bytes, end - begin)
-                        ahead = asyncio.ensure_future(reader.read(begin, length))
-                        begin += length
-                    if piece is not None:
-                        yield piece
+                while begin < end:
+                    if ahead is None and (slice_ := reader.read_at_hand(begin, min(SLICE_BYTES, end - begin))):
+                        begin += len(slice_)
+                        turn_bytes += len(slice_)
+                        yield slice_
+                        if turn_bytes >= self._turns.piece_bytes:
+                            turn_bytes = 0
+                            await asyncio.sleep(0)
+                        continue
+                    piece = memoryview(await (ahead or self._ask(reader, begin, end)))
+                    begin += len(piece)
+                    turn_bytes, ahead = 0, None
+                    if begin < end and not reader.read_at_hand(begin, min(SLICE_BYTES, end - begin)):
+                        ahead = self._ask(reader, begin, end)
+                    for start in range(0, len(piece), SLICE_BYTES):
+                        yield piece[start : start + SLICE_BYTES]
             finally:
                 if ahead is not None:
                     ahead.cancel()
                     with contextlib.suppress(asyncio.CancelledError, Exception):  # its outcome is of no use any more
                         await ahead
+
+    def _ask(self, reader: BlobReader, begin: int, end: int) -> "asyncio.Task[bytes]":
+        """Begin to read a piece of the budget's size."""
+        return asyncio.ensure_future(reader.read(begin, min(self._budget.piece_bytes, end - begin)))

@@ -41,6 +41,12 @@ class BlobReader(Protocol):
             StorageUnavailable: descriptors or memory ran out; the blob may be sound.
         """
 
+    def read_at_hand(self, offset: int, length: int) -> Buffer | None:
+        """Return the same bytes as `read` would, if that takes no waiting, else None; what fails is told by `read`.
+
+        What is returned is good until the next call and never changed by the caller.
+        """
+
     async def close(self) -> None:
         """Release what the reader holds. Idempotent; never raises for a reader that failed."""
 

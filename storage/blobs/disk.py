@@ -46,6 +46,9 @@ POOL_SIZE = 8
 MAX_IOV = 512
 """Buffers in one writev; the kernel's limit (IOV_MAX) is 1024."""
 
+_NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)
+"""Flag of preadv2(2) on Linux: take what the page cache has and never wait for the medium."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What the process or the machine lacks for a moment; it says nothing about the blob."""
@@ -112,6 +115,7 @@ class DiskBlobReader:
         self._fd = fd
         self._sealed_size = sealed_size
         self._submit = submit
+        self._at_hand = bytearray()
 
     @property
     def sealed_size(self) -> int:
@@ -149,6 +153,22 @@ class DiskBlobReader:
             raise _as_read_error(error, "reading") from error
         finally:
             os.close(fd)
+
+    def read_at_hand(self, offset: int, length: int) -> memoryview | None:
+        """Return that span if all of it is in the page cache: a copy at the speed of memory, without a hop to the pool.
+
+        Source: preadv2(2), RWF_NOWAIT.
+        """
+        assert self._fd >= 0, "the reader is closed"
+        if _NO_WAIT is None or offset < 0 or not 0 < length <= self._sealed_size - offset:
+            return None
+        if len(self._at_hand) < length:
+            self._at_hand = bytearray(length)
+        view = memoryview(self._at_hand)[:length]
+        try:
+            return view if os.preadv(self._fd, [view], offset, _NO_WAIT) == length else None
+        except OSError:
+            return None
 
     async def close(self) -> None:
         """Close the file."""

@@ -25,6 +25,11 @@ class MemoryBlobReader:
             raise BlobReadFailed("the span lies outside the blob")
         return self._content[offset : offset + length]
 
+    def read_at_hand(self, offset: int, length: int) -> memoryview | None:
+        """Return that span, uncopied; None outside the blob."""
+        is_within = offset >= 0 and 0 <= length <= len(self._content) - offset
+        return memoryview(self._content)[offset : offset + length] if is_within else None
+
     async def close(self) -> None:
         """Nothing is held."""
 

@@ -149,6 +149,17 @@ class BlobStoreSuite(ABC):
         await reader.close()
         await reader.close()
 
+    async def test_what_is_at_hand_is_what_a_read_gives(self, store: BlobStore) -> None:
+        data = content(600_000)
+        await store.put(blob_id(1), chunks(data))
+        reader = await store.open(blob_id(1))
+        for offset, length in [(0, 1), (0, 600_000), (599_999, 1), (333_333, 44_444), (10, 300_000)]:
+            taken = reader.read_at_hand(offset, length)
+            assert taken is None or bytes(taken) == data[offset : offset + length] == await reader.read(offset, length)
+        for offset, length in [(0, 600_001), (600_000, 1), (600_001, 0), (-1, 1), (0, -1)]:
+            assert not reader.read_at_hand(offset, length)
+        await reader.close()
+
     @pytest.mark.parametrize(("offset", "length"), [(0, 101), (100, 1), (101, 0), (-1, 1), (0, -1)])
     async def test_refuses_spans_outside(self, store: BlobStore, offset: int, length: int) -> None:
         await store.put(blob_id(1), chunks(content(100)))

@@ -19,7 +19,7 @@ from gateway.engine.sweep import Sweeper
 from gateway.s3.types import PayloadExpectation
 from keys.keyring import Keyring
 from keys.kms.memory import MemoryKms
-from storage.blobs.base import BlobReader
+from storage.blobs.base import BlobReader, Buffer
 from storage.blobs.memory import MemoryBlobStore
 from storage.catalogue.base import Conditions
 from storage.catalogue.memory import MemoryCatalogue
@@ -87,6 +87,8 @@ class TrackedReader:
         self.reads: list[tuple[int, int]] = []
         self.finished_count = 0
         self.is_closed = False
+        self.is_at_hand = False
+        self.taken: list[tuple[int, int]] = []
 
     @property
     def sealed_size(self) -> int:
@@ -99,6 +101,13 @@ class TrackedReader:
         given = await self._reader.read(offset, length)
         self.finished_count += 1
         return given
+
+    def read_at_hand(self, offset: int, length: int) -> Buffer | None:
+        assert not self.is_closed
+        if not self.is_at_hand:
+            return None
+        self.taken.append((offset, length))
+        return self._reader.read_at_hand(offset, length)
 
     async def close(self) -> None:
         self.is_closed = True
@@ -124,6 +133,8 @@ class Rig:
     bucket: Bucket
     account: Account
     pool: CountingPool
+    are_at_hand: bool = False
+    """Whether tracked readers give what takes no waiting."""
     readers: list[TrackedReader] = field(default_factory=list)
     """Every reader opened since `track_readers`."""
 
@@ -150,6 +161,7 @@ class Rig:
 
         async def tracked(blob_id: bytes) -> TrackedReader:
             self.readers.append(TrackedReader(await real(blob_id), gate))
+            self.readers[-1].is_at_hand = self.are_at_hand
             return self.readers[-1]
 
         self.blobs.open = tracked  # type: ignore[method-assign,assignment]  # a spy in the place of the method

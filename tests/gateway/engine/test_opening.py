@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.objects import NewObject
-from gateway.engine.opening import plan_spans
+from gateway.engine.opening import MIN_TURN_BYTES, SLICE_BYTES, TURN_BYTES, plan_spans
 from gateway.s3.types import ChecksumAlgorithm, PayloadExpectation
 from keys.errors import KmsUnavailable
 from keys.kms.memory import Fault
@@ -80,14 +80,91 @@ def test_the_next_piece_is_read_while_the_last_is_worked_on_and_no_more_than_it(
         rig.track_readers()
         pieces = await rig.objects.open(found, 0, len(DATA))
         (reader,) = rig.readers
-        for number in (2, 2, 3, 4):  # the first piece was held since `open`
+        given = 0
+        while given < len(DATA):
             await asyncio.sleep(0)
-            assert len(reader.reads) == number, "one is worked on, one is on its way"
-            await anext(pieces)
+            worked_on = max(0, given - 1) // MIB + 1
+            assert len(reader.reads) == min(worked_on + 1, 4), "one is worked on, one is on its way"
+            given += len(await anext(pieces))
         await pieces.aclose()
         nothing_is_open(rig)
 
     run(body)
+
+
+def test_what_is_at_hand_is_opened_in_slices_without_a_read() -> None:
+    async def body(rig: Rig) -> None:
+        await stored(rig)
+        rig.are_at_hand = True
+        rig.track_readers()
+        pieces = [bytes(piece) async for piece in await rig.objects.open(await _found(rig), 0, len(DATA))]
+        assert b"".join(pieces) == DATA
+        assert max(map(len, pieces)) == 256 * 1024, "no more in one go on the loop"
+        (reader,) = rig.readers
+        assert reader.reads == []
+        assert max(length for _, length in reader.taken) == SLICE_BYTES
+        nothing_is_open(rig)
+
+    run(body)
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_blob_of_which_some_is_at_hand_is_read_once(begins: bool) -> None:
+    async def body(rig: Rig) -> None:
+        found = await stored(rig)
+        rig.are_at_hand = begins
+        rig.track_readers()
+        pieces = await rig.objects.open(found, 0, len(DATA))
+        (reader,) = rig.readers
+        given = bytearray(await anext(pieces))
+        reader.is_at_hand = not begins
+        await _collect(pieces, given)
+        assert given == DATA
+        assert found.content is not None
+        sealed_size = found.content.blobs[0].sealed_size
+        asked = sum(length for _, length in reader.reads)
+        if begins:
+            assert asked == sealed_size - SLICE_BYTES, "what was taken is not read again"
+        else:
+            assert asked == 2 * MIB, "the read that was begun is used, and then what is at hand"
+        nothing_is_open(rig)
+
+    run(body)
+
+
+@pytest.mark.parametrize(("stream_count", "share_bytes"), [(1, TURN_BYTES), (4, TURN_BYTES // 4), (16, MIN_TURN_BYTES)])
+def test_streams_share_the_bytes_that_they_open_in_a_turn_of_the_loop(stream_count: int, share_bytes: int) -> None:
+    async def body(rig: Rig) -> None:
+        data = bytes(9 * MIB)
+        found = await stored(rig, data)
+        rig.are_at_hand = True
+        rig.track_readers()
+        turns = 0
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            asyncio.get_running_loop().call_soon(turn)
+
+        async with contextlib.AsyncExitStack() as opened:
+            streams = [
+                await opened.enter_async_context(contextlib.aclosing(await rig.objects.open(found, 0, len(data))))
+                for _ in range(stream_count)
+            ]
+            turn()
+            in_a_turn: dict[int, int] = {}
+            async for piece in streams[0]:
+                in_a_turn[turns] = in_a_turn.get(turns, 0) + len(piece)
+        assert len(in_a_turn) > 1
+        assert max(in_a_turn.values()) <= share_bytes + SLICE_BYTES
+        assert sum(in_a_turn.values()) / len(in_a_turn) > share_bytes / 2, "a turn moves much"
+        nothing_is_open(rig)
+
+    run(body, inline_max_bytes=0)
+
+
+async def _found(rig: Rig) -> Found:
+    return await rig.objects.find(rig.bucket, b"k")
 
 
 @pytest.mark.parametrize("given_count", [0, 1, 2])

@@ -403,3 +403,53 @@ async def test_an_id_taken_while_the_put_ran_is_found_at_the_link(
             await store.put(blob_id(1), chunks(b"second"))
     assert await read_all(store, blob_id(1)) == b"first"
     assert unfinished(tmp_path) == []
+
+
+@pytest.mark.anyio
+async def test_what_the_page_cache_holds_takes_no_hop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DiskBlobStore(tmp_path)
+    await store.claim(REALM)
+    data = content(2 * MIB)
+    await store.put(blob_id(1), chunks(data))
+    reader = await store.open(blob_id(1))
+    monkeypatch.setattr(store._pool, "submit", _never)
+    taken = reader.read_at_hand(MIB, MIB)
+    assert taken is not None, "it was written a moment ago"
+    assert bytes(taken) == data[MIB:]
+    again = reader.read_at_hand(0, 1000)
+    assert again is not None
+    assert again.obj is taken.obj, "one buffer for all of them"
+    monkeypatch.undo()
+    await reader.close()
+    await store.close()
+
+
+def _never(*_: object) -> None:
+    raise AssertionError("a hop to the pool")
+
+
+def _refused(*_: object) -> int:
+    raise BlockingIOError(errno.EAGAIN, "would wait")
+
+
+def _unsupported(*_: object) -> int:
+    raise OSError(errno.EOPNOTSUPP, "no such flag here")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("preadv", [_refused, _unsupported, lambda *_: 0, lambda *_: 999])
+async def test_what_would_wait_or_is_cut_is_not_at_hand(
+    preadv: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DiskBlobStore(tmp_path)
+    await store.claim(REALM)
+    await store.put(blob_id(1), chunks(content(1000)))
+    reader = await store.open(blob_id(1))
+    monkeypatch.setattr(os, "preadv", preadv)
+    assert reader.read_at_hand(0, 1000) is None
+    assert await reader.read(0, 1000) == content(1000)
+    monkeypatch.undo()
+    monkeypatch.setattr(disk, "_NO_WAIT", None)
+    assert reader.read_at_hand(0, 1000) is None, "a system without the flag"
+    await reader.close()
+    await store.close()
