@@ -14,7 +14,7 @@ from functools import partial
 from gateway.engine.attributes import ObjectAttributes, decode_checksum, encode_checksum
 from gateway.engine.custody import Custody
 from gateway.engine.integrity import EtagMode, PayloadCheck, VerifiedPayload, opaque_etag
-from gateway.engine.objects import SSE_S3, ObjectEngine, blob_reference, describe, new_id, once
+from gateway.engine.objects import SSE_S3, ObjectEngine, blob_references, describe, in_turns, new_id
 from gateway.engine.sealing import BlobPlan, BlobWriter
 from gateway.s3.checksums import ALGORITHMS, PayloadDigests, combine, composite
 from gateway.s3.checksums import decode_checksum as decode_digest
@@ -48,7 +48,7 @@ from storage.catalogue.records import (
     Upload,
 )
 from storage.sealed.description import Description
-from storage.sealed.records import Manifest, encode_manifest
+from storage.sealed.records import Manifest, manifest_pieces
 from storage.seams import reach
 
 MIN_PART_BYTES = 5 * 1024**2
@@ -228,13 +228,13 @@ class MultipartEngine:
                 bucket_id=upload.content.bucket_id,
                 wrapped_key=upload.content.wrapped_key,
                 plaintext_size=size,
-                blobs=tuple(blob_reference(part.blob) for part in parts),
+                blobs=await blob_references(part.blob for part in parts),
             )
             description = describe(bucket, version, upload.content.content_id, upload_id=upload.upload_id)
             # A manifest must outlive the catalogue, as its parts do.
             manifest = await self._writer.write(
                 BlobPlan(blob_id, BlobRole.MANIFEST, data_key, slot),
-                once(encode_manifest(record)),
+                in_turns(manifest_pieces(record)),
                 PayloadDigests(()),
                 partial(_same, description),
                 may_be_inline=False,

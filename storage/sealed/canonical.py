@@ -5,6 +5,7 @@ Source: docs/FORMAT.md section 9.
 """
 
 import base64
+import binascii
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -19,6 +20,7 @@ MAX_DEPTH = 32
 MAX_TIME_US = 253_402_300_799_999_999
 """The last microsecond of the year 9999, as far as datetime goes."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -54,7 +56,7 @@ def encode_object(value: Mapping[str, Any]) -> bytes:
         ValueError: lone surrogates, or nested deeper than `MAX_DEPTH`.
     """
     _check_depth(value, MAX_DEPTH + 1)
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def _octets_from_json(value: Any) -> bytes:
 
 
 def _octets_to_json(value: bytes) -> str:
-    return base64.b64encode(value).decode("ascii")
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
 def _time_from_json(value: Any) -> datetime:

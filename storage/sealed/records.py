@@ -3,12 +3,13 @@
 Decoding is strict: a value or `SealedDamaged`. Source: docs/FORMAT.md section 11.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import TypeVar
 
 from storage.errors import SealedDamaged
-from storage.sealed.canonical import COUNT, STRINGS, Shape, octets
+from storage.sealed.canonical import COUNT, STRINGS, Shape, encode_object, octets
 from storage.sealed.damage import Damage
 from storage.sealed.header import ID_SIZE
 from storage.sealed.layout import COMMITMENT_SIZE, HASH_SIZE, MAX_SLOT_SIZE, SALT_SIZE, BlobLayout
@@ -18,6 +19,8 @@ MAX_PARTS = 10_000
 """S3's limit of parts, and of part numbers."""
 MAX_RECORD_SIZE = 32 * 2**20
 """10,000 references of up to 3 KiB."""
+PIECE_BLOBS = 64
+"""References that are encoded in one go: half a millisecond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,8 @@ class Link(ContentRecord):
 
     __slots__ = ()
 
+
+R = TypeVar("R", bound=ContentRecord)
 
 _IDENTIFIER = octets(ID_SIZE, ID_SIZE)
 _REFERENCE = Shape(
@@ -122,7 +127,16 @@ def encode_manifest(manifest: Manifest) -> bytes:
     Raises:
         ValueError: the record breaks a rule of FORMAT section 11.
     """
-    return _MANIFEST.encode(manifest, MAX_RECORD_SIZE)
+    return b"".join(manifest_pieces(manifest))
+
+
+def manifest_pieces(manifest: Manifest) -> Iterator[bytes]:
+    """Give the same payload in pieces that take a millisecond each: 10,000 parts would hold up an event loop.
+
+    Raises:
+        ValueError: as `encode_manifest`; but for the size, before the first piece.
+    """
+    return _pieces(_MANIFEST, manifest, may_be_one_object=False)
 
 
 def decode_manifest(data: bytes) -> Manifest:
@@ -140,7 +154,37 @@ def encode_link(link: Link) -> bytes:
     Raises:
         ValueError: the record breaks a rule of FORMAT section 11.
     """
-    return _LINK.encode(link, MAX_RECORD_SIZE)
+    return b"".join(link_pieces(link))
+
+
+def link_pieces(link: Link) -> Iterator[bytes]:
+    """Give the same payload in pieces. Raises: as `manifest_pieces`."""
+    return _pieces(_LINK, link, may_be_one_object=True)
+
+
+def _pieces(shape: Shape[R], record: R, *, may_be_one_object: bool) -> Iterator[bytes]:
+    """Encode a record whose blobs, the first of its members by name, are encoded some at a time."""
+    _check_record(record, may_be_one_object=may_be_one_object)
+    head, _, tail = encode_object(shape.to_json(replace(record, blobs=()))).partition(b"[]")
+    return _limited(_joined(head, record.blobs, tail))
+
+
+def _joined(head: bytes, blobs: tuple[BlobReference, ...], tail: bytes) -> Iterator[bytes]:
+    before, behind = b'{"blobs":[', b"]}"
+    yield head + b"["
+    for start in range(0, len(blobs), PIECE_BLOBS):
+        listed = encode_object({"blobs": [_REFERENCE.to_json(blob) for blob in blobs[start : start + PIECE_BLOBS]]})
+        yield (b"," if start else b"") + listed[len(before) : -len(behind)]
+    yield b"]" + tail
+
+
+def _limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > MAX_RECORD_SIZE:
+            raise ValueError("longer than the format allows")
+        yield piece
 
 
 def decode_link(data: bytes) -> Link:

@@ -1,5 +1,6 @@
 """Put, get, copy and delete over the memory references: bytes, ETags, checksums, refusals, damage."""
 
+import asyncio
 import hashlib
 import random
 from base64 import b64encode
@@ -10,7 +11,7 @@ import pytest
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.custody import WrappingMode
 from gateway.engine.integrity import EtagMode
-from gateway.engine.objects import NewObject
+from gateway.engine.objects import REFERENCES_PER_TURN, NewObject, blob_references, in_turns
 from gateway.s3.errors import S3Error
 from gateway.s3.types import ChecksumAlgorithm, ObjectHeaders, PayloadExpectation
 from storage.catalogue.base import Conditions, DeleteVersion, NoSuchVersion, PreconditionRefused
@@ -231,5 +232,32 @@ def test_a_valid_blob_in_the_place_of_another_does_not_open() -> None:
                 await rig.get(key)
             with pytest.raises(SealedDamaged):
                 await rig.get(key, 50_000, 10)
+
+    run(body)
+
+
+def test_records_of_many_blobs_are_made_in_turns() -> None:
+    """What a Complete of 10,000 parts makes holds nobody up: others run between every few references."""
+
+    async def body(rig: Rig) -> None:
+        await rig.put(b"key", b"x")
+        content = (await rig.catalogue.get_version(rig.bucket.bucket_id, b"key")).content
+        assert content is not None
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.ensure_future(other())
+        references = await blob_references([content.blobs[0]] * 10 * REFERENCES_PER_TURN)
+        assert len(references) == 10 * REFERENCES_PER_TURN
+        assert turns >= 10
+        before = turns
+        assert [piece async for piece in in_turns([b"x"] * 10)] == [b"x"] * 10
+        assert turns >= before + 10
+        beside.cancel()
 
     run(body)

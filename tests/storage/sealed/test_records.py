@@ -15,6 +15,7 @@ from storage.sealed.layout import sealed_blob_size
 from storage.sealed.records import (
     MAX_PARTS,
     MAX_RECORD_SIZE,
+    PIECE_BLOBS,
     BlobReference,
     Link,
     Manifest,
@@ -22,6 +23,8 @@ from storage.sealed.records import (
     decode_manifest,
     encode_link,
     encode_manifest,
+    link_pieces,
+    manifest_pieces,
 )
 from storage.sealed.stream import Expectation
 
@@ -68,6 +71,24 @@ def test_round_trips() -> None:
     assert decode_link(encode_link(link(OBJECT))) == link(OBJECT)
     empty = link(reference(0, 0))
     assert decode_link(encode_link(empty)) == empty
+
+
+@pytest.mark.parametrize("count", [1, PIECE_BLOBS - 1, PIECE_BLOBS, PIECE_BLOBS + 1, 3 * PIECE_BLOBS])
+def test_pieces_are_the_canonical_encoding(count: int) -> None:
+    """And none of them takes long: the work of a piece is that of `PIECE_BLOBS` references."""
+    blobs = [reference(number, checksums={"CRC32": "[]"}) for number in range(1, count + 1)]
+    for parts in (list(manifest_pieces(manifest(*blobs))), list(link_pieces(link(*blobs)))):
+        whole = b"".join(parts)
+        assert whole == json.dumps(json.loads(whole), sort_keys=True, separators=(",", ":")).encode()
+        assert len(json.loads(whole)["blobs"]) == count
+        assert max(part.count(b"blob_id") for part in parts) <= PIECE_BLOBS
+
+
+def test_a_broken_record_has_no_first_piece() -> None:
+    with pytest.raises(ValueError, match="part numbers"):
+        manifest_pieces(manifest())
+    with pytest.raises(ValueError, match="part numbers"):
+        link_pieces(link())
 
 
 def test_the_encoding_is_that_of_format_md() -> None:
