@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run install check test test-full bench bench-full tools lock clean
+.PHONY: help run install check test test-full bench bench-full tools support lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -92,6 +92,9 @@ bench-full: install  ## the long form of make bench
 
 tools: install  ## fetch the clients that the tests drive into .tools
 	@exec $(BIN)/python -m tests.tooling tools
+
+support: install  ## write docs/S3-SUPPORT.md from the operation table
+	@exec $(BIN)/python -m tests.tooling support
 
 lock: install  ## write the hash-locked requirements anew
 	@exec $(BIN)/python -m tests.tooling lock

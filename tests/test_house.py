@@ -17,7 +17,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.tooling import suites, tools
+from gateway.operations.table import OPERATIONS
+from tests.gateway.s3.conformance.samples import MODEL
+from tests.tooling import suites, support, tools
 from tests.tooling.places import LOCKS, ROOT, RUNTIME_LOCK, TEST_LOCK
 
 _PACKAGES: Final = {"gateway", "storage", "keys"}
@@ -205,3 +207,12 @@ def test_budgets_fit_the_limit_of_ci() -> None:
     budgets = suites.CHECK_BUDGET_S + sum(suite.budget_s for suite in suites.TABLE)
     assert budgets + suites.CI_SETUP_S <= suites.CI_LIMIT_S
     assert str(suites.CI_LIMIT_S) in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_support_table_is_true() -> None:
+    assert support.DOCUMENT.read_text() == support.markdown(), "run make support"
+
+
+def test_what_is_refused_for_good_is_an_operation_that_is_not_there() -> None:
+    assert set(support.REFUSED) <= set(MODEL.operation_names)
+    assert not set(support.REFUSED) & set(OPERATIONS)

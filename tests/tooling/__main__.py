@@ -1,10 +1,10 @@
-"""The command line behind `make test`, `make tools` and `make lock`."""
+"""The command line behind `make test`, `make tools`, `make support` and `make lock`."""
 
 import argparse
 import os
 import sys
 
-from tests.tooling import locks, runner, suites, tools
+from tests.tooling import locks, runner, suites, support, tools
 
 
 def main() -> int:
@@ -15,10 +15,14 @@ def main() -> int:
     test.add_argument("--full", action="store_true", help="the long form")
     test.add_argument("suite", nargs="*", choices=[[], *(suite.name for suite in suites.TABLE)])
     commands.add_parser("tools", help="fetch every tool into .tools")
+    commands.add_parser("support", help="write docs/S3-SUPPORT.md anew")
     commands.add_parser("lock", help="write the requirement locks anew")
     arguments = parser.parse_args()
     if arguments.command == "lock":
         locks.write()
+        return 0
+    if arguments.command == "support":
+        support.write()
         return 0
     allow_missing = os.environ.get("ALLOW_MISSING") == "1"
     if arguments.command == "tools":

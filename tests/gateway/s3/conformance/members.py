@@ -1,0 +1,132 @@
+"""What our parsers make of each member of a request: botocore's own serialiser writes it, with and without.
+
+A member takes effect where the Input (or what is expected of the document) differs, is refused where an S3Error says
+so, and is ignored where neither.
+"""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from botocore.model import ListShape, Shape, StructureShape
+from botocore.serialize import create_serializer
+
+from gateway.s3.errors import S3Error
+from gateway.s3.parsing import document_expectation
+from gateway.s3.request import Request
+from tests.gateway.s3.conformance.samples import BY_NAME, operation_model, sample
+from tests.gateway.s3.wire import request, understand
+
+_SERIALISER: Any = create_serializer("rest-xml", include_validation=False)
+Path = tuple[str, ...]
+
+_REPLACED = {"MetadataDirective": "REPLACE"}
+ALONG: dict[tuple[str, str], dict[str, Any]] = {
+    # What a request or a member of it needs beside what the model says is required; "*": every member.
+    ("CompleteMultipartUpload", "*"): {"MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": "0" * 32}]}},
+    **{
+        ("CopyObject", name): _REPLACED
+        for name in (
+            "CacheControl",
+            "ContentDisposition",
+            "ContentEncoding",
+            "ContentLanguage",
+            "ContentType",
+            "Expires",
+        )
+    },
+    ("CopyObject", "Metadata"): _REPLACED,
+    ("CreateMultipartUpload", "ChecksumType"): {"ChecksumAlgorithm": "CRC32"},
+    ("ListMultipartUploads", "UploadIdMarker"): {"KeyMarker": "k"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a member."""
+
+    effect: str
+    """`taken`, `ignored`, or `refused`."""
+    code: str = ""
+    """Of a refusal."""
+
+
+def members(operation: str) -> Iterator[Path]:
+    """Every member of an operation's request, those inside documents as paths."""
+    shape = operation_model(operation).input_shape
+    if shape is not None:
+        yield from _below(shape, (), ())
+
+
+def _below(shape: Shape, path: Path, seen: tuple[str, ...]) -> Iterator[Path]:
+    if isinstance(shape, ListShape) and isinstance(shape.member, StructureShape):
+        yield from _below(shape.member, path, seen)
+    elif isinstance(shape, StructureShape) and shape.name not in seen and shape.members:
+        for name, below in shape.members.items():
+            yield from _below(below, (*path, name), (*seen, shape.name))
+    else:
+        yield path
+
+
+def written(operation: str, arguments: dict[str, Any]) -> tuple[Request, bytes]:
+    """The request that botocore writes, and its body."""
+    model = operation_model(operation)
+    made = _SERIALISER.serialize_to_request(arguments, model)
+    query = made["query_string"]
+    pairs = list(query.items()) if isinstance(query, dict) else list(query)
+    path, _, static = made["url_path"].partition("?")
+    target = path + "?" + "&".join(filter(None, [static, urlencode(pairs, quote_via=quote)]))
+    body = made["body"] or b""
+    body = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else body.read()
+    headers = {name: str(value) for name, value in made["headers"].items()}
+    if made["method"] in {"PUT", "POST"}:
+        headers.setdefault("Content-Length", str(len(body)))
+    # What the client's handlers add behind the serialiser: the checksum, of the algorithm that was asked for.
+    algorithm = arguments.get(model.http_checksum.get("requestAlgorithmMember", ""))
+    if algorithm is not None:
+        headers[f"x-amz-checksum-{algorithm.lower()}"] = BY_NAME[f"Checksum{algorithm}"][0]
+    elif model.http_checksum_required or model.http_checksum.get("requestChecksumRequired"):
+        headers.setdefault("Content-MD5", b64encode(hashlib.md5(body).digest()).decode())
+    return request(made["method"], target.rstrip("?"), headers), body
+
+
+def judge(operation: str, path: Path) -> Outcome:
+    """Tell what becomes of a member. Raises AssertionError where the request without it is refused already."""
+    shape = operation_model(operation).input_shape
+    assert shape is not None
+    base = sample(shape) | ALONG.get((operation, "*"), {}) | ALONG.get((operation, path[0]), {})
+    without = _parsed(operation, base)
+    results = []
+    for other in (0, 1):
+        arguments = _with(base, shape, path, other)
+        try:
+            results.append(_parsed(operation, arguments))
+        except S3Error as refusal:
+            if other and results:
+                break
+            return Outcome("refused", refusal.row.code)
+    return Outcome("ignored" if all(result == without for result in results) else "taken")
+
+
+def _with(base: Any, shape: Shape, path: Path, other: int) -> Any:
+    """The arguments with one member set, along with what the structures on its way need."""
+    if not path:
+        raise AssertionError("no member")
+    if isinstance(shape, ListShape):
+        first = base[0] if base else sample(shape.member)
+        return [_with(first, shape.member, path, other)]
+    assert isinstance(shape, StructureShape)
+    name, below = path[0], shape.members[path[0]]
+    if len(path) == 1:
+        return {**base, name: sample(below, name, other)}
+    inner = base.get(name, [] if isinstance(below, ListShape) else sample(below))
+    return {**base, name: _with(inner, below, path[1:], other)}
+
+
+def _parsed(operation: str, arguments: dict[str, Any]) -> Any:
+    sent, body = written(operation, arguments)
+    found, parsed = understand(sent, body)
+    return found, parsed, document_expectation(sent, found).algorithm

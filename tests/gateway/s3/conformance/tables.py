@@ -1,0 +1,79 @@
+"""What differs from botocore's service model on purpose, each row with its reason; a row that holds nowhere fails."""
+
+from collections.abc import Mapping
+from typing import Final
+
+_TRAVELS: Final = "travels beside the Input"
+_ONLY_STANDARD: Final = "STANDARD alone is taken, and is what every object has"
+
+IGNORED: Final[Mapping[str, str]] = {
+    # Members that may be sent and change nothing: `Member`, or `Operation.Member`.
+    "ACL": "private and bucket-owner-full-control say what holds anyhow; any other is refused",
+    "AnnotationDirective": "there are no annotations to copy",
+    "OptionalObjectAttributes": "nothing is ever archived, so there is no restore status to show",
+    "StorageClass": _ONLY_STANDARD,
+    "TaggingDirective": "COPY alone is taken, and there are no tags to copy",
+}
+
+_COSTS: Final = "nobody is charged: request payment is refused"
+_AWS_ONLY: Final = "of directory buckets and access points, which are AWS's own"
+_ARCHIVE: Final = "nothing is ever archived"
+_NEWER: Final = "this checksum algorithm is not there yet, and refused in requests"
+_LIFECYCLE: Final = "lifecycle rules are not there yet"
+_SSE: Final = "SSE-KMS and SSE-C are not there yet"
+_LOCK: Final = "object lock is not there yet"
+
+NOT_GIVEN: Final[Mapping[str, str]] = {
+    # Members of answers that are never given: the last name of their path, or `Operation.Member`.
+    "AbortDate": _LIFECYCLE,
+    "AbortRuleId": _LIFECYCLE,
+    "AccessPointAlias": _AWS_ONLY,
+    "ArchiveStatus": _ARCHIVE,
+    "BucketArn": _AWS_ONLY,
+    "BucketKeyEnabled": _SSE,
+    "BucketLocationName": _AWS_ONLY,
+    "BucketLocationType": _AWS_ONLY,
+    "ChecksumMD5": _NEWER,
+    "ChecksumSHA512": _NEWER,
+    "ChecksumXXHASH128": _NEWER,
+    "ChecksumXXHASH3": _NEWER,
+    "ChecksumXXHASH64": _NEWER,
+    "EncryptionType": "kinds of encryption are not blocked: PutBucketEncryption is not there yet",
+    "Expiration": _LIFECYCLE,
+    "GetBucketLocation.LocationConstraint": "the text of the root element; botocore reads it apart from the model",
+    "GetObject.DeleteMarker": "versions are not there yet",
+    "HeadObject.DeleteMarker": "versions are not there yet",
+    "IsRestoreInProgress": _ARCHIVE,
+    "KMSMasterKeyID": _SSE,
+    "MFADelete": "MFA delete is refused",
+    "MissingMeta": "metadata come by this API alone, so every name can be a header",
+    "ObjectLockEventHold": _LOCK,
+    "ObjectLockEventHoldDurationDays": _LOCK,
+    "ObjectLockEventHoldDurationYears": _LOCK,
+    "ObjectLockLegalHoldStatus": _LOCK,
+    "ObjectLockMode": _LOCK,
+    "ObjectLockRetainUntilDate": _LOCK,
+    "ReplicationStatus": "replication is refused",
+    "RequestCharged": _COSTS,
+    "Restore": _ARCHIVE,
+    "RestoreExpiryDate": _ARCHIVE,
+    "SSECustomerAlgorithm": _SSE,
+    "SSECustomerKeyMD5": _SSE,
+    "SSEKMSEncryptionContext": _SSE,
+    "SSEKMSKeyId": _SSE,
+    "PutObject.Size": _AWS_ONLY,
+    "GetObject.StorageClass": "left out for STANDARD, as on AWS",
+    "HeadObject.StorageClass": "left out for STANDARD, as on AWS",
+    "WebsiteRedirectLocation": "websites are refused",
+    "CreateMultipartUpload.VersionId": "an upload has a version only once it is complete",
+    "UploadPart.VersionId": "an upload has a version only once it is complete",
+    "UploadPartCopy.VersionId": "an upload has a version only once it is complete",
+    "AbortMultipartUpload.VersionId": "an upload has a version only once it is complete",
+    "ListParts.VersionId": "an upload has a version only once it is complete",
+    "ListMultipartUploads.VersionId": "an upload has a version only once it is complete",
+}
+
+
+def row_of(table: Mapping[str, str], operation: str, name: str) -> str | None:
+    """The row that speaks of a member of an operation: the narrower one first."""
+    return next((row for row in (f"{operation}.{name}", name) if row in table), None)
