@@ -5,7 +5,7 @@ errors become responses in this one place (STYLE.md "A PUT in five hops", RFC 91
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn, Protocol, cast
@@ -67,7 +67,7 @@ class EndpointSettings:
     region: str
     domains: tuple[str, ...] = ()
     """Names under which `BUCKET.name` is a bucket."""
-    hosts: tuple[str, ...] | None = None
+    hosts: Container[str] | None = None
     """All further names of this endpoint; None lets every name in."""
     max_document_bytes: int = 2 * 1024 * 1024
     signatures: SignatureSettings = field(default_factory=SignatureSettings)

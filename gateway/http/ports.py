@@ -3,7 +3,12 @@
 import errno
 import os
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Final
+
+BACKLOG: Final = 2048
+"""Newcomers that the kernel holds for a listener; it may cut this to net.core.somaxconn."""
 
 _REMEDIES = {
     errno.EADDRINUSE: "stop what uses it, or give another --{setting}",
@@ -33,19 +38,34 @@ def refused_port(address: Endpoint, setting: str, error: OSError) -> ServeError:
     )
 
 
+def listen_on(address: Endpoint, setting: str) -> list[socket.socket]:
+    """Listen on every form of an address; the sockets do not block. May ask a name server.
+
+    Raises: ServeError, and then none of them is open.
+    """
+    with ExitStack() as undo:
+        try:
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            listeners = []
+            for family, kind, protocol, _, place in dict.fromkeys(found):
+                listener = undo.enter_context(socket.socket(family, kind, protocol))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind(place)
+                listener.listen(BACKLOG)
+                listener.setblocking(False)
+                listeners.append(listener)
+        except OSError as error:
+            raise refused_port(address, setting, error) from error
+        undo.pop_all()
+    return listeners
+
+
 def check_free(address: Endpoint, setting: str) -> None:
     """Take every form of an address as a listener would, and give it back. Another may take it right after.
 
     Raises: ServeError.
     """
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, place in dict.fromkeys(found):
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind(place)
-                probe.listen(1)
-    except OSError as error:
-        raise refused_port(address, setting, error) from error
+    for listener in listen_on(address, setting):
+        listener.close()

@@ -50,22 +50,25 @@ def forbid_core_dumps() -> None:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) was refused")
 
 
-def make_room_for_files(connections: int) -> None:
-    """Raise the limit on open files to two for each connection and 1,024 besides, as far as the system allows.
+def room_for_connections(wanted: int, beside: int) -> int:
+    """Raise the limit on open files, as far as the system allows; return how many connections fit under it.
 
-    Many systems give a process 1,024 to begin with: so many silent connections, and no blob could be opened.
+    `beside` files are kept for all else: blobs, catalogue, the other listeners. Many systems give a process 1,024 to
+    begin with: as many silent connections, and no blob could be opened.
     """
-    wanted = 2 * connections + 1024
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    allowed = wanted + beside
+    if hard != resource.RLIM_INFINITY:
+        allowed = min(allowed, hard)
+    if soft == resource.RLIM_INFINITY or soft >= allowed:
+        allowed = wanted + beside if soft == resource.RLIM_INFINITY else soft
+    else:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        if allowed < wanted:
-            _LOG.warning("the system allows %d open files; %d connections want %d", allowed, connections, wanted)
+    return min(wanted, allowed - beside)
 
 
 def prepare_process() -> None:
-    """Do all of the above; once, before keys are loaded and before the loop runs."""
+    """Calm the allocator and forbid core dumps; once, before keys are loaded and before the loop runs."""
     forbid_core_dumps()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     if not tune_allocator():

@@ -5,10 +5,13 @@ already refuses conflicting lengths, folded headers, bare line feeds and control
 """
 
 import asyncio
+import fcntl
 import re
 import sys
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -60,8 +63,12 @@ class EdgeLimits:
     write_timeout_s: float = 60.0
     """How long a client may leave what was sent to it unread."""
     linger_s: float = 2.0
-    """How long a client may go on sending after an early refusal, so that a reset does not eat the answer."""
+    """How long a closed connection stays for a client that has all it was sent: it may go on sending after an early
+    refusal, and a reset must not eat the answer. For whoever has not yet read all, `write_timeout_s` counts."""
     max_connections: int = 4096
+    """Accepted, whether or not they have spoken TLS."""
+    max_handshakes: int = 1024
+    """Of these, in the middle of TLS's handshake; further ones wait in the kernel's queue."""
     drain_timeout_s: float = 30.0
 
 
@@ -92,6 +99,7 @@ class S3Protocol(HttpToolsProtocol):
         self._seen: set[bytes] = set()
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
+        self._waits_since = self.loop.time()
 
     # Connection
 
@@ -103,6 +111,16 @@ class S3Protocol(HttpToolsProtocol):
             return
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES, low=WRITE_HIGH_WATER_BYTES // 2)
         self._arm(self._limits.head_timeout_s, self.abort)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When it began to wait for a request, by the loop's clock; None while one is answered."""
+        return self._waits_since if self._running_cycle() is None else None
+
+    @property
+    def has_unread_answer(self) -> bool:
+        """Whether bytes of an answer have not yet arrived at the client: held here, or in the kernel's buffer."""
+        return self.transport.get_write_buffer_size() > 0 or _unacknowledged_bytes(self.transport) > 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End every timer."""
@@ -207,6 +225,32 @@ class S3Protocol(HttpToolsProtocol):
         self._disarm()
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Begin the wait for a further request, or for the end of a connection that was just closed."""
+        self._waits_since = self.loop.time()
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self.linger(self._limits.linger_s)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection that asked nothing more."""
+        super().timeout_keep_alive_handler()
+        self.linger(self._limits.linger_s)
+
+    def linger(self, seconds: float) -> None:
+        """End a closed connection when its client has all that it was sent, and `seconds` are over.
+
+        Its own end of TLS is not waited for, since many never send one. The transport itself ends a client that reads
+        too slowly: `write_timeout_s` is its limit on closing.
+        """
+        self._arm(seconds, partial(self._linger_ended, seconds))
+
+    def _linger_ended(self, seconds: float) -> None:
+        if self.has_unread_answer:
+            self.linger(seconds)
+        else:
+            self.abort()
+
     # Refusals
 
     def _count_head(self, size: int) -> None:
@@ -239,6 +283,7 @@ class S3Protocol(HttpToolsProtocol):
         error = self._refusal or S3Error(METHOD_NOT_ALLOWED if is_method else BAD_REQUEST)
         self.transport.write(raw_refusal(error, new_request_id(), is_secure=self.scheme == "https"))
         self.transport.close()
+        self.linger(self._limits.linger_s)
 
     def abort(self) -> None:
         """Reset the connection. The request's task sees a disconnect; what was sent gets no clean end."""
@@ -295,3 +340,14 @@ class S3Protocol(HttpToolsProtocol):
         if self._write_deadline is not None:
             self._write_deadline.cancel()
             self._write_deadline = None
+
+
+def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
+    """Bytes that the kernel holds until the peer has them (SIOCOUTQ, tcp(7)); 0 where it does not tell."""
+    held = transport.get_extra_info("socket")
+    if held is None or held.fileno() < 0:
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(held.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0

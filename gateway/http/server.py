@@ -8,33 +8,37 @@ import asyncio
 import ipaddress
 import logging
 import signal
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import uvloop
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from gateway.http.acceptor import Acceptor, TurnedAway
 from gateway.http.admin import AdminApp
-from gateway.http.plain import PlainRefuser
-from gateway.http.ports import Endpoint, ServeError, refused_port
-from gateway.http.process import make_room_for_files, prepare_process
+from gateway.http.hosts import AcceptedHosts
+from gateway.http.plain import MAX_CONNECTIONS, PlainRefuser
+from gateway.http.ports import Endpoint, ServeError, listen_on, refused_port
+from gateway.http.process import prepare_process, room_for_connections
 from gateway.http.protocol import EdgeLimits, S3Protocol
-from gateway.http.tls import Certificate, TlsError, reload_certificate, server_context
+from gateway.http.tls import Certificate, TlsError, server_context
 
 _LOG = logging.getLogger(__name__)
 
-_BACKLOG = 2048
 _POLL_S = 0.02
 _CANCEL_GRACE_S = 5.0
+_ADMIN_CONNECTIONS = 64
+_LEAST_CONNECTIONS = 64
+"""With room for fewer connections than that (or than were asked for) serving is not begun."""
 _GOODBYE_S = 0.1
-"""How long a client that has asked nothing for a while may take to answer the end of TLS, which most never do."""
+"""How long a client that has all it asked for may take to answer the end of TLS, which most never do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,10 @@ class ServerSettings:
     plain: Endpoint | None = None
     """The refuser; None leaves that port closed, which refuses as well."""
     limits: EdgeLimits = field(default_factory=EdgeLimits)
+    files_beside: int = 1024
+    """Open files that are kept for blobs, catalogue and libraries, whatever connections there are."""
+    certificate_check_s: float = 60.0
+    """How often the files of the certificate are looked at, for whoever renews them without telling."""
 
     def listeners(self) -> tuple[tuple[Endpoint, str], ...]:
         """Every address to listen on, with the flag of its port."""
@@ -72,12 +80,19 @@ class Server:
         registry: CollectorRegistry,
         is_ready: Callable[[], Awaitable[bool]],
         settings: ServerSettings,
+        hosts: AcceptedHosts | None = None,
     ) -> None:
+        """`hosts` is told the names of each certificate that is served."""
         if not ipaddress.ip_address(settings.admin.host).is_loopback:
             raise ServeError("the admin listener speaks plain HTTP and may only stand on a loopback address")
         self._settings = settings
         self._is_app_ready = is_ready
+        self._hosts = hosts or AcceptedHosts()
         self._context: ssl.SSLContext | None = None
+        self._stamp: tuple[tuple[int, ...], ...] = ()
+        self._watch: asyncio.Task[None] | None = None
+        self._turned_away = TurnedAway(registry)
+        self._acceptor: Acceptor | None = None
         self._config = _config(app, lifespan="on")
         self._lifespan = LifespanOn(self._config)
         self._state = ServerState()
@@ -96,6 +111,16 @@ class Server:
         """Connections of clients that are open now."""
         return len(self._state.connections)
 
+    @property
+    def waiting_count(self) -> int:
+        """Those of them that nobody answers."""
+        return sum(one.waiting_since is not None for one in cast("set[S3Protocol]", self._state.connections))
+
+    @property
+    def handshake_count(self) -> int:
+        """Connections that have not yet spoken TLS."""
+        return self._acceptor.handshake_count if self._acceptor is not None else 0
+
     async def start(self) -> Bound:
         """Start the application, then listen; nothing is accepted before the application stands.
 
@@ -104,23 +129,25 @@ class Server:
             TlsError: the certificate cannot be used.
         """
         settings = self._settings
-        self._context = server_context(settings.certificate)
+        self._serve_certificate()
         await self._lifespan.startup()
         if self._lifespan.should_exit:
             raise ServeError("the application did not start; its reason is in the log")
         try:
-            https = await _listen(
-                lambda: S3Protocol(self._config, self._state, self._lifespan.state, settings.limits),
-                settings.https,
-                "port",
-                ssl=self._context,
-                backlog=_BACKLOG,
-                ssl_handshake_timeout=settings.limits.head_timeout_s,
-                ssl_shutdown_timeout=settings.limits.linger_s,
+            room = self._room_for_connections()
+            https = await asyncio.to_thread(listen_on, settings.https, "port")
+            self._acceptor = Acceptor(
+                https,
+                self._greet,
+                cast("set[S3Protocol]", self._state.connections),
+                self._turned_away,
+                max_connections=room,
+                max_handshakes=min(room, settings.limits.max_handshakes),
             )
-            self._listeners.append(https)
             self._admin_listener = await _listen(
-                lambda: S3Protocol(self._admin_config, self._admin_state, {}, EdgeLimits(max_connections=64)),
+                lambda: S3Protocol(
+                    self._admin_config, self._admin_state, {}, EdgeLimits(max_connections=_ADMIN_CONNECTIONS)
+                ),
                 settings.admin,
                 "admin-port",
             )
@@ -131,18 +158,67 @@ class Server:
         except ServeError:
             await self.drain()
             raise
-        return Bound(_bound(https), _bound(self._admin_listener), _bound(plain) if plain else None)
+        self._watch = asyncio.create_task(self._watch_certificate())
+        return Bound(
+            _bound(https[0]),
+            _bound(self._admin_listener.sockets[0]),
+            _bound(plain.sockets[0]) if plain is not None else None,
+        )
+
+    def _room_for_connections(self) -> int:
+        """How many connections the open files suffice for. Raises: ServeError where that is next to none."""
+        wanted = self._settings.limits.max_connections
+        beside = self._settings.files_beside + MAX_CONNECTIONS + _ADMIN_CONNECTIONS
+        room = room_for_connections(wanted, beside)
+        if room < min(wanted, _LEAST_CONNECTIONS):
+            raise ServeError(
+                f"the system allows too few open files: {beside + min(wanted, _LEAST_CONNECTIONS)} are needed, and"
+                f" {beside + wanted} wanted; raise the limit (ulimit -n, LimitNOFILE), or lower max_requests"
+            )
+        if room < wanted:
+            _LOG.warning("open files suffice for %d connections, not %d: raise ulimit -n or LimitNOFILE", room, wanted)
+        return room
+
+    async def _greet(self, connection: socket.socket) -> None:
+        """Speak TLS, and from then on HTTP. Raises: OSError, ssl's among them."""
+        limits = self._settings.limits
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: S3Protocol(self._config, self._state, self._lifespan.state, limits),
+            connection,
+            ssl=self._context,
+            ssl_handshake_timeout=limits.head_timeout_s,
+            ssl_shutdown_timeout=limits.write_timeout_s,
+        )
+
+    # The certificate
+
+    def _serve_certificate(self) -> None:
+        """Serve what the files hold now to every handshake to come. Raises: TlsError, and then nothing has changed."""
+        certificate = self._settings.certificate
+        stamp = certificate.stamp()
+        context, names = server_context(certificate), certificate.names()
+        self._context, self._stamp = context, stamp
+        self._hosts.serve(names)
 
     def reload_certificate(self) -> None:
         """Serve the certificate that the files hold now; where they hold none, log that and keep the old one."""
-        if self._context is None:
-            return
         try:
-            reload_certificate(self._context, self._settings.certificate)
+            self._serve_certificate()
         except TlsError as error:
             _LOG.error("the old certificate stays: %s", error)
         else:
             _LOG.info("serving the renewed certificate")
+
+    async def _watch_certificate(self) -> None:
+        """Notice files that were written anew. A pair that does not fit (yet) is tried again at the next look."""
+        while True:
+            await asyncio.sleep(self._settings.certificate_check_s)
+            try:
+                has_changed = self._settings.certificate.stamp() != self._stamp
+            except TlsError:
+                continue  # in the middle of being replaced
+            if has_changed:
+                self.reload_certificate()
 
     async def drain(self) -> None:
         """Accept no more, let running requests end within the time they have, then stop the application.
@@ -150,42 +226,36 @@ class Server:
         Admin answers until the end, so that a load balancer reads "not ready" meanwhile.
         """
         self._is_draining = True
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._acceptor is not None:
+            acceptor, self._acceptor = self._acceptor, None
+            await acceptor.close()
         for listener in self._listeners:
             listener.close()
         for refuser in list(self._refusers):
             refuser.close()
-        loop = asyncio.get_running_loop()
-        for connection in list(self._state.connections):
-            assert isinstance(connection, S3Protocol)
-            is_long_idle = _is_long_idle(connection, loop.time(), self._settings.limits.linger_s)
-            connection.shutdown()
-            if is_long_idle:
-                loop.call_later(_GOODBYE_S, connection.abort)
-        if not await _emptied(self._state, self._settings.limits.drain_timeout_s):
-            _LOG.warning("cutting %d requests that did not end in time", len(self._state.tasks))
-            for task in list(self._state.tasks):
-                task.cancel()
-            for connection in list(self._state.connections):
-                assert isinstance(connection, S3Protocol)
-                connection.abort()
-            await _emptied(self._state, _CANCEL_GRACE_S)
+        await self._end_connections()
         if self._admin_listener is not None:
             self._admin_listener.close()
             for connection in list(self._admin_state.connections):
                 connection.shutdown()
         await self._lifespan.shutdown()
 
-
-def _is_long_idle(connection: S3Protocol, now: float, linger_s: float) -> bool:
-    """Whether no answer can still be on its way: none was begun, or the last was whole longer ago than it may linger.
-
-    uvicorn starts the keep-alive timer when an answer is whole, and stops it at the next request.
-    """
-    cycle: RequestResponseCycle | None = connection.cycle  # uvicorn leaves None there before the first request
-    if cycle is None:
-        return True
-    timer = connection.timeout_keep_alive_task
-    return timer is not None and timer.when() - connection.timeout_keep_alive + linger_s <= now
+    async def _end_connections(self) -> None:
+        """Close those that nobody answers, let the others come to their end, and cut what takes too long."""
+        connections = cast("set[S3Protocol]", self._state.connections)
+        for connection in list(connections):
+            connection.shutdown()
+            if connection.waiting_since is not None:
+                connection.linger(_GOODBYE_S)
+        if not await _emptied(self._state, self._settings.limits.drain_timeout_s):
+            _LOG.warning("cutting %d requests that did not end in time", len(self._state.tasks))
+            for task in list(self._state.tasks):
+                task.cancel()
+            for connection in list(connections):
+                connection.abort()
+            await _emptied(self._state, _CANCEL_GRACE_S)
 
 
 async def _listen(
@@ -228,8 +298,8 @@ def _config(app: ASGIApp, *, lifespan: Literal["on", "off"]) -> Config:
     return config
 
 
-def _bound(listener: asyncio.Server) -> Endpoint:
-    host, port = listener.sockets[0].getsockname()[:2]
+def _bound(listener: socket.socket) -> Endpoint:
+    host, port = listener.getsockname()[:2]
     return Endpoint(str(host), int(port))
 
 
@@ -268,5 +338,4 @@ def serve(
     Raises: ServeError, TlsError, OSError (core dumps cannot be forbidden).
     """
     prepare_process()
-    make_room_for_files(settings.limits.max_connections)
     uvloop.run(run_until_stopped(Server(app, registry, is_ready, settings), on_started))

@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.http.hosts import names_in_certificate
+
 _LOG = logging.getLogger(__name__)
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -36,6 +38,21 @@ class Certificate:
             context.load_cert_chain(self.certfile, self.keyfile)
         except (OSError, ssl.SSLError) as error:
             raise TlsError(f"certificate {self.certfile} with key {self.keyfile} cannot be used: {error}") from error
+
+    def names(self) -> frozenset[str]:
+        """DNS names and addresses that it is made out to. Raises: TlsError."""
+        try:
+            return names_in_certificate(self.certfile.read_bytes())
+        except (OSError, ValueError) as error:
+            raise TlsError(f"certificate {self.certfile} cannot be read: {error}") from error
+
+    def stamp(self) -> tuple[tuple[int, ...], ...]:
+        """What changes when a file is written anew or another takes its place. Raises: TlsError where one is gone."""
+        try:
+            told = [path.stat() for path in (self.certfile, self.keyfile)]
+        except OSError as error:
+            raise TlsError(f"certificate {self.certfile} with key {self.keyfile} cannot be seen: {error}") from error
+        return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in told)
 
 
 def server_context(certificate: Certificate) -> ssl.SSLContext:
@@ -93,14 +110,3 @@ def _set_groups_list(context: ssl.SSLContext) -> bool:
     if not pointer:
         return False
     return bool(control(pointer, _SSL_CTRL_SET_GROUPS_LIST, 0, GROUPS.encode("ascii")) == 1)
-
-
-def reload_certificate(context: ssl.SSLContext, certificate: Certificate) -> None:
-    """Serve a renewed certificate to every handshake from now on; connections that stand are not touched.
-
-    The pair is tried in a context of its own first, so that a half-written pair leaves the old one in service.
-
-    Raises: TlsError, with the old certificate still served.
-    """
-    certificate.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-    certificate.load_into(context)

@@ -2,8 +2,9 @@
 
 import asyncio
 import ipaddress
+import socket
 import ssl
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,10 @@ def make_certificate(folder: Path, name: str = "server") -> Certificate:
     return pair
 
 
+LARGE_BYTES = 900_000
+"""More than a narrow client and the kernel hold, less than what a server writes ahead of its clients."""
+
+
 class Application:
     """Answers `/` with what it received, streams on `/endless`, cuts on `/cut`, refuses unread on `/early`."""
 
@@ -86,6 +91,10 @@ class Application:
             await send({"type": "http.response.body", "body": bytes(50), "more_body": True})
             scope["extensions"][ABORT]["call"]()
             return
+        if scope["path"] == "/large":
+            await send(_start(200, LARGE_BYTES))
+            await send({"type": "http.response.body", "body": bytes(LARGE_BYTES)})
+            return
         size = 0
         while scope["path"] != "/early":
             message = await receive()
@@ -113,12 +122,21 @@ class Running:
     server: Server
     bound: Bound
     client: ssl.SSLContext
+    registry: CollectorRegistry
 
     async def connect(self, context: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a TLS connection."""
         return await asyncio.open_connection(
             "127.0.0.1", self.bound.https.port, ssl=context or self.client, server_hostname="localhost"
         )
+
+    async def connect_narrowly(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a TLS connection whose buffers hold next to nothing."""
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(narrow, ("127.0.0.1", self.bound.https.port))
+        return await asyncio.open_connection(sock=narrow, ssl=self.client, server_hostname="localhost", limit=4096)
 
     async def say(self, *sent: bytes) -> bytes:
         """Send bytes over TLS and return all that comes back until the server closes."""
@@ -151,12 +169,20 @@ async def serving(app: ASGIApp, certificate: Certificate, limits: EdgeLimits | N
 
     limits = limits or EdgeLimits(linger_s=0.5, drain_timeout_s=0.5)
     settings = ServerSettings(LOOPBACK, LOOPBACK, certificate, LOOPBACK, limits)
-    server = Server(app, CollectorRegistry(), is_ready, settings)
+    registry = CollectorRegistry()
+    server = Server(app, registry, is_ready, settings)
     bound = await server.start()
     try:
-        yield Running(server, bound, ssl.create_default_context(cafile=certificate.certfile))
+        yield Running(server, bound, ssl.create_default_context(cafile=certificate.certfile), registry)
     finally:
         await server.drain()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what must come to pass."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.01)
 
 
 def on_loop(main: Coroutine[Any, Any, None]) -> None:

@@ -7,7 +7,7 @@ from gateway.http.protocol import EdgeLimits
 from gateway.http.tls import Certificate
 from gateway.operations.context import BodyUse
 from tests.gateway.http.asgi import make_gateway, operation, read_and_answer, signed_headers
-from tests.gateway.http.edge import PATIENCE_S, Application, Running, on_loop, serving, to_end
+from tests.gateway.http.edge import LARGE_BYTES, PATIENCE_S, Application, Running, on_loop, serving, to_end, until
 
 HEAD = b"PUT /k HTTP/1.1\r\nHost: h\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n"
@@ -262,11 +262,38 @@ def test_a_client_that_reads_nothing_is_cut_off(certificate: Certificate) -> Non
     on_loop(main())
 
 
-def test_more_connections_than_allowed_are_closed_at_once(certificate: Certificate) -> None:
+async def slowly(reader: asyncio.StreamReader) -> bytes:
+    """Read an answer to its end, but not before the server has long finished with it."""
+    await asyncio.sleep(1.0)
+    return await reader.read()
+
+
+@pytest.mark.parametrize("ends", ["by the client's wish", "by a drain"])
+def test_whoever_reads_slowly_gets_all_before_the_connection_ends(certificate: Certificate, ends: str) -> None:
+    close = b"Connection: close\r\n" if ends == "by the client's wish" else b""
+
     async def main() -> None:
-        async with serving(Application(), certificate, EdgeLimits(max_connections=1, linger_s=0.3)) as running:
-            _, writer = await running.connect()
-            assert await running.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == b""
+        limits = EdgeLimits(linger_s=0.1, drain_timeout_s=PATIENCE_S)
+        async with serving(Application(), certificate, limits) as running:
+            reader, writer = await running.connect_narrowly()
+            writer.write(b"GET /large HTTP/1.1\r\nHost: h\r\n" + close + b"\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            reading = asyncio.create_task(slowly(reader))
+            if not close:
+                await running.server.drain()
+            assert len(await reading) == LARGE_BYTES
+            writer.transport.abort()
+
+    on_loop(main())
+
+
+def test_whoever_reads_nothing_of_a_closed_connection_is_cut(certificate: Certificate) -> None:
+    async def main() -> None:
+        async with serving(Application(), certificate, EdgeLimits(linger_s=0.1, write_timeout_s=0.5)) as running:
+            reader, writer = await running.connect_narrowly()
+            writer.write(b"GET /large HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            await until(lambda: not running.server.connection_count)
             writer.transport.abort()
 
     on_loop(main())
