@@ -172,6 +172,12 @@ class Settings(BaseSettings):
     domains: Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], NoDecode, BeforeValidator(_split)] = _row(
         ("s3.localhost",), "Base names of virtual-hosted requests (bucket.<name>), separated by commas.", max_length=32
     )
+    hosts: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_split)] = _row(
+        (),
+        "Further names and addresses that clients use, separated by commas: those a proxy in front presents. The names"
+        " in the certificate hold anyway, and the private CA adds these to it. Any other Host gets 400.",
+        max_length=64,
+    )
     region: Annotated[str, AfterValidator(_region)] = _row("us-east-1", "Region that clients sign for.")
     tls_certificate: FilePath | None = _row(
         None, "PEM file with your own server certificate and its chain. Empty: a private CA is made in the keys folder."
@@ -201,13 +207,24 @@ class Settings(BaseSettings):
         30, "Longest time in which a body may bring fewer than 1,024 bytes a second.", unit="s", ge=1, le=600
     )
     idle_timeout_s: float = _row(30, "Time that a connection stays open between two requests.", unit="s", ge=1, le=600)
+    write_timeout_s: float = _row(
+        60, "Time that a client may leave what was sent to it unread.", unit="s", ge=1, le=600
+    )
     drain_timeout_s: float = _row(
         30, "Time that running requests have to end after SIGTERM.", unit="s", ge=0, le=_HOUR_S
     )
     max_requests: int = _row(
         1024, "Requests answered at once; further ones get 503 SlowDown. Each stream holds a few MiB.", ge=1, le=65_536
     )
-    max_connections: int = _row(4096, "Open connections; more are closed at once.", ge=8, le=65_536)
+    max_connections: int = _row(
+        4096,
+        "Open connections, TLS spoken or not; where there are more, the oldest that nobody answers are closed.",
+        ge=8,
+        le=65_536,
+    )
+    max_handshakes: int = _row(
+        1024, "Connections in the middle of TLS's handshake; further ones wait to be accepted.", ge=8, le=65_536
+    )
 
     # Memory and layout
     inline_max_bytes: int = _row(
@@ -320,7 +337,13 @@ def setting_rows() -> tuple[SettingRow, ...]:
     return tuple(rows)
 
 
-_KINDS: Final = {"domains": "host names", "admin_host": "loopback address", "host": "address", "http_host": "address"}
+_KINDS: Final = {
+    "domains": "host names",
+    "hosts": "host names and addresses",
+    "admin_host": "loopback address",
+    "host": "address",
+    "http_host": "address",
+}
 
 
 def _kind(annotation: Any, metadata: list[Any]) -> str:

@@ -209,7 +209,7 @@ async def first_start(settings: Settings, folders: Folders) -> None:
     realm_keys = (await open_realm(settings, kms, realm)).realm_keys
     reach("first-start.realm")
     if settings.tls_certificate is None:
-        make_certificates(TlsFiles(folders.tls), server_names(settings.host, settings.domains), now)
+        make_certificates(TlsFiles(folders.tls), server_names(settings), now)
     reach("first-start.tls")
     await _make_stores(settings, folders, realm_keys, now)
     reach("first-start.stores")
@@ -308,7 +308,7 @@ def refresh_certificate(settings: Settings, folders: Folders) -> None:
                 f"{folders.tls} is missing: restore it from the backup of the keys folder,"
                 " or give --tls-certificate and --tls-key"
             )
-        renew_certificate(TlsFiles(folders.tls), server_names(settings.host, settings.domains), utc_now())
+        renew_certificate(TlsFiles(folders.tls), server_names(settings), utc_now())
     elif settings.tls_key is not None and settings.tls_key.exists() and settings.tls_key.stat().st_mode & stat.S_IRWXO:
         raise SetupError(f"tls_key {settings.tls_key} is open to every user: run chmod o= {settings.tls_key}")
     server_context(server_settings(settings, folders).certificate)

@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gateway.cli.addresses import machine_addresses
 from gateway.cli.exits import SetupError
+from gateway.config import Settings
 from keys.safe_files import check_private_folder, make_private_folder, read_private_file, write_private_file
 
 CA_VALIDITY: Final = timedelta(days=3652)
@@ -54,16 +56,20 @@ class TlsFiles:
         return self.folder / "server-key.pem"
 
 
-def server_names(host: str, domains: tuple[str, ...]) -> tuple[str, ...]:
+def server_names(settings: Settings) -> tuple[str, ...]:
     """What a server certificate is made out to: DNS names and IP addresses, as text.
 
-    Loopback, the machine's host name, what is listened on, each domain and every bucket under it.
+    Loopback, the machine's host name, what is listened on (of every interface: the machine's addresses), further
+    hosts, each domain and every bucket under it.
     """
     names = ["localhost", socket.gethostname().lower(), "127.0.0.1", "::1"]
-    address = _address(host)
+    address = _address(settings.host)
     if address is None or not address.is_unspecified:
-        names.append(host.lower())
-    names += [form for domain in domains for form in (domain, f"*.{domain}")]
+        names.append(settings.host.lower())
+    else:
+        names += machine_addresses()
+    names += [host.lower() for host in settings.hosts]
+    names += [form for domain in settings.domains for form in (domain, f"*.{domain}")]
     return tuple(dict.fromkeys(name for name in names if name.isascii() and 0 < len(name) <= 253))
 
 

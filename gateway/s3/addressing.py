@@ -4,7 +4,7 @@ Sources: AWS "Virtual hosting of general purpose buckets", "Bucket naming rules"
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -33,7 +33,7 @@ class Address:
     bucket_in_host: bool = False
 
 
-def resolve(request: Request, domains: Collection[str], hosts: Collection[str] | None = None) -> Address:
+def resolve(request: Request, domains: Collection[str], hosts: Container[str] | None = None) -> Address:
     """Find bucket and key.
 
     `domains` are the names under which `BUCKET.domain` is a bucket. `hosts` are all further names of this endpoint;

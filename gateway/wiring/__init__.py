@@ -2,7 +2,7 @@
 
 from gateway.wiring.folders import REALM_FILE, Folders
 from gateway.wiring.gateway import Gateway, open_gateway
-from gateway.wiring.listeners import server_settings
+from gateway.wiring.listeners import files_beside, server_settings
 from gateway.wiring.realm import OpenedKeys, RealmRecord, open_keys, open_realm, read_passphrase
 from gateway.wiring.stores import Stores, check_same_realm, create_catalogue, open_blobs, open_stores
 
@@ -15,6 +15,7 @@ __all__ = [
     "Stores",
     "check_same_realm",
     "create_catalogue",
+    "files_beside",
     "open_blobs",
     "open_gateway",
     "open_keys",

@@ -27,6 +27,7 @@ from gateway.engine.sealing import BlobWriter
 from gateway.engine.sweep import Sweeper
 from gateway.http.app import make_app
 from gateway.http.endpoint import Endpoint, EndpointSettings
+from gateway.http.hosts import AcceptedHosts
 from gateway.operations.context import Services
 from gateway.operations.cursors import SealedCursors
 from gateway.operations.table import OPERATIONS
@@ -118,9 +119,18 @@ class Gateway:
             completed_upload_memory=timedelta(seconds=settings.completed_upload_memory_s),
         )
         self._sweeping = asyncio.Lock()
+        self.hosts = AcceptedHosts(settings.hosts)
+        """The names that a request may be for; the server adds those of its certificate."""
         self.canary = CanaryWatch(opened.kms, opened.realm, self.telemetry, deadline_s=settings.kms_deadline_s)
         self.app = make_app(
-            Endpoint(OPERATIONS, self.services, self.identities, self.telemetry, _endpoint_settings(settings), utc_now),
+            Endpoint(
+                OPERATIONS,
+                self.services,
+                self.identities,
+                self.telemetry,
+                _endpoint_settings(settings, self.hosts),
+                utc_now,
+            ),
             self.telemetry,
             lifespan=self._lifespan,
             max_requests=settings.max_requests,
@@ -170,10 +180,11 @@ class Gateway:
         self.keyring.forget_expired()
 
 
-def _endpoint_settings(settings: Settings) -> EndpointSettings:
+def _endpoint_settings(settings: Settings, hosts: AcceptedHosts) -> EndpointSettings:
     return EndpointSettings(
         region=settings.region,
         domains=settings.domains,
+        hosts=hosts,
         max_document_bytes=settings.max_document_bytes,
         signatures=SignatureSettings(max_skew_s=CLOCK_SKEW_S, presigned_v2=settings.presigned_v2),
     )

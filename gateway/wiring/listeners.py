@@ -25,7 +25,15 @@ def server_settings(settings: Settings, folders: Folders) -> ServerSettings:
             head_timeout_s=settings.header_timeout_s,
             body_timeout_s=settings.body_timeout_s,
             idle_timeout_s=settings.idle_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
             max_connections=settings.max_connections,
+            max_handshakes=settings.max_handshakes,
             drain_timeout_s=settings.drain_timeout_s,
         ),
+        files_beside=files_beside(settings),
     )
+
+
+def files_beside(settings: Settings) -> int:
+    """Open files that are wanted besides connections: a blob for each request, the catalogue, and some to spare."""
+    return settings.max_requests + 512

@@ -1,5 +1,6 @@
 """Paths, keys, buckets, queries and listings, attacked: H50 to H62 of the hostile inputs."""
 
+import socket
 import time
 from dataclasses import replace
 from typing import Final
@@ -14,6 +15,7 @@ URI: Final = "InvalidURI"
 NAME: Final = "InvalidBucketName"
 ARGUMENT: Final = "InvalidArgument"
 KEEP: Final = "/alice-1/keep"
+NEW: Final = "/alice-1/new"
 
 
 def put(target: str) -> Row:
@@ -296,15 +298,35 @@ def test_h61_a_token_serves_where_it_was_made(stage: Stage) -> None:
     is_refusal(again, 403, "AccessDenied")
 
 
-def test_h41_a_host_that_was_not_signed_for(stage: Stage) -> None:
-    """Any name may lead here; what counts is that the signature was made for that name."""
-    for host in ("evil.example", "169.254.169.254", "localhost.evil.example", "s3.amazonaws.com"):
-        answer = stage.send(stage.alice.header("GET", KEEP).changed("Host", host))
-        is_refusal(answer, 403, "SignatureDoesNotMatch")
+FOREIGN: Final = (
+    *("evil.example", "169.254.169.254", "localhost.evil.example", "s3.amazonaws.com", "keep.s3.amazonaws.com"),
+    *("127.0.0.2", "0.0.0.1", "[::2]", "127.1", "2130706433", "s3.localhost.evil", "xs3.localhost", "localhos"),
+)
+
+
+@pytest.mark.parametrize("host", FOREIGN, ids="H41-{}".format)
+def test_h41_a_host_that_is_none_of_ours_is_refused(stage: Stage, host: str) -> None:
+    """Signed for that name or for ours, and by nobody: a page or another endpoint's request that was led here."""
+    for shot in (
+        stage.alice.header("GET", KEEP, host=host),
+        stage.alice.header("GET", KEEP).changed("Host", f"{host}:{stage.gateway.port}"),
+        stage.alice.header("PUT", NEW, b"x", host=host),
+        Shot("GET", KEEP, [("Host", host)]),
+    ):
+        answer = stage.send(shot)
+        is_refusal(answer, 400, "BadRequest")
         assert host not in answer.body.decode()
-        anonymous = stage.send(Shot("GET", KEEP, [("Host", host)]))
-        is_refusal(anonymous, 403, "AccessDenied")
     stage.unchanged()
+
+
+OURS: Final = ("localhost", "LOCALHOST", "localhost.", "127.0.0.1", "[::1]", "[0:0:0:0:0:0:0:1]", "s3.localhost")
+
+
+@pytest.mark.parametrize("host", [*OURS, socket.gethostname().lower()], ids="H41-{}".format)
+def test_h41_every_name_of_the_certificate_is_ours(stage: Stage, host: str) -> None:
+    for form in (host, f"{host}:{stage.gateway.port}", f"{host}:443"):
+        answer = stage.send(stage.alice.header("GET", KEEP, host=form))
+        assert (answer.status, answer.body) == (200, b"kept"), form
 
 
 def test_virtual_hosts_name_the_bucket(stage: Stage) -> None:

@@ -171,7 +171,7 @@ def _check_names(report: Report, certificate: x509.Certificate, settings: Settin
     held = {*dns, *map(str, addresses)}
     wanted = [form for domain in settings.domains for form in (domain, f"*.{domain}")]
     if settings.tls_certificate is None:
-        wanted = list(server_names(settings.host, settings.domains))
+        wanted = list(server_names(settings))
     missing = [name for name in wanted if name not in held]
     if not missing:
         report.ok(AREA, "it is made out to every name of the settings")

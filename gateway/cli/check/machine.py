@@ -10,7 +10,7 @@ from typing import Final
 from gateway.cli.check.report import Report
 from gateway.config import Settings
 from gateway.http.ports import check_free
-from gateway.wiring import Folders, server_settings
+from gateway.wiring import Folders, files_beside, server_settings
 
 _MIB: Final = 1024**2
 STREAM_BYTES: Final = 4 * _MIB
@@ -38,7 +38,7 @@ def check_machine(report: Report, settings: Settings, folders: Folders, *, is_se
 
 
 def _check_files(report: Report, settings: Settings) -> None:
-    wanted = 2 * settings.max_connections + 1024
+    wanted = settings.max_connections + files_beside(settings)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         report.warn(

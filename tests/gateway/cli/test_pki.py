@@ -11,12 +11,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store
 
+from gateway.cli.addresses import machine_addresses
 from gateway.cli.exits import SetupError
 from gateway.cli.pki import TlsFiles, make_certificates, renew_certificate, server_names
+from gateway.config import Settings
 from keys.errors import KeyringError
 
 NOW = datetime.now(UTC)
-NAMES = server_names("::", ("s3.localhost",))
+NAMES = server_names(Settings(host="::"))
 
 
 @pytest.fixture
@@ -69,9 +71,35 @@ def test_a_second_strict_verifier_agrees(files: TlsFiles) -> None:
 
 def test_what_is_listened_on_is_a_name(tmp_path: Path) -> None:
     made = TlsFiles(tmp_path / "tls")
-    make_certificates(made, server_names("192.0.2.7", ("s3.example.test",)), NOW)
+    make_certificates(made, server_names(Settings(host="192.0.2.7", domains=("s3.example.test",))), NOW)
     handshake(made, "192.0.2.7")
     handshake(made, "x.s3.example.test")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - nothing is bound
+def test_of_every_interface_the_addresses_are_names(tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.pki.machine_addresses", lambda: ["192.0.2.9", "2001:db8::9"])
+    made = TlsFiles(tmp_path / "tls")
+    make_certificates(made, server_names(Settings(host=host)), NOW)
+    for name in ("192.0.2.9", "2001:db8::9", "127.0.0.1", "::1", "localhost", socket.gethostname().lower()):
+        handshake(made, name)
+
+
+def test_a_machine_knows_its_own_addresses() -> None:
+    assert "127.0.0.1" in machine_addresses()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))  # sends nothing; the system chooses the address that leads there
+        except OSError:
+            return  # a machine without a way out
+        assert asking.getsockname()[0] in machine_addresses()
+
+
+def test_what_a_proxy_presents_is_a_name(tmp_path: Path) -> None:
+    made = TlsFiles(tmp_path / "tls")
+    make_certificates(made, server_names(Settings(hosts=("Backup.example.test", "192.0.2.8"))), NOW)
+    handshake(made, "backup.example.test")
+    handshake(made, "192.0.2.8")
 
 
 def test_keys_and_extensions(files: TlsFiles) -> None:
@@ -111,7 +139,7 @@ def test_a_certificate_that_ends_soon_is_renewed_under_the_same_ca(files: TlsFil
 
 
 def test_a_new_domain_is_added_to_the_certificate(files: TlsFiles) -> None:
-    assert renew_certificate(files, server_names("::", ("s3.localhost", "s3.example.test")), NOW)
+    assert renew_certificate(files, server_names(Settings(host="::", domains=("s3.localhost", "s3.example.test"))), NOW)
     handshake(files, "b.s3.example.test")
 
 

@@ -10,11 +10,12 @@ import pytest
 from gateway.cli.check.certificates import check_certificates
 from gateway.cli.check.report import Report, State
 from gateway.cli.pki import TlsFiles, make_certificates, server_names
+from gateway.config import Settings
 from gateway.wiring import Folders
 from tests.gateway.cli.helpers import settings_in
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-NAMES = server_names("127.0.0.1", ("s3.localhost",))
+NAMES = server_names(Settings())
 
 
 @pytest.fixture
