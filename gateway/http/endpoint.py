@@ -189,6 +189,7 @@ class Endpoint:
         assert exchange.body is not None
         response = operation.serialise(await operation.run(context, parsed, exchange.body))
         if not operation.name.startswith(_READS):
+            record.status, record.bytes_in = response.status, exchange.body.received_bytes
             self._telemetry.mutation(record)
         return response
 

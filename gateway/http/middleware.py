@@ -29,12 +29,11 @@ class RequestLog:
             return
         record = RequestRecord(request_id=new_request_id(), method=scope["method"])
         scope.setdefault("state", {})[RECORD] = record
-        began = time.monotonic()
         try:
             with self._telemetry.in_flight.track_inprogress():
                 await self._app(scope, receive, send)
         finally:
-            self._telemetry.request_done(record, time.monotonic() - began)
+            self._telemetry.request_done(record, time.monotonic() - record.began)
 
 
 class ConcurrencyLimit:

@@ -2,11 +2,21 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from gateway.telemetry import RequestRecord, Telemetry, configure_logging, describe_error, redact
+from gateway.telemetry import (
+    _SECRET_PATTERNS,
+    RequestRecord,
+    Telemetry,
+    configure_logging,
+    describe_error,
+    redact,
+)
 from keys.errors import KmsUnavailable
 from storage.catalogue.base import CatalogueStatistics, NoSuchBucket
 from storage.errors import SealedDamaged, StorageFull
@@ -151,8 +161,8 @@ def test_a_request_is_counted_and_logged_without_its_name(log: io.StringIO) -> N
         object_key=b"my-key",
         account_id="a",
     )
-    telemetry.request_done(record, 0.5)
     telemetry.mutation(record)
+    telemetry.request_done(record, 0.5)
     telemetry.alarm("SealedDamaged", record, error=SealedDamaged("blob 0a0b: chunk: 3 does not authenticate"))
     telemetry.alarm("Canary")
     telemetry.kms_failed("KmsUnavailable", record)
@@ -172,6 +182,60 @@ def test_a_request_is_counted_and_logged_without_its_name(log: io.StringIO) -> N
         'sealgate_kms_errors_total{kind="KmsDenied"} 1.0',
     ):
         assert line in metrics
+
+
+def test_a_change_is_told_in_one_line(log: io.StringIO) -> None:
+    telemetry = Telemetry(b"k" * 32)
+    record = RequestRecord("R1", "PUT", "PutObject", 200, bytes_in=10, bucket="b", object_key=b"k", account_id="a")
+    record.began -= 1.5
+    telemetry.mutation(record)
+    telemetry.request_done(record, 0.5)
+    (line,) = log.getvalue().splitlines()
+    assert "sealgate.audit: mutation method=PUT status=200 bytes_in=10" in line
+    assert "duration_ms=15" in line
+    read = RequestRecord("R2", "GET", "GetObject", 200)
+    telemetry.request_done(read, 0.5)
+    refused = RequestRecord("R3", "PUT", "PutObject", 412, error_code="PreconditionFailed")
+    telemetry.request_done(refused, 0.5)
+    assert [line.split()[2] for line in log.getvalue().splitlines()[1:]] == ["sealgate.access:"] * 2
+
+
+@pytest.mark.parametrize("after", [{"was_cut": True}, {"status": 500}])
+def test_a_change_that_was_not_answered_so_is_told_again(log: io.StringIO, after: dict[str, Any]) -> None:
+    telemetry = Telemetry(b"k" * 32)
+    record = RequestRecord("R1", "PUT", "PutObject", 200)
+    telemetry.mutation(record)
+    for name, value in after.items():
+        setattr(record, name, value)
+    telemetry.request_done(record, 0.5)
+    assert [line.split()[2] for line in log.getvalue().splitlines()] == ["sealgate.audit:", "sealgate.access:"]
+
+
+SECRET_WORDS = [
+    "?",
+    "X-Amz-Signature",
+    "Signature",
+    "=",
+    "x",
+    "&",
+    " ",
+    "\n",
+    "authorization",
+    ":",
+    ",",
+    "Bearer",
+    "AWS",
+    "/",
+]
+
+
+@given(st.lists(st.sampled_from([*SECRET_WORDS, "-----BEGIN PRIVATE KEY-----", "AWS4-HMAC-SHA256"]), max_size=8))
+def test_no_text_is_taken_for_harmless_that_is_not(words: list[str]) -> None:
+    text = "".join(words)
+    redacted = text
+    for pattern, replacement in _SECRET_PATTERNS:
+        redacted = pattern.sub(replacement, redacted)
+    assert redact(text) == redacted
 
 
 def test_a_record_shows_no_key() -> None:
