@@ -5,6 +5,7 @@ file appears under its name only when every byte of it has. Object keys become f
 """
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
@@ -26,11 +27,16 @@ from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settings_of
 from gateway.cli.unsealing import FileReader, Unsealer
 from gateway.config import Settings
+from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.custody import Envelope
+from gateway.engine.protection import Mode
 from gateway.wiring import Folders, Gateway, OpenedKeys, open_blobs, open_gateway, open_keys
-from keys.errors import KeysError
+from keys.customer import customer_key as customer_key_of
+from keys.datakey import KEY_SIZE, DataKey
+from keys.errors import CustomerKeyMismatch, KeysError
 from storage.blobs.base import BlobReader, BlobStore
 from storage.catalogue.base import ListQuery
+from storage.catalogue.records import ObjectVersion
 from storage.errors import BlobMissing, StorageError
 from storage.sealed.header import BlobKind, parse_untrusted
 from storage.sealed.layout import HEADER_SIZE, TRAILER_SIZE
@@ -45,6 +51,7 @@ _WITHOUT_CATALOGUE: Final = (
 )
 _SAFE: Final = "!#$&'()+,-.=@^_{}~ "
 _MAX_NAME_BYTES: Final = 200
+MAX_CUSTOMER_KEY_FILE_BYTES: Final = 1024
 _BLOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 Source = Annotated[str, typer.Argument(metavar="FILE|BLOB_ID", help="A sealed file, or the id of a blob in the store.")]
@@ -73,6 +80,10 @@ def unseal(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="PATH", help="New file; for a whole store a new folder.")
     ],
+    customer_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Key of a client (SSE-C): 32 bytes, or their Base64.", show_default=False),
+    ] = None,
     data: Data = None,
     keys: Keys = None,
     config: Config = None,
@@ -85,10 +96,11 @@ def unseal(
     settings = settings_of(data, keys, config)
     if output.exists() or output.is_symlink():
         raise CommandError(f"{output} exists: give --output a name that is free", Exit.USAGE)
+    customer_key = None if customer_key_file is None else read_customer_key(customer_key_file)
     if source is None:
-        answer = asyncio.run(_unseal_store(settings, output))
+        answer = asyncio.run(_unseal_store(settings, output, customer_key))
     else:
-        answer = asyncio.run(_unseal_one(settings, source, output))
+        answer = asyncio.run(_unseal_one(settings, source, output, customer_key))
     print_answer(answer, as_json=as_json)
     if answer.get("failed"):
         raise CommandError(
@@ -156,6 +168,7 @@ def _described(recovered: RecoveredBlob) -> Answer:
         "object_size": description.plaintext_size,
         "etag": description.etag,
         "created_at": description.created_at.isoformat(),
+        "encryption": {name: value for name, value in description.encryption.items() if name != "verifier"},
         "headers": dict(description.headers),
         "user_metadata": dict(description.user_metadata),
         "tags": dict(description.tags),
@@ -165,10 +178,10 @@ def _described(recovered: RecoveredBlob) -> Answer:
     }
 
 
-async def _unseal_one(settings: Settings, source: str, output: Path) -> Answer:
+async def _unseal_one(settings: Settings, source: str, output: Path, customer_key: DataKey | None) -> Answer:
     folders = Folders.of(settings)
     async with _reading(folders, source) as (reader, blobs):
-        unsealer = Unsealer(await _offline_keys(settings, folders), blobs)
+        unsealer = Unsealer(await _offline_keys(settings, folders), blobs, customer_key)
         recovered = await unsealer.recover(reader)
         size = await _write(output, unsealer.open(recovered, reader))
     return {"written": str(output), "size": size, **_described(recovered)}
@@ -269,7 +282,7 @@ async def _write(path: Path, pieces: AsyncIterator[Any]) -> int:
     return size
 
 
-async def _unseal_store(settings: Settings, output: Path) -> Answer:
+async def _unseal_store(settings: Settings, output: Path, customer_key: DataKey | None) -> Answer:
     folders = Folders.of(settings)
     if not folders.blobs.is_dir() and not folders.catalogue.exists():
         raise SetupError(f"{folders.data} holds no store: correct --data")
@@ -278,11 +291,11 @@ async def _unseal_store(settings: Settings, output: Path) -> Answer:
         if folders.catalogue.exists() and not is_first_start(folders):
             async with open_gateway(settings, folders) as gateway:
                 unsealed = _Unsealed.into(output)
-                await _by_catalogue(gateway, unsealed)
+                await _by_catalogue(gateway, unsealed, customer_key)
         else:
             blobs = open_blobs(folders)
             try:
-                unsealer = Unsealer(await _offline_keys(settings, folders), blobs)
+                unsealer = Unsealer(await _offline_keys(settings, folders), blobs, customer_key)
                 unsealed = _Unsealed.into(output)
                 typer.echo(_WITHOUT_CATALOGUE, err=True)
                 await _by_blobs(unsealer, blobs, unsealed)
@@ -300,7 +313,7 @@ def _progress(what: str, total: int | None) -> Any:
         yield lambda: progress.advance(task)
 
 
-async def _by_catalogue(gateway: Gateway, unsealed: _Unsealed) -> None:
+async def _by_catalogue(gateway: Gateway, unsealed: _Unsealed, customer_key: DataKey | None) -> None:
     catalogue, objects = gateway.stores.catalogue, gateway.services.objects
     accounts = await catalogue.list_accounts()
     buckets = [bucket for account in accounts for bucket in await catalogue.list_buckets(account.account_id)]
@@ -319,7 +332,8 @@ async def _by_catalogue(gateway: Gateway, unsealed: _Unsealed) -> None:
 
                     async def pieces(bucket: Any = bucket, version: Any = version) -> AsyncIterator[Any]:
                         found = await objects.find(bucket, version.object_key)
-                        async for piece in await objects.open(found, 0, found.version.size):
+                        key = _key_for(gateway, found.version, customer_key)
+                        async for piece in await objects.open(found, 0, found.version.size, key):
                             yield piece
 
                     await unsealed.take(bucket.name, version.object_key, about, pieces())
@@ -327,6 +341,29 @@ async def _by_catalogue(gateway: Gateway, unsealed: _Unsealed) -> None:
                 if not page.is_truncated:
                     break
                 query = ListQuery(start_after=page.next_start_after)
+
+
+def _key_for(gateway: Gateway, version: ObjectVersion, customer_key: DataKey | None) -> DataKey | None:
+    """The client's key where a version needs one. Raises: CustomerKeyMismatch."""
+    protection = ObjectAttributes.decode(version.attributes).protection
+    if protection.mode is not Mode.CUSTOMER:
+        return None
+    if customer_key is None or version.content_id is None:
+        raise CustomerKeyMismatch("only the key of its client opens this object: give --customer-key-file")
+    custody = gateway.services.custody
+    custody.check_customer_key(version.bucket_id, version.content_id, protection, customer_key)
+    return customer_key
+
+
+def read_customer_key(path: Path) -> DataKey:
+    """The key in a file: 32 bytes, or Base64 of them as clients send it. Raises: CommandError."""
+    try:
+        data = path.read_bytes()[:MAX_CUSTOMER_KEY_FILE_BYTES]
+        return customer_key_of(data if len(data) == KEY_SIZE else base64.b64decode(data.strip(), validate=True))
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read ({error.strerror})", Exit.USAGE) from None
+    except ValueError:
+        raise CommandError(f"{path} holds neither 32 bytes nor Base64 of 32 bytes", Exit.USAGE) from None
 
 
 async def _by_blobs(unsealer: Unsealer, blobs: BlobStore, unsealed: _Unsealed) -> None:

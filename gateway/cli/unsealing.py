@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.cli.exits import CommandError, Exit
-from gateway.engine.custody import Custody, WrappingMode
+from gateway.engine.custody import Custody, Unlock, WrappingMode
+from gateway.engine.protection import Mode, Protection
 from gateway.wiring import OpenedKeys
+from keys.datakey import DataKey
+from keys.errors import CustomerKeyMismatch
 from keys.keyring import Keyring
 from storage.blobs.base import BlobReader, BlobStore
 from storage.blobs.memory import MemoryBlobReader
 from storage.catalogue.records import Blob, BlobRole, Content
 from storage.errors import SealedDamaged
+from storage.sealed.description import Description
 from storage.sealed.header import BlobKind, FixedHeader
 from storage.sealed.records import BlobReference, ContentRecord, decode_link, decode_manifest
 from storage.sealed.recovery import MAX_PREFIX_SIZE, MAX_TAIL_SIZE, RecoveredBlob, recover
@@ -60,8 +64,10 @@ class FileReader:
 class Unsealer:
     """Opens blobs of one realm; further blobs of an object come from `blobs`."""
 
-    def __init__(self, opened: OpenedKeys, blobs: BlobStore | None) -> None:
+    def __init__(self, opened: OpenedKeys, blobs: BlobStore | None, customer_key: DataKey | None = None) -> None:
+        """`customer_key` opens what a client's key protects (SSE-C); other objects do without."""
         self._opened = opened
+        self._customer_key = customer_key
         self._blobs = blobs
         realm_id = opened.realm.realm_id
         keyring = Keyring(opened.kms, time.monotonic)
@@ -85,21 +91,32 @@ class Unsealer:
             CommandError: a part, which opens only together with its object.
         """
         header, description = recovered.header, recovered.description
+        unlock = self._unlock(description)
         if header.kind is BlobKind.OBJECT:
             data_key = await self._custody.open_content_key(
-                description.bucket_id, description.content_id, recovered.wrapped_key
+                description.bucket_id, description.content_id, recovered.wrapped_key, unlock
             )
             async for piece in _pieces(reader, header, recovered.expectation, data_key.material()):
                 yield piece
         elif header.kind in _RECORDS:
             record = await self._record(recovered, reader)
             for reference in record.blobs:
-                async for piece in self._part(record, reference):
+                async for piece in self._part(record, reference, unlock):
                     yield piece
         else:
             raise CommandError(
                 f"a {header.kind.name.lower()} blob opens only with its object: unseal the manifest or the whole store"
             )
+
+    def _unlock(self, description: Description) -> Unlock:
+        """What opening an object takes besides its blobs. Raises: CustomerKeyMismatch."""
+        protection = Protection.decode(description.encryption)
+        if protection.mode is not Mode.CUSTOMER:
+            return Unlock(protection.context)
+        if self._customer_key is None:
+            raise CustomerKeyMismatch("only the key of its client opens this object: give --customer-key-file")
+        self._custody.check_customer_key(description.bucket_id, description.content_id, protection, self._customer_key)
+        return Unlock(protection.context, self._customer_key)
 
     async def _record(self, recovered: RecoveredBlob, reader: BlobReader) -> ContentRecord:
         header, description = recovered.header, recovered.description
@@ -110,7 +127,7 @@ class Unsealer:
             payload += piece
         return _RECORDS[header.kind](bytes(payload))
 
-    async def _part(self, record: ContentRecord, reference: BlobReference) -> AsyncIterator[bytearray]:
+    async def _part(self, record: ContentRecord, reference: BlobReference, unlock: Unlock) -> AsyncIterator[bytearray]:
         if self._blobs is None:
             raise CommandError("the blobs that this one names are in the blob store: give --data")
         role = BlobRole.PART if reference.part_number else BlobRole.OBJECT
@@ -128,7 +145,7 @@ class Unsealer:
             reference.part_number,
         )
         content = Content(record.content_id, record.bucket_id, b"", "", "", record.wrapped_key, (blob,))
-        data_key = await self._custody.open_blob_key(content, blob)
+        data_key = await self._custody.open_blob_key(content, blob, unlock)
         header = FixedHeader(kind, self._realm_id, reference.blob_id, reference.slot_size)
         reader = await self._blobs.open(reference.blob_id)
         try:

@@ -3,12 +3,27 @@
 One shape for versions, uploads and parts: absent members are left out, so that later members need no migration.
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gateway.engine.protection import DEFAULT_PROTECTION, Protection
 from gateway.s3.types import Checksum, ChecksumAlgorithm, ChecksumType, ObjectHeaders
 from storage.catalogue.records import Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class SealedChecksum:
+    """A checksum whose value only the content key opens (`Custody.open_checksum`)."""
+
+    algorithm: ChecksumAlgorithm
+    checksum_type: ChecksumType
+    sealed: bytes = field(repr=False)
+
+
+KeptChecksum = Checksum | SealedChecksum
+"""As rows keep it: the protection decides which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +32,12 @@ class ObjectAttributes:
 
     headers: ObjectHeaders = field(default_factory=ObjectHeaders)
     metadata: Mapping[str, str] = field(default_factory=dict)
-    checksum: Checksum | None = None
+    checksum: KeptChecksum | None = None
     tags: tuple[tuple[str, str], ...] = ()
     checksum_algorithm: ChecksumAlgorithm | None = None
     """Of an upload: what its parts are to be summed with; None where the client named none."""
     checksum_type: ChecksumType | None = None
+    protection: Protection = DEFAULT_PROTECTION
 
     def encode(self) -> Attributes:
         """JSON values for the catalogue."""
@@ -39,6 +55,8 @@ class ObjectAttributes:
             encoded["checksum_algorithm"] = self.checksum_algorithm.value
         if self.checksum_type is not None:
             encoded["checksum_type"] = self.checksum_type.value
+        if self.protection != DEFAULT_PROTECTION:
+            encoded["encryption"] = self.protection.encode()
         return encoded
 
     @classmethod
@@ -52,20 +70,23 @@ class ObjectAttributes:
             tags=tuple((name, value) for name, value in attributes.get("tags", [])),
             checksum_algorithm=None if algorithm is None else ChecksumAlgorithm(algorithm),
             checksum_type=None if kind is None else ChecksumType(kind),
+            protection=Protection.decode(attributes.get("encryption")),
         )
 
 
-def encode_checksum(checksum: Checksum) -> dict[str, str]:
+def encode_checksum(checksum: KeptChecksum) -> dict[str, str]:
     """A checksum as JSON values."""
-    return {
-        "algorithm": checksum.algorithm.value,
-        "value": checksum.value,
-        "type": checksum.checksum_type.value,
-    }
+    kind = {"algorithm": checksum.algorithm.value, "type": checksum.checksum_type.value}
+    if isinstance(checksum, SealedChecksum):
+        return kind | {"sealed": base64.b64encode(checksum.sealed).decode("ascii")}
+    return kind | {"value": checksum.value}
 
 
-def decode_checksum(encoded: Mapping[str, str] | None) -> Checksum | None:
+def decode_checksum(encoded: Mapping[str, str] | None) -> KeptChecksum | None:
     """The reverse; None stays None."""
     if encoded is None:
         return None
-    return Checksum(ChecksumAlgorithm(encoded["algorithm"]), encoded["value"], ChecksumType(encoded["type"]))
+    algorithm, checksum_type = ChecksumAlgorithm(encoded["algorithm"]), ChecksumType(encoded["type"])
+    if "sealed" in encoded:
+        return SealedChecksum(algorithm, checksum_type, base64.b64decode(encoded["sealed"]))
+    return Checksum(algorithm, encoded["value"], checksum_type)

@@ -7,19 +7,52 @@ bucket key, so that every blob carries all that a KMS needs to open it. Layout i
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Protocol
 
+from gateway.engine.attributes import KeptChecksum, SealedChecksum
+from gateway.engine.protection import DEFAULT_PROTECTION, Mode, Protection
+from gateway.s3.types import Checksum
+from keys.context import NIL_ID, canonical
+from keys.customer import check_verifier, new_verifier
 from keys.datakey import DataKey, WrappedKey
 from keys.errors import UnwrapFailed
-from keys.keyring import BucketKey, Direct, Keyring, bucket_key_id_of, part_context
+from keys.keyring import (
+    BucketKey,
+    Customer,
+    Direct,
+    Keyring,
+    Wrapping,
+    bucket_key_id_of,
+    content_context,
+    part_context,
+)
+from keys.kms.base import KeyDescription, check_usable
+from keys.record import Record, seal, unseal
 from storage.catalogue.records import ID_SIZE, Blob, BlobRole, Content
 
 BUCKET_KEY_MAX_OBJECTS = 1_000_000
 """Content keys under one bucket key before it is renewed. Each has a salt of its own: it bounds damage, not nonces."""
 
 MAX_CURRENT_BUCKET_KEYS = 10_000
-"""Buckets whose key is remembered for the next write; the least recently used one gets a new key when it is back."""
+"""Bucket keys that are remembered for the next write; for the least recently used one a new key is made later."""
+
+_CHECKSUM_LABEL = "sealgate/checksum/v1"
+_Purse = tuple[bytes, str | None]
+"""A bucket and the KMS key that its bucket keys lie under; None for the default key of SSE-S3."""
+
+
+class ContentIds(Protocol):
+    """What names a content: a `Content` does."""
+
+    @property
+    def bucket_id(self) -> bytes:
+        """The bucket that it was sealed for."""
+
+    @property
+    def content_id(self) -> bytes:
+        """Its own id."""
 
 
 class WrappingMode(StrEnum):
@@ -74,6 +107,33 @@ def _take(data: bytes) -> tuple[WrappedKey, bytes]:
     return WrappedKey.decode(data[2 : 2 + size]), data[2 + size :]
 
 
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    """What opening a content takes besides its row: what the client bound it to, and the key that it brought."""
+
+    context: str = field(default="", repr=False)
+    customer_key: DataKey | None = None
+
+    @classmethod
+    def of(cls, protection: Protection, customer_key: DataKey | None) -> "Unlock":
+        """For a content of that protection."""
+        return cls(protection.context, customer_key)
+
+
+NOTHING_BESIDES = Unlock()
+"""For contents that the service opens alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewContentKey:
+    """A content key, and all that is kept of it."""
+
+    data_key: DataKey
+    slot: bytes
+    protection: Protection
+    """As asked, completed by a verifier where a client brought the key."""
+
+
 @dataclass(slots=True)
 class _CurrentBucketKey:
     bucket_key: BucketKey
@@ -102,24 +162,107 @@ class Custody:
         self._mode = mode
         self._clock = clock
         self._bucket_key_age_s = bucket_key_age_s
-        self._current: OrderedDict[bytes, _CurrentBucketKey] = OrderedDict()
-        self._renewing: dict[bytes, asyncio.Task[None]] = {}
+        self._current: OrderedDict[_Purse, _CurrentBucketKey] = OrderedDict()
+        self._renewing: dict[_Purse, asyncio.Task[None]] = {}
 
-    async def new_content_key(self, bucket_id: bytes, content_id: bytes) -> tuple[DataKey, bytes]:
-        """A fresh content key and its slot. The data key of an object or link blob is made here as well."""
-        bucket_key = None
-        if self._mode is WrappingMode.BUCKET_KEY:
-            bucket_key = await self._bucket_key(bucket_id)
+    async def describe_key(self, kms_key_id: str | None) -> KeyDescription:
+        """The wrapping key that a client named; None is the default one. Raises: KmsKeyError where it is not usable."""
+        described = await self._keyring.describe(kms_key_id)
+        check_usable(described.state)
+        return described
+
+    async def new_content_key(
+        self,
+        bucket_id: bytes,
+        content_id: bytes,
+        protection: Protection = DEFAULT_PROTECTION,
+        customer_key: DataKey | None = None,
+    ) -> NewContentKey:
+        """A fresh content key and its slot. The data key of an object or link blob is made here as well.
+
+        `customer_key` is given just where the mode says that a client brings the key.
+        """
+        assert (protection.mode is Mode.CUSTOMER) == (customer_key is not None), "the mode says who brings the key"
+        if customer_key is not None:
+            context = content_context(self._realm_id, bucket_id, content_id)
+            protection = replace(protection, verifier=new_verifier(customer_key, context))
+            wrapping: Wrapping = Customer(customer_key)
+        elif protection.mode is Mode.KMS:
+            kms_key_id = protection.kms_key_id
+            wrapping = await self._bucket_key((bucket_id, kms_key_id)) if protection.bucket_key else Direct(kms_key_id)
+        elif self._mode is WrappingMode.BUCKET_KEY:
+            wrapping = await self._bucket_key((bucket_id, None))
+        else:
+            wrapping = Direct()
         data_key, wrapped = await self._keyring.new_content_key(
-            self._realm_id, bucket_id, content_id, bucket_key or Direct()
+            self._realm_id, bucket_id, content_id, wrapping, encryption_context=protection.context.encode("utf-8")
         )
-        return data_key, Envelope(wrapped, bucket_key).encode()
+        envelope = Envelope(wrapped, wrapping if isinstance(wrapping, BucketKey) else None)
+        return NewContentKey(data_key, envelope.encode(), protection)
 
-    async def open_content_key(self, bucket_id: bytes, content_id: bytes, slot: bytes) -> DataKey:
+    async def open_content_key(
+        self, bucket_id: bytes, content_id: bytes, slot: bytes, unlock: Unlock = NOTHING_BESIDES
+    ) -> DataKey:
         """The content key of a slot."""
         envelope = Envelope.decode(slot)
         return await self._keyring.unwrap_content_key(
-            self._realm_id, bucket_id, content_id, envelope.wrapped, envelope.bucket_key
+            self._realm_id,
+            bucket_id,
+            content_id,
+            envelope.wrapped,
+            envelope.bucket_key,
+            encryption_context=unlock.context.encode("utf-8"),
+            customer_key=unlock.customer_key,
+        )
+
+    def check_customer_key(
+        self, bucket_id: bytes, content_id: bytes, protection: Protection, customer_key: DataKey
+    ) -> None:
+        """See that a client brought the key that it wrote with; needs no blob and no KMS.
+
+        Raises:
+            CustomerKeyMismatch: it brought another.
+        """
+        check_verifier(customer_key, protection.verifier, content_context(self._realm_id, bucket_id, content_id))
+
+    def seal_checksum(
+        self, content_key: DataKey, content: ContentIds, checksum: Checksum, blob_id: bytes = NIL_ID
+    ) -> SealedChecksum:
+        """A checksum that the content key alone opens. `blob_id` is of the part that it is of; objects have none."""
+        context = self._checksum_context(content, checksum, blob_id)
+        sealed = seal(content_key.material(), checksum.value.encode("ascii"), context).encode()
+        return SealedChecksum(checksum.algorithm, checksum.checksum_type, sealed)
+
+    def open_checksum(
+        self, content_key: DataKey, content: ContentIds, checksum: SealedChecksum, blob_id: bytes = NIL_ID
+    ) -> Checksum:
+        """What `seal_checksum` sealed."""
+        context = self._checksum_context(content, checksum, blob_id)
+        value = unseal(content_key.material(), Record.decode(checksum.sealed), context).decode("ascii")
+        return Checksum(checksum.algorithm, value, checksum.checksum_type)
+
+    def keep_checksum(
+        self,
+        protection: Protection,
+        content_key: DataKey,
+        content: ContentIds,
+        checksum: Checksum,
+        blob_id: bytes = NIL_ID,
+    ) -> KeptChecksum:
+        """A checksum as rows and descriptions may hold it."""
+        if not protection.hides_hashes:
+            return checksum
+        return self.seal_checksum(content_key, content, checksum, blob_id)
+
+    def _checksum_context(self, content: ContentIds, checksum: KeptChecksum, blob_id: bytes) -> bytes:
+        return canonical(
+            _CHECKSUM_LABEL,
+            self._realm_id,
+            content.bucket_id,
+            content.content_id,
+            blob_id,
+            checksum.algorithm.value.encode("ascii"),
+            checksum.checksum_type.value.encode("ascii"),
         )
 
     def new_blob_key(self, content_key: DataKey, content: Content, blob_id: bytes) -> tuple[DataKey, bytes]:
@@ -128,38 +271,38 @@ class Custody:
         data_key, wrapped = self._keyring.new_part_key(content_key, context)
         return data_key, Envelope(wrapped).encode()
 
-    async def open_blob_key(self, content: Content, blob: Blob) -> DataKey:
+    async def open_blob_key(self, content: Content, blob: Blob, unlock: Unlock = NOTHING_BESIDES) -> DataKey:
         """The data key of one of a content's blobs."""
-        content_key = await self.open_content_key(content.bucket_id, content.content_id, content.wrapped_key)
+        content_key = await self.open_content_key(content.bucket_id, content.content_id, content.wrapped_key, unlock)
         if blob.role is BlobRole.OBJECT:
             return content_key
         context = part_context(self._realm_id, content.bucket_id, content.content_id, blob.blob_id)
         return self._keyring.unwrap_part_key(content_key, Envelope.decode(blob.wrapped_key).wrapped, context)
 
-    async def _bucket_key(self, bucket_id: bytes) -> BucketKey:
+    async def _bucket_key(self, purse: _Purse) -> BucketKey:
         """The bucket key in use, renewed by age and count; however many wait for a new one, the KMS is asked once."""
-        while (current := self._usable(bucket_id)) is None:
-            task = self._renewing.get(bucket_id)
+        while (current := self._usable(purse)) is None:
+            task = self._renewing.get(purse)
             if task is None:
-                task = asyncio.create_task(self._renew(bucket_id))
-                self._renewing[bucket_id] = task
+                task = asyncio.create_task(self._renew(purse))
+                self._renewing[purse] = task
             await asyncio.shield(task)
         current.objects_left -= 1
         return current.bucket_key
 
-    def _usable(self, bucket_id: bytes) -> _CurrentBucketKey | None:
-        current = self._current.get(bucket_id)
+    def _usable(self, purse: _Purse) -> _CurrentBucketKey | None:
+        current = self._current.get(purse)
         if current is None or self._clock() >= current.renew_at or not current.objects_left:
             return None
-        self._current.move_to_end(bucket_id)
+        self._current.move_to_end(purse)
         return current
 
-    async def _renew(self, bucket_id: bytes) -> None:
+    async def _renew(self, purse: _Purse) -> None:
         try:
-            bucket_key = await self._keyring.new_bucket_key(self._realm_id, bucket_id)
+            bucket_key = await self._keyring.new_bucket_key(self._realm_id, *purse)
             renew_at = self._clock() + self._bucket_key_age_s
-            self._current[bucket_id] = _CurrentBucketKey(bucket_key, renew_at, BUCKET_KEY_MAX_OBJECTS)
+            self._current[purse] = _CurrentBucketKey(bucket_key, renew_at, BUCKET_KEY_MAX_OBJECTS)
             if len(self._current) > MAX_CURRENT_BUCKET_KEYS:
                 self._current.popitem(last=False)
         finally:
-            del self._renewing[bucket_id]
+            del self._renewing[purse]

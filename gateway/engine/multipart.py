@@ -4,17 +4,19 @@ No data moves at Complete, and reads never need the manifest: it is there for re
 copying objects using multipart upload"; DESIGN part 2.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from gateway.engine.attributes import ObjectAttributes, decode_checksum, encode_checksum
-from gateway.engine.custody import Custody
+from gateway.engine.attributes import KeptChecksum, ObjectAttributes, SealedChecksum, decode_checksum, encode_checksum
+from gateway.engine.custody import Custody, Unlock
 from gateway.engine.integrity import EtagMode, PayloadCheck, VerifiedPayload, opaque_etag
-from gateway.engine.objects import SSE_S3, ObjectEngine, blob_references, describe, in_turns, new_id
+from gateway.engine.objects import ObjectEngine, Published, blob_references, describe, in_turns, new_content, new_id
+from gateway.engine.protection import Mode, Protection
 from gateway.engine.sealing import BlobPlan, BlobWriter
 from gateway.s3.checksums import ALGORITHMS, PayloadDigests, combine, composite
 from gateway.s3.checksums import decode_checksum as decode_digest
@@ -37,12 +39,12 @@ from gateway.s3.types import (
     CompletedPart,
     PayloadExpectation,
 )
+from keys.datakey import DataKey
 from storage.catalogue.base import Catalogue, CompleteUpload, Conditions, Found, NoSuchUpload, PartsChanged
 from storage.catalogue.records import (
     NULL_VERSION_ID,
     BlobRole,
     Bucket,
-    Content,
     ObjectVersion,
     Part,
     Upload,
@@ -59,6 +61,18 @@ MAX_OBJECT_BYTES = 5 * 1024**4
 
 COMPLETE_ATTEMPTS = 5
 """Times that Complete reads the parts again when one was replaced meanwhile."""
+
+_OPENED_IN_ONE_GO = 100
+"""Checksums of parts that are opened before others have their turn: about 3 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedPart:
+    """A part as it became visible."""
+
+    part: Part
+    checksum: Checksum
+    """In plain, for the answer to who wrote it."""
 
 
 class MultipartEngine:
@@ -81,60 +95,82 @@ class MultipartEngine:
         self._etag_mode = etag_mode
         self._clock = clock
 
-    async def create(self, bucket: Bucket, object_key: bytes, attributes: ObjectAttributes) -> Upload:
+    async def create(
+        self,
+        bucket: Bucket,
+        object_key: bytes,
+        attributes: ObjectAttributes,
+        customer_key: DataKey | None = None,
+    ) -> Upload:
         """Begin an upload; its content key is made and wrapped now. Raises: KeysError, StorageError."""
         upload_id, content_id = new_id(), new_id()
-        _, slot = await self._custody.new_content_key(bucket.bucket_id, content_id)
+        made = await self._custody.new_content_key(bucket.bucket_id, content_id, attributes.protection, customer_key)
         upload = Upload(
             upload_id=upload_id,
             bucket_id=bucket.bucket_id,
             object_key=object_key,
             account_id=bucket.account_id,
-            content=Content(
-                content_id=content_id,
-                bucket_id=bucket.bucket_id,
-                account_id=bucket.account_id,
-                encryption=SSE_S3,
-                kms_key_id="",
-                wrapped_key=slot,
-            ),
+            content=new_content(bucket, content_id, made),
             created_at=self._clock(),
-            attributes=attributes.encode(),
+            attributes=replace(attributes, protection=made.protection).encode(),
         )
         await self._catalogue.create_upload(upload)
         reach("upload.created")
         return upload
 
     async def put_part(
-        self, bucket: Bucket, upload: Upload, part_number: int, expectation: PayloadExpectation, body: Body
-    ) -> Part:
-        """Seal a body into a part, under a data key of this attempt alone.
+        self,
+        bucket: Bucket,
+        upload: Upload,
+        part_number: int,
+        expectation: PayloadExpectation,
+        body: Body,
+        customer_key: DataKey | None = None,
+    ) -> UploadedPart:
+        """Seal a body into a part, under a data key of this attempt alone. `customer_key` is checked already.
 
         Raises:
             S3Error: the body is not what the request says, or its checksum is not of the upload's algorithm.
             NoSuchUpload: the upload ended meanwhile.
         """
-        wanted = ObjectAttributes.decode(upload.attributes).checksum_algorithm
+        attributes = ObjectAttributes.decode(upload.attributes)
+        wanted = attributes.checksum_algorithm
         if wanted is not None and expectation.algorithm not in (None, wanted):
             raise S3Error(
                 INVALID_REQUEST,
                 f"Checksum Type mismatch occurred, expected checksum Type: {wanted.value.lower()}, "
                 f"actual checksum Type: {str(expectation.algorithm).lower()}",
             )
-        check = PayloadCheck(expectation, self._etag_mode, wanted)
+        check = PayloadCheck(expectation, attributes.protection.etag_mode(self._etag_mode), wanted)
         return await self._put_part(
-            bucket, upload, part_number, body, check.digests, lambda size: check.finish(size, body.trailers)
+            bucket,
+            upload,
+            part_number,
+            body,
+            check.digests,
+            lambda size: check.finish(size, body.trailers),
+            customer_key,
         )
 
     async def copy_part(
-        self, bucket: Bucket, upload: Upload, part_number: int, source: Found, offset: int, length: int
-    ) -> Part:
+        self,
+        bucket: Bucket,
+        upload: Upload,
+        part_number: int,
+        source: Found,
+        offset: int,
+        length: int,
+        *,
+        customer_key: DataKey | None = None,
+        source_key: DataKey | None = None,
+    ) -> UploadedPart:
         """Seal a span of another version anew as a part. Raises: as by `put_part` and `ObjectEngine.open`."""
-        wanted = ObjectAttributes.decode(upload.attributes).checksum_algorithm
-        check = PayloadCheck(PayloadExpectation(content_length=length), self._etag_mode, wanted)
-        async with aclosing(await self._objects.open(source, offset, length)) as plaintext:
+        attributes = ObjectAttributes.decode(upload.attributes)
+        etag_mode = attributes.protection.etag_mode(self._etag_mode)
+        check = PayloadCheck(PayloadExpectation(content_length=length), etag_mode, attributes.checksum_algorithm)
+        async with aclosing(await self._objects.open(source, offset, length, source_key)) as plaintext:
             return await self._put_part(
-                bucket, upload, part_number, plaintext, check.digests, lambda size: check.finish(size, {})
+                bucket, upload, part_number, plaintext, check.digests, lambda size: check.finish(size, {}), customer_key
             )
 
     async def _put_part(
@@ -145,18 +181,21 @@ class MultipartEngine:
         source: AsyncIterable[Buffer],
         digests: PayloadDigests,
         finish: Callable[[int], VerifiedPayload],
-    ) -> Part:
-        content = upload.content
-        content_key = await self._custody.open_content_key(content.bucket_id, content.content_id, content.wrapped_key)
+        customer_key: DataKey | None,
+    ) -> UploadedPart:
+        content, of_upload = upload.content, ObjectAttributes.decode(upload.attributes)
+        content_key = await self._content_key(upload, of_upload.protection, customer_key)
         blob_id = new_id()
         data_key, slot = self._custody.new_blob_key(content_key, content, blob_id)
         payload: VerifiedPayload | None = None
+        kept: KeptChecksum | None = None
         created_at = self._clock()
 
         def judge_and_describe(size: int) -> Description:
-            nonlocal payload
+            nonlocal payload, kept
             payload = finish(size)
-            attributes = replace(ObjectAttributes.decode(upload.attributes), checksum=payload.checksum)
+            kept = self._custody.keep_checksum(of_upload.protection, content_key, content, payload.checksum, blob_id)
+            attributes = replace(of_upload, checksum=kept)
             version = ObjectVersion(
                 bucket_id=upload.bucket_id,
                 object_key=upload.object_key,
@@ -172,6 +211,7 @@ class MultipartEngine:
         plan = BlobPlan(blob_id, BlobRole.PART, data_key, slot, under_content_key=True, part_number=part_number)
         blob = await self._writer.write(plan, source, digests, judge_and_describe, may_be_inline=False)
         assert payload is not None, "the blob was described"
+        assert kept is not None, "the blob was described"
         part = Part(
             upload_id=upload.upload_id,
             part_number=part_number,
@@ -179,13 +219,40 @@ class MultipartEngine:
             etag=payload.etag,
             size=payload.size,
             created_at=created_at,
-            attributes={"checksum": encode_checksum(payload.checksum)},
+            attributes={"checksum": encode_checksum(kept)},
         )
         reach("part.before_commit")
         async with self._writer.publishing(blob):
             await self._catalogue.put_part(part)
         reach("part.committed")
-        return part
+        return UploadedPart(part, payload.checksum)
+
+    async def _content_key(self, upload: Upload, protection: Protection, customer_key: DataKey | None) -> DataKey:
+        content = upload.content
+        return await self._custody.open_content_key(
+            content.bucket_id, content.content_id, content.wrapped_key, Unlock.of(protection, customer_key)
+        )
+
+    async def part_checksums(
+        self, upload: Upload, parts: Sequence[Part], customer_key: DataKey | None = None
+    ) -> list[Checksum | None]:
+        """The checksums of parts in plain; None where there is none, or where only the client's key would open it."""
+        protection = ObjectAttributes.decode(upload.attributes).protection
+        kept = [part_checksum(part) for part in parts]
+        if all(not isinstance(checksum, SealedChecksum) for checksum in kept):
+            return [checksum for checksum in kept if not isinstance(checksum, SealedChecksum)]
+        if protection.mode is Mode.CUSTOMER and customer_key is None:
+            return [None for _ in parts]
+        content_key = await self._content_key(upload, protection, customer_key)
+        opened: list[Checksum | None] = []
+        for part, checksum in zip(parts, kept, strict=True):
+            if isinstance(checksum, SealedChecksum):
+                opened.append(self._custody.open_checksum(content_key, upload.content, checksum, part.blob.blob_id))
+            else:
+                opened.append(checksum)
+            if len(opened) % _OPENED_IN_ONE_GO == 0:
+                await asyncio.sleep(0)
+        return opened
 
     async def complete(
         self,
@@ -197,21 +264,26 @@ class MultipartEngine:
         checksum: Checksum | None = None,
         checksum_type: ChecksumType | None = None,
         object_size: int | None = None,
-    ) -> ObjectVersion:
+        customer_key: DataKey | None = None,
+    ) -> Published:
         """Publish the named parts as one version. A second call answers with the version of the first.
+
+        Without the client's key an upload under SSE-C gets no checksum, since those of its parts cannot be read.
 
         Raises:
             S3Error: InvalidPart, EntityTooSmall, EntityTooLarge, InvalidRequest, BadDigest.
             NoSuchUpload, PreconditionRefused, NoSuchVersion: as by `Catalogue.complete_upload`.
         """
         if upload.completed is not None:
-            return upload.completed
+            return await self._again(upload, upload.completed, customer_key)
         for _ in range(COMPLETE_ATTEMPTS):
             try:
                 held = {part.part_number: part for part in await self._catalogue.list_parts(upload.upload_id)}
             except NoSuchUpload:
-                return await self._completed_meanwhile(upload)
+                return await self._again(upload, await self._completed_meanwhile(upload), customer_key)
             parts = choose_parts(held, wanted)
+            checksums = await self.part_checksums(upload, parts, customer_key)
+            check_part_checksums(wanted, checksums)
             size = sum(part.size for part in parts)
             if object_size is not None and object_size != size:
                 raise S3Error(
@@ -219,10 +291,16 @@ class MultipartEngine:
                     f"The provided 'x-amz-mp-object-size' header value {object_size} does not match what was "
                     f"computed: {size}",
                 )
-            version = self._version_of(upload, parts, size, checksum, checksum_type)
+            attributes = ObjectAttributes.decode(upload.attributes)
+            plain = object_checksum(attributes, parts, checksums, checksum, checksum_type)
+            kept = None
+            if plain is not None and attributes.protection.hides_hashes:
+                content_key = await self._content_key(upload, attributes.protection, customer_key)
+                kept = self._custody.seal_checksum(content_key, upload.content, plain)
+            version = self._version_of(upload, parts, size, plain if kept is None else kept)
             blob_id = new_id()
             # As a link: the manifest names the content key, so it cannot lie under it (FORMAT section 4).
-            data_key, slot = await self._custody.new_content_key(upload.content.bucket_id, blob_id)
+            made = await self._custody.new_content_key(upload.content.bucket_id, blob_id)
             record = Manifest(
                 content_id=upload.content.content_id,
                 bucket_id=upload.content.bucket_id,
@@ -233,7 +311,7 @@ class MultipartEngine:
             description = describe(bucket, version, upload.content.content_id, upload_id=upload.upload_id)
             # A manifest must outlive the catalogue, as its parts do.
             manifest = await self._writer.write(
-                BlobPlan(blob_id, BlobRole.MANIFEST, data_key, slot),
+                BlobPlan(blob_id, BlobRole.MANIFEST, made.data_key, made.slot),
                 in_turns(manifest_pieces(record)),
                 PayloadDigests(()),
                 partial(_same, description),
@@ -253,8 +331,15 @@ class MultipartEngine:
             except PartsChanged:
                 continue
             reach("complete.committed")
-            return published
+            return Published(published, plain)
         raise S3Error(SERVICE_UNAVAILABLE, "Parts of the upload keep changing. Complete it once they are all uploaded.")
+
+    async def _again(self, upload: Upload, version: ObjectVersion, customer_key: DataKey | None) -> Published:
+        """The answer to Complete of an upload that is completed."""
+        held = ObjectAttributes.decode(version.attributes)
+        if held.protection.mode is Mode.CUSTOMER and customer_key is None:
+            return Published(version, None)
+        return Published(version, await self._objects.checksum_of(Found(version, upload.content), customer_key))
 
     async def _completed_meanwhile(self, upload: Upload) -> ObjectVersion:
         """The version of another Complete that came first. Raises: NoSuchUpload for an upload that was aborted."""
@@ -264,32 +349,27 @@ class MultipartEngine:
         return now.completed
 
     def _version_of(
-        self,
-        upload: Upload,
-        parts: Sequence[Part],
-        size: int,
-        checksum: Checksum | None,
-        checksum_type: ChecksumType | None,
+        self, upload: Upload, parts: Sequence[Part], size: int, checksum: KeptChecksum | None
     ) -> ObjectVersion:
         attributes = ObjectAttributes.decode(upload.attributes)
-        kept = object_checksum(attributes, parts, checksum, checksum_type)
         return ObjectVersion(
             bucket_id=upload.bucket_id,
             object_key=upload.object_key,
             version_id=NULL_VERSION_ID,
             content_id=upload.content.content_id,
             size=size,
-            etag=self._etag_of(parts),
+            etag=_etag_of(parts, attributes.protection.etag_mode(self._etag_mode)),
             created_at=self._clock(),
-            attributes=replace(attributes, checksum=kept, checksum_algorithm=None, checksum_type=None).encode(),
+            attributes=replace(attributes, checksum=checksum, checksum_algorithm=None, checksum_type=None).encode(),
         )
 
-    def _etag_of(self, parts: Sequence[Part]) -> str:
-        """MD5 of the parts' MD5s and their number; part ETags are MD5s where the object's is to be one."""
-        if self._etag_mode is EtagMode.OPAQUE:
-            return f"{opaque_etag()}-{len(parts)}"
-        md5s = b"".join(bytes.fromhex(part.etag) for part in parts)
-        return f"{hashlib.md5(md5s, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+def _etag_of(parts: Sequence[Part], etag_mode: EtagMode) -> str:
+    """MD5 of the parts' MD5s and their number; part ETags are MD5s where the object's is to be one."""
+    if etag_mode is EtagMode.OPAQUE:
+        return f"{opaque_etag()}-{len(parts)}"
+    md5s = b"".join(bytes.fromhex(part.etag) for part in parts)
+    return f"{hashlib.md5(md5s, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 def _same(description: Description, _size: int) -> Description:
@@ -305,9 +385,8 @@ def choose_parts(held: dict[int, Part], wanted: Sequence[CompletedPart]) -> list
     parts = []
     for asked in wanted:
         part = held.get(asked.part_number)
-        # A checksum of another algorithm than the part's cannot be compared, so it counts as another.
-        if part is None or part.etag != asked.etag or asked.checksum not in (None, part_checksum(part)):
-            raise S3Error(INVALID_PART, fields={"PartNumber": str(asked.part_number), "ETag": asked.etag})
+        if part is None or part.etag != asked.etag:
+            raise _invalid_part(asked)
         parts.append(part)
     for part in parts[:-1]:
         if part.size < MIN_PART_BYTES:
@@ -326,7 +405,22 @@ def choose_parts(held: dict[int, Part], wanted: Sequence[CompletedPart]) -> list
     return parts
 
 
-def part_checksum(part: Part) -> Checksum | None:
+def check_part_checksums(wanted: Sequence[CompletedPart], checksums: Sequence[Checksum | None]) -> None:
+    """See that Complete names the checksums that the parts have.
+
+    Raises:
+        S3Error: InvalidPart; one of another algorithm than the part's cannot be compared, so it counts as another.
+    """
+    for asked, checksum in zip(wanted, checksums, strict=True):
+        if asked.checksum not in (None, checksum):
+            raise _invalid_part(asked)
+
+
+def _invalid_part(asked: CompletedPart) -> S3Error:
+    return S3Error(INVALID_PART, fields={"PartNumber": str(asked.part_number), "ETag": asked.etag})
+
+
+def part_checksum(part: Part) -> KeptChecksum | None:
     """The checksum kept of a part."""
     return decode_checksum(part.attributes.get("checksum"))
 
@@ -334,6 +428,7 @@ def part_checksum(part: Part) -> Checksum | None:
 def object_checksum(
     attributes: ObjectAttributes,
     parts: Sequence[Part],
+    checksums: Sequence[Checksum | None],
     declared: Checksum | None,
     declared_type: ChecksumType | None,
 ) -> Checksum | None:
@@ -346,7 +441,6 @@ def object_checksum(
         S3Error: InvalidRequest for a type that the upload or the algorithm does not have; BadDigest where the
             request declares another value.
     """
-    checksums = [part_checksum(part) for part in parts]
     algorithms = {None if checksum is None else checksum.algorithm for checksum in checksums}
     if declared_type is not None and attributes.checksum_type not in (None, declared_type):
         raise S3Error(

@@ -4,6 +4,7 @@ A crash before the transaction leaves an orphan for sweep, never half an object.
 """
 
 import asyncio
+import base64
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
@@ -11,13 +12,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gateway.engine.attributes import ObjectAttributes
-from gateway.engine.custody import Custody
+from gateway.engine.attributes import KeptChecksum, ObjectAttributes, SealedChecksum
+from gateway.engine.custody import Custody, NewContentKey, Unlock
 from gateway.engine.integrity import EtagMode, PayloadCheck, VerifiedPayload
 from gateway.engine.opening import BlobOpener, OpenedSpan
 from gateway.engine.sealing import BlobPlan, BlobWriter
 from gateway.s3.checksums import PayloadDigests
-from gateway.s3.types import Body, Buffer, PayloadExpectation
+from gateway.s3.types import Body, Buffer, Checksum, PayloadExpectation
+from keys.datakey import DataKey
 from storage.catalogue.base import (
     Catalogue,
     CatalogueConflict,
@@ -43,9 +45,6 @@ from storage.seams import reach
 REFERENCES_PER_TURN = 256
 """References made in one go: half a millisecond."""
 
-SSE_S3 = "AES256"
-"""The encryption of every content: S3's name for keys that the service manages."""
-
 
 def new_id() -> bytes:
     """A fresh random id."""
@@ -58,7 +57,19 @@ class NewObject:
 
     object_key: bytes
     attributes: ObjectAttributes
+    """Its protection as asked for; the content's own is what is kept."""
     conditions: Conditions
+    customer_key: DataKey | None = None
+    """What the client brought for it (SSE-C)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version as it became visible."""
+
+    version: ObjectVersion
+    checksum: Checksum | None
+    """In plain, for the answer to who wrote it."""
 
 
 def describe(
@@ -73,20 +84,28 @@ def describe(
         account_id=bucket.account_id,
         bucket_id=bucket.bucket_id,
         bucket_name=bucket.name,
-        checksums={} if checksum is None else {checksum.algorithm.value: checksum.value},
+        checksums={checksum.algorithm.value: checksum.value} if isinstance(checksum, Checksum) else {},
         commit_order=time.time_ns() // 1000,
         content_id=content_id,
-        encryption={"algorithm": SSE_S3},
+        encryption=attributes.protection.encode(),
         etag=version.etag,
         headers=headers,
         object_key=version.object_key,
         part_number=part_number,
         plaintext_size=version.size,
+        sealed_checksums=_sealed_checksums(checksum),
         tags=dict(attributes.tags),
         upload_id=upload_id,
         user_metadata=dict(attributes.metadata),
         version_id=version.version_id,
     )
+
+
+def _sealed_checksums(checksum: KeptChecksum | None) -> dict[str, str]:
+    if not isinstance(checksum, SealedChecksum):
+        return {}
+    name = f"{checksum.algorithm.value}:{checksum.checksum_type.value}"
+    return {name: base64.b64encode(checksum.sealed).decode("ascii")}
 
 
 def blob_reference(blob: Blob) -> BlobReference:
@@ -121,6 +140,18 @@ async def in_turns(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
+def new_content(bucket: Bucket, content_id: bytes, made: NewContentKey) -> Content:
+    """A content that has no blobs yet."""
+    return Content(
+        content_id=content_id,
+        bucket_id=bucket.bucket_id,
+        account_id=bucket.account_id,
+        encryption=made.protection.mode.value,
+        kms_key_id=made.protection.kms_key_id,
+        wrapped_key=made.slot,
+    )
+
+
 class ObjectEngine:
     """Objects of one realm, over a catalogue, a blob store and the custody of keys."""
 
@@ -141,13 +172,13 @@ class ObjectEngine:
         self._etag_mode = etag_mode
         self._clock = clock
 
-    async def put(self, bucket: Bucket, new: NewObject, expectation: PayloadExpectation, body: Body) -> ObjectVersion:
+    async def put(self, bucket: Bucket, new: NewObject, expectation: PayloadExpectation, body: Body) -> Published:
         """Seal a body into a new object and make it current.
 
         Raises:
             S3Error: the body is not what the request says. StorageError, KeysError: as their packages tell.
         """
-        check = PayloadCheck(expectation, self._etag_mode)
+        check = PayloadCheck(expectation, new.attributes.protection.etag_mode(self._etag_mode))
         return await self._put(bucket, new, body, check.digests, lambda size: check.finish(size, body.trailers))
 
     async def _put(
@@ -157,15 +188,21 @@ class ObjectEngine:
         source: AsyncIterable[Buffer],
         digests: PayloadDigests,
         finish: Callable[[int], VerifiedPayload],
-    ) -> ObjectVersion:
+    ) -> Published:
         content_id, blob_id = new_id(), new_id()
-        data_key, slot = await self._custody.new_content_key(bucket.bucket_id, content_id)
+        made = await self._custody.new_content_key(
+            bucket.bucket_id, content_id, new.attributes.protection, new.customer_key
+        )
         reach("put.key_wrapped")
+        content = new_content(bucket, content_id, made)
         version: ObjectVersion | None = None
+        checksum: Checksum | None = None
 
         def judge_and_describe(size: int) -> Description:
-            nonlocal version
+            nonlocal version, checksum
             payload = finish(size)
+            checksum = payload.checksum
+            kept = self._custody.keep_checksum(made.protection, made.data_key, content, checksum)
             version = ObjectVersion(
                 bucket_id=bucket.bucket_id,
                 object_key=new.object_key,
@@ -174,47 +211,60 @@ class ObjectEngine:
                 size=size,
                 etag=payload.etag,
                 created_at=self._clock(),
-                attributes=replace(new.attributes, checksum=payload.checksum).encode(),
+                attributes=replace(new.attributes, checksum=kept, protection=made.protection).encode(),
             )
             return describe(bucket, version, content_id)
 
-        plan = BlobPlan(blob_id, BlobRole.OBJECT, data_key, slot)
+        plan = BlobPlan(blob_id, BlobRole.OBJECT, made.data_key, made.slot)
         blob = await self._writer.write(plan, source, digests, judge_and_describe, may_be_inline=True)
         assert version is not None, "the blob was described"
-        content = Content(
-            content_id=content_id,
-            bucket_id=bucket.bucket_id,
-            account_id=bucket.account_id,
-            encryption=SSE_S3,
-            kms_key_id="",
-            wrapped_key=slot,
-            blobs=(blob,),
-        )
+        content = replace(content, blobs=(blob,))
         reach("put.before_commit")
         async with self._writer.publishing(blob):
             published = await self._catalogue.publish_version(
                 PublishVersion(version, content=content, conditions=new.conditions)
             )
         reach("put.committed")
-        return published
+        return Published(published, checksum)
 
     async def find(self, bucket: Bucket, object_key: bytes, version_id: str | None = None) -> Found:
         """The current or named version. Raises: NoSuchVersion."""
         return await self._catalogue.get_version(bucket.bucket_id, object_key, version_id)
 
-    async def open(self, found: Found, offset: int, length: int) -> OpenedSpan:
+    async def open(self, found: Found, offset: int, length: int, customer_key: DataKey | None = None) -> OpenedSpan:
         """Give a span of a version's plaintext; its first piece is verified when this returns.
+
+        `customer_key` is what the client brought, checked by `Custody.check_customer_key`.
 
         Raises:
             Damaged, BlobMissing, BlobReadFailed, KeysError: nothing was given yet, or nothing more will be.
         """
         assert found.content is not None, "a delete marker has no bytes"
-        return await self._opener.open_span(found.content, found.version.size, offset, length)
+        unlock = Unlock.of(ObjectAttributes.decode(found.version.attributes).protection, customer_key)
+        return await self._opener.open_span(found.content, found.version.size, offset, length, unlock)
+
+    async def checksum_of(self, found: Found, customer_key: DataKey | None = None) -> Checksum | None:
+        """The checksum of a version in plain; where it is sealed, this takes the content key. Raises: KeysError."""
+        held = ObjectAttributes.decode(found.version.attributes)
+        if not isinstance(held.checksum, SealedChecksum):
+            return held.checksum
+        content = found.content
+        assert content is not None, "what has a checksum has content"
+        unlock = Unlock.of(held.protection, customer_key)
+        content_key = await self._custody.open_content_key(
+            content.bucket_id, content.content_id, content.wrapped_key, unlock
+        )
+        return self._custody.open_checksum(content_key, content, held.checksum)
 
     async def copy(
-        self, source: Found, bucket: Bucket, new: NewObject, expectation: PayloadExpectation | None = None
-    ) -> ObjectVersion:
-        """Make a copy the current version of its key.
+        self,
+        source: Found,
+        bucket: Bucket,
+        new: NewObject,
+        expectation: PayloadExpectation | None = None,
+        source_key: DataKey | None = None,
+    ) -> Published:
+        """Make a copy the current version of its key. `source_key` is what the client brought for the source.
 
         The content is shared where one account owns both ends and its encryption stays as it is (DESIGN part 2); a
         small link blob says so durably. `expectation` asks for a checksum that the source does not have, which takes
@@ -224,11 +274,19 @@ class ObjectEngine:
             ContentGone: the source was deleted meanwhile, twice.
         """
         assert source.content is not None, "a delete marker cannot be copied"
-        if expectation is not None or source.content.account_id != bucket.account_id:
-            return await self._copy_bytes(source, bucket, new, expectation or PayloadExpectation())
+        held = ObjectAttributes.decode(source.version.attributes)
+        is_shared = (
+            expectation is None
+            and source.content.account_id == bucket.account_id
+            and new.attributes.protection.may_share(held.protection)
+        )
+        if not is_shared:
+            # As on AWS, a copy has a checksum of the source's algorithm unless it asks for another.
+            kept = PayloadExpectation(algorithm=None if held.checksum is None else held.checksum.algorithm)
+            return await self._copy_bytes(source, bucket, new, expectation or kept, source_key)
+        checksum = await self.checksum_of(source)
         content = source.content
         created_at = self._clock()
-        held = ObjectAttributes.decode(source.version.attributes)
         version = ObjectVersion(
             bucket_id=bucket.bucket_id,
             object_key=new.object_key,
@@ -237,7 +295,7 @@ class ObjectEngine:
             size=source.version.size,
             etag=source.version.etag,
             created_at=created_at,
-            attributes=replace(new.attributes, checksum=held.checksum).encode(),
+            attributes=replace(new.attributes, checksum=held.checksum, protection=held.protection).encode(),
         )
         link = await self._write_link(bucket, version, content)
         reach("copy.before_commit")
@@ -246,19 +304,25 @@ class ObjectEngine:
                 PublishVersion(version, share_content_id=content.content_id, link=link, conditions=new.conditions)
             )
         reach("copy.committed")
-        return published
+        return Published(published, checksum)
 
     async def _copy_bytes(
-        self, source: Found, bucket: Bucket, new: NewObject, expectation: PayloadExpectation
-    ) -> ObjectVersion:
-        check = PayloadCheck(replace(expectation, content_length=source.version.size), self._etag_mode)
-        async with aclosing(await self.open(source, 0, source.version.size)) as plaintext:
+        self,
+        source: Found,
+        bucket: Bucket,
+        new: NewObject,
+        expectation: PayloadExpectation,
+        source_key: DataKey | None,
+    ) -> Published:
+        etag_mode = new.attributes.protection.etag_mode(self._etag_mode)
+        check = PayloadCheck(replace(expectation, content_length=source.version.size), etag_mode)
+        async with aclosing(await self.open(source, 0, source.version.size, source_key)) as plaintext:
             return await self._put(bucket, new, plaintext, check.digests, lambda size: check.finish(size, {}))
 
     async def _write_link(self, bucket: Bucket, version: ObjectVersion, content: Content) -> Blob:
         blob_id = new_id()
         # A link's key belongs to no content; its own id stands in the context of the wrap (FORMAT section 4).
-        data_key, slot = await self._custody.new_content_key(bucket.bucket_id, blob_id)
+        made = await self._custody.new_content_key(bucket.bucket_id, blob_id)
         record = Link(
             content_id=content.content_id,
             bucket_id=content.bucket_id,
@@ -267,7 +331,7 @@ class ObjectEngine:
             blobs=await blob_references(content.payload_blobs),
         )
         return await self._writer.write(
-            BlobPlan(blob_id, BlobRole.LINK, data_key, slot),
+            BlobPlan(blob_id, BlobRole.LINK, made.data_key, made.slot),
             in_turns(link_pieces(record)),
             PayloadDigests(()),
             lambda _: describe(bucket, version, content.content_id),

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gateway.engine.custody import Custody
+from gateway.engine.custody import NOTHING_BESIDES, Custody, Unlock
 from gateway.engine.sealing import blob_kind
 from keys.errors import UnwrapFailed
 from storage.blobs.base import BlobReader, BlobStore, Buffer
@@ -118,7 +118,9 @@ class BlobOpener:
             read_budget_bytes, least_bytes=min(MIN_READ_BYTES, read_ahead_bytes), most_bytes=read_ahead_bytes
         )
 
-    async def open_span(self, content: Content, size: int, offset: int, length: int) -> OpenedSpan:
+    async def open_span(
+        self, content: Content, size: int, offset: int, length: int, unlock: Unlock = NOTHING_BESIDES
+    ) -> OpenedSpan:
         """Give `length` bytes of plaintext from `offset`; the first piece is verified when this returns.
 
         `size` is the version's.
@@ -130,7 +132,7 @@ class BlobOpener:
         payload_blobs = content.payload_blobs
         if sum(blob.plaintext_size for blob in payload_blobs) != size or not payload_blobs:
             raise SealedDamaged("the sizes of a version and of its blobs differ")
-        pieces = self._spans(content, plan_spans(payload_blobs, offset, length))
+        pieces = self._spans(content, plan_spans(payload_blobs, offset, length), unlock)
         try:
             first = await anext(pieces, b"")
         except BaseException:
@@ -138,16 +140,16 @@ class BlobOpener:
             raise
         return OpenedSpan(first, pieces)
 
-    async def _spans(self, content: Content, spans: list[_BlobSpan]) -> AsyncGenerator[Buffer]:
+    async def _spans(self, content: Content, spans: list[_BlobSpan], unlock: Unlock) -> AsyncGenerator[Buffer]:
         for span in spans:
-            async with contextlib.aclosing(self._blob_span(content, span)) as pieces:
+            async with contextlib.aclosing(self._blob_span(content, span, unlock)) as pieces:
                 async for piece in pieces:
                     yield piece
 
-    async def _blob_span(self, content: Content, span: _BlobSpan) -> AsyncGenerator[Buffer]:
+    async def _blob_span(self, content: Content, span: _BlobSpan, unlock: Unlock) -> AsyncGenerator[Buffer]:
         blob = span.blob
         with _naming(blob):
-            data_key = await self._custody.open_blob_key(content, blob)
+            data_key = await self._custody.open_blob_key(content, blob, unlock)
             header = FixedHeader(blob_kind(blob.role), self._realm_id, blob.blob_id, blob.slot_size)
             expectation = Expectation(
                 plaintext_size=blob.plaintext_size,

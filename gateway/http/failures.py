@@ -66,6 +66,7 @@ _VERDICTS: dict[type[BaseException], _Verdict] = {
     keys.KmsKeyNotFound: _Verdict(KMS_NOT_FOUND, _Tell.KMS),
     keys.KmsKeyDisabled: _Verdict(KMS_DISABLED, _Tell.KMS),
     keys.KmsKeyInvalidState: _Verdict(KMS_INVALID_STATE, _Tell.KMS),
+    keys.CustomerKeyMismatch: _Verdict(ACCESS_DENIED, _Tell.NOTHING),
     keys.UnwrapFailed: _Verdict(INTERNAL_ERROR, _Tell.ALARM),
     keys.CanaryFailed: _Verdict(INTERNAL_ERROR, _Tell.ALARM),
 }

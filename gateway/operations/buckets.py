@@ -1,6 +1,6 @@
 """Operations on buckets: create, head, delete, and the configuration that is read here."""
 
-from gateway.engine.objects import SSE_S3, new_id
+from gateway.engine.objects import new_id
 from gateway.operations.context import Context
 from gateway.s3.errors import (
     BUCKET_ALREADY_EXISTS,
@@ -18,7 +18,6 @@ from gateway.s3.types import (
     CreateBucketInput,
     CreateBucketOutput,
     EmptyOutput,
-    GetBucketEncryptionOutput,
     GetBucketLocationOutput,
     GetBucketVersioningOutput,
     HeadBucketOutput,
@@ -84,12 +83,6 @@ async def get_bucket_location(context: Context, request: BucketInput, _: Body) -
     """GetBucketLocation."""
     del request
     return GetBucketLocationOutput(context.services.region)
-
-
-async def get_bucket_encryption(context: Context, request: BucketInput, _: Body) -> GetBucketEncryptionOutput:
-    """GetBucketEncryption: every bucket is encrypted, by default as SSE-S3."""
-    del context, request
-    return GetBucketEncryptionOutput(SSE_S3)
 
 
 async def get_bucket_versioning(context: Context, request: BucketInput, _: Body) -> GetBucketVersioningOutput:

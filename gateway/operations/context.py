@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from gateway.access.identities import Identity
+from gateway.engine.custody import Custody
 from gateway.engine.multipart import MultipartEngine
 from gateway.engine.objects import ObjectEngine
 from gateway.s3.addressing import Address
@@ -35,6 +36,7 @@ class Services:
     catalogue: Catalogue
     objects: ObjectEngine
     multipart: MultipartEngine
+    custody: Custody
     cursors: "CursorSealer"
     region: str
     max_buckets_per_account: int

@@ -2,10 +2,11 @@
 
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.integrity import MAX_SINGLE_UPLOAD_BYTES
-from gateway.engine.multipart import part_checksum
-from gateway.engine.objects import SSE_S3, NewObject
+from gateway.engine.objects import NewObject, Published
+from gateway.engine.protection import Protection
 from gateway.operations.admission import admit
 from gateway.operations.context import Context
+from gateway.operations.encryption import brought, check_reader, check_uploader, protection_for, protection_of, report
 from gateway.operations.multipart import find_upload, no_such_upload
 from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
 from gateway.s3 import conditions
@@ -26,15 +27,16 @@ from gateway.s3.types import (
     UploadPartCopyInput,
     UploadPartCopyOutput,
 )
+from keys.datakey import DataKey
 from storage.catalogue.base import ContentGone, Found, NoSuchUpload, NoSuchVersion, PreconditionRefused
-from storage.catalogue.records import Bucket, ObjectVersion
+from storage.catalogue.records import Bucket
 
 SHARE_ATTEMPTS = 3
 """Times that a copy looks its source up again when it was replaced meanwhile."""
 
 
-async def find_source(context: Context, source: CopySource) -> tuple[Bucket, Found]:
-    """Admit the caller to the source and find it there.
+async def find_source(context: Context, source: CopySource) -> tuple[Bucket, Found, DataKey | None]:
+    """Admit the caller to the source, find it there, and judge the key that was brought for it.
 
     Raises:
         S3Error: AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion, InvalidRequest, PreconditionFailed.
@@ -51,15 +53,17 @@ async def find_source(context: Context, source: CopySource) -> tuple[Bucket, Fou
         if source.version_id is None:
             raise S3Error(NO_SUCH_KEY, fields={"Key": source.object_key.decode("utf-8")})
         raise S3Error(INVALID_REQUEST, "The source of a copy request may not specifically refer to a delete marker.")
+    customer_key = check_reader(context, found.version, source.customer_key)
     conditions.check_copy_source(source.conditions, found.version.etag, found.version.created_at)
-    return bucket, found
+    return bucket, found, customer_key
 
 
 async def copy_object(context: Context, request: CopyObjectInput, _: Body) -> CopyObjectOutput:
     """CopyObject."""
+    protection = await protection_for(context, request.encryption)
     await refuse_early(context, request.object_key, write_conditions(request.conditions))
     for _attempt in range(SHARE_ATTEMPTS):
-        source_bucket, found = await find_source(context, request.source)
+        source_bucket, found, source_key = await find_source(context, request.source)
         if found.version.size > MAX_SINGLE_UPLOAD_BYTES:
             raise S3Error(
                 INVALID_REQUEST,
@@ -68,41 +72,46 @@ async def copy_object(context: Context, request: CopyObjectInput, _: Body) -> Co
             )
         _refuse_copy_onto_itself(context, request, source_bucket)
         try:
-            version = await _copy(context, request, found)
+            published = await _copy(context, request, found, protection, source_key)
         except ContentGone:
             continue
         except (PreconditionRefused, NoSuchVersion) as conflict:
             raise refusal(conflict, request.object_key) from None
         return CopyObjectOutput(
-            etag=version.etag,
-            last_modified=version.created_at,
-            encryption=SSE_S3,
-            checksum=ObjectAttributes.decode(version.attributes).checksum,
-            version_id=shown_version(version.version_id),
+            etag=published.version.etag,
+            last_modified=published.version.created_at,
+            encryption=report(protection, request.encryption.customer_key),
+            checksum=published.checksum,
+            version_id=shown_version(published.version.version_id),
             source_version_id=shown_version(found.version.version_id),
         )
     raise S3Error(SERVICE_UNAVAILABLE, "The source of the copy keeps changing. Try again.")
 
 
-async def _copy(context: Context, request: CopyObjectInput, found: Found) -> ObjectVersion:
+async def _copy(
+    context: Context, request: CopyObjectInput, found: Found, protection: Protection, source_key: DataKey | None
+) -> Published:
     held = ObjectAttributes.decode(found.version.attributes)
-    kept = ObjectAttributes(headers=held.headers, metadata=held.metadata, tags=held.tags)
-    replaced = ObjectAttributes(headers=request.headers, metadata=request.metadata, tags=held.tags)
+    kept = ObjectAttributes(headers=held.headers, metadata=held.metadata, tags=held.tags, protection=protection)
+    replaced = ObjectAttributes(
+        headers=request.headers, metadata=request.metadata, tags=held.tags, protection=protection
+    )
     new = NewObject(
         request.object_key,
         replaced if request.replace_metadata else kept,
         write_conditions(request.conditions),
+        brought(request.encryption.customer_key),
     )
     wanted = request.checksum_algorithm
     lacks_checksum = wanted is not None and (held.checksum is None or held.checksum.algorithm is not wanted)
     expectation = PayloadExpectation(algorithm=wanted) if lacks_checksum else None
-    return await context.services.objects.copy(found, context.bucket, new, expectation)
+    return await context.services.objects.copy(found, context.bucket, new, expectation, source_key)
 
 
 def _refuse_copy_onto_itself(context: Context, request: CopyObjectInput, source_bucket: Bucket) -> None:
     """AWS: a copy onto itself must change something."""
     same = source_bucket.bucket_id == context.bucket.bucket_id and request.source.object_key == request.object_key
-    changes = request.replace_metadata or request.encryption is not None or request.checksum_algorithm is not None
+    changes = request.replace_metadata or request.encryption.names_any or request.checksum_algorithm is not None
     if same and not changes:
         raise S3Error(
             INVALID_REQUEST,
@@ -114,19 +123,27 @@ def _refuse_copy_onto_itself(context: Context, request: CopyObjectInput, source_
 async def upload_part_copy(context: Context, request: UploadPartCopyInput, _: Body) -> UploadPartCopyOutput:
     """UploadPartCopy: the span is sealed anew under the part's own key."""
     upload = await find_upload(context, request.object_key, request.upload_id)
-    found = (await find_source(context, request.source))[1]
+    customer_key = check_uploader(context, upload, request.customer_key)
+    _source_bucket, found, source_key = await find_source(context, request.source)
     offset, length = _source_span(request, found.version.size)
     try:
-        part = await context.services.multipart.copy_part(
-            context.bucket, upload, request.part_number, found, offset, length
+        uploaded = await context.services.multipart.copy_part(
+            context.bucket,
+            upload,
+            request.part_number,
+            found,
+            offset,
+            length,
+            customer_key=customer_key,
+            source_key=source_key,
         )
     except NoSuchUpload:
         raise no_such_upload(request.upload_id) from None
     return UploadPartCopyOutput(
-        etag=part.etag,
-        last_modified=part.created_at,
-        encryption=SSE_S3,
-        checksum=part_checksum(part),
+        etag=uploaded.part.etag,
+        last_modified=uploaded.part.created_at,
+        encryption=report(protection_of(upload), request.customer_key),
+        checksum=uploaded.checksum,
         source_version_id=shown_version(found.version.version_id),
     )
 

@@ -1,12 +1,12 @@
 """Multipart uploads: create, upload a part, complete, abort, and the two listings."""
 
 from gateway.engine.attributes import ObjectAttributes
-from gateway.engine.multipart import part_checksum
-from gateway.engine.objects import SSE_S3
+from gateway.engine.protection import Mode
 from gateway.operations.context import Context
+from gateway.operations.encryption import brought, check_uploader, protection_for, protection_of, report
 from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
 from gateway.operations.service import owner_of
-from gateway.s3.errors import INVALID_ARGUMENT, NO_SUCH_UPLOAD, S3Error
+from gateway.s3.errors import INVALID_ARGUMENT, INVALID_REQUEST, NO_SUCH_UPLOAD, S3Error
 from gateway.s3.types import (
     AbortMultipartUploadInput,
     Body,
@@ -71,18 +71,21 @@ async def create_multipart_upload(
     context: Context, request: CreateMultipartUploadInput, _: Body
 ) -> CreateMultipartUploadOutput:
     """CreateMultipartUpload."""
+    protection = await protection_for(context, request.encryption)
     attributes = ObjectAttributes(
         headers=request.headers,
         metadata=request.metadata,
         checksum_algorithm=request.checksum_algorithm,
         checksum_type=request.checksum_type,
+        protection=protection,
     )
-    upload = await context.services.multipart.create(context.bucket, request.object_key, attributes)
+    customer_key = brought(request.encryption.customer_key)
+    upload = await context.services.multipart.create(context.bucket, request.object_key, attributes, customer_key)
     return CreateMultipartUploadOutput(
         bucket=request.bucket,
         object_key=request.object_key,
         upload_id=upload.upload_id.hex(),
-        encryption=SSE_S3,
+        encryption=report(protection, request.encryption.customer_key),
         checksum_algorithm=request.checksum_algorithm,
         checksum_type=request.checksum_type,
     )
@@ -91,13 +94,18 @@ async def create_multipart_upload(
 async def upload_part(context: Context, request: UploadPartInput, body: Body) -> UploadPartOutput:
     """UploadPart."""
     upload = await find_upload(context, request.object_key, request.upload_id)
+    customer_key = check_uploader(context, upload, request.customer_key)
     try:
-        part = await context.services.multipart.put_part(
-            context.bucket, upload, request.part_number, request.payload, body
+        uploaded = await context.services.multipart.put_part(
+            context.bucket, upload, request.part_number, request.payload, body, customer_key
         )
     except NoSuchUpload:
         raise no_such_upload(request.upload_id) from None
-    return UploadPartOutput(etag=part.etag, encryption=SSE_S3, checksum=part_checksum(part))
+    return UploadPartOutput(
+        etag=uploaded.part.etag,
+        encryption=report(protection_of(upload), request.customer_key),
+        checksum=uploaded.checksum,
+    )
 
 
 async def complete_multipart_upload(
@@ -105,12 +113,14 @@ async def complete_multipart_upload(
 ) -> CompleteMultipartUploadOutput:
     """CompleteMultipartUpload; a second call answers as the first did."""
     upload = await find_upload(context, request.object_key, request.upload_id, completed_too=True)
+    customer_key = check_uploader(context, upload, request.customer_key, may_be_absent=True)
+    _refuse_checksums_without_key(request, upload)
     wanted = write_conditions(request.conditions)
     if upload.completed is None:
         # The transaction judges again; but by then a manifest lies in the store, which only the sweep would take away.
         await refuse_early(context, request.object_key, wanted)
     try:
-        version = await context.services.multipart.complete(
+        published = await context.services.multipart.complete(
             context.bucket,
             upload,
             request.parts,
@@ -118,6 +128,7 @@ async def complete_multipart_upload(
             checksum=request.checksum,
             checksum_type=request.checksum_type,
             object_size=request.object_size,
+            customer_key=customer_key,
         )
     except NoSuchUpload:
         raise no_such_upload(request.upload_id) from None
@@ -129,11 +140,27 @@ async def complete_multipart_upload(
         object_key=request.object_key,
         # Built from the request line as it was sent, so that the caller finds the object under the name he used.
         location=f"https://{host}{context.request.raw_path.decode('ascii', 'replace')}",
-        etag=version.etag,
-        encryption=SSE_S3,
-        checksum=ObjectAttributes.decode(version.attributes).checksum,
-        version_id=shown_version(version.version_id),
+        etag=published.version.etag,
+        encryption=report(protection_of(upload), request.customer_key),
+        checksum=published.checksum,
+        version_id=shown_version(published.version.version_id),
     )
+
+
+def _refuse_checksums_without_key(request: CompleteMultipartUploadInput, upload: Upload) -> None:
+    """Refuse to compare checksums that only the client's key would open, instead of passing them over.
+
+    Raises:
+        S3Error: InvalidRequest.
+    """
+    if protection_of(upload).mode is not Mode.CUSTOMER or request.customer_key is not None:
+        return
+    if request.checksum is not None or any(part.checksum is not None for part in request.parts):
+        raise S3Error(
+            INVALID_REQUEST,
+            "The multipart upload was created with a customer-provided key. The correct parameters must be provided to "
+            "compare its checksums.",
+        )
 
 
 async def abort_multipart_upload(context: Context, request: AbortMultipartUploadInput, _: Body) -> EmptyOutput:
@@ -149,6 +176,7 @@ async def abort_multipart_upload(context: Context, request: AbortMultipartUpload
 async def list_parts(context: Context, request: ListPartsInput, _: Body) -> ListPartsOutput:
     """ListParts."""
     upload = await find_upload(context, request.object_key, request.upload_id)
+    customer_key = check_uploader(context, upload, request.customer_key, may_be_absent=True)
     limit = min(request.max_parts, MAX_PAGE)
     try:
         parts = await context.services.catalogue.list_parts(
@@ -157,11 +185,13 @@ async def list_parts(context: Context, request: ListPartsInput, _: Body) -> List
     except NoSuchUpload:
         raise no_such_upload(request.upload_id) from None
     page = parts[:limit]
+    checksums = await context.services.multipart.part_checksums(upload, page, customer_key)
     attributes = ObjectAttributes.decode(upload.attributes)
     return ListPartsOutput(
         request=request,
         parts=tuple(
-            PartEntry(part.part_number, part.created_at, part.etag, part.size, part_checksum(part)) for part in page
+            PartEntry(part.part_number, part.created_at, part.etag, part.size, checksum)
+            for part, checksum in zip(page, checksums, strict=True)
         ),
         is_truncated=len(parts) > limit > 0,
         owner=owner_of(context),

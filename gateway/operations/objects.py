@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from gateway.engine.attributes import ObjectAttributes
-from gateway.engine.objects import SSE_S3, NewObject
+from gateway.engine.attributes import ObjectAttributes, SealedChecksum
+from gateway.engine.objects import NewObject
 from gateway.operations.context import Context
+from gateway.operations.encryption import brought, check_reader, protection_for, report
 from gateway.s3 import conditions, ranges
 from gateway.s3.errors import (
     INVALID_PART_NUMBER,
@@ -28,6 +29,7 @@ from gateway.s3.types import (
     PutObjectOutput,
     WriteConditions,
 )
+from keys.datakey import DataKey
 from storage.catalogue.base import (
     CatalogueConflict,
     Conditions,
@@ -61,21 +63,23 @@ def refusal(conflict: CatalogueConflict, object_key: bytes) -> S3Error:
 
 async def put_object(context: Context, request: PutObjectInput, body: Body) -> PutObjectOutput:
     """PutObject."""
+    protection = await protection_for(context, request.encryption)
     new = NewObject(
         request.object_key,
-        ObjectAttributes(headers=request.headers, metadata=request.metadata),
+        ObjectAttributes(headers=request.headers, metadata=request.metadata, protection=protection),
         write_conditions(request.conditions),
+        brought(request.encryption.customer_key),
     )
     await refuse_early(context, request.object_key, new.conditions)
     try:
-        version = await context.services.objects.put(context.bucket, new, request.payload, body)
+        published = await context.services.objects.put(context.bucket, new, request.payload, body)
     except (PreconditionRefused, NoSuchVersion) as conflict:
         raise refusal(conflict, request.object_key) from None
     return PutObjectOutput(
-        etag=version.etag,
-        encryption=SSE_S3,
-        checksum=ObjectAttributes.decode(version.attributes).checksum,
-        version_id=shown_version(version.version_id),
+        etag=published.version.etag,
+        encryption=report(protection, request.encryption.customer_key),
+        checksum=published.checksum,
+        version_id=shown_version(published.version.version_id),
     )
 
 
@@ -133,19 +137,37 @@ async def find(context: Context, request: GetObjectInput, *, with_content: bool)
 async def get_object(context: Context, request: GetObjectInput, _: Body) -> GetObjectOutput:
     """GetObject: the first piece of plaintext is verified before this returns."""
     found = await find(context, request, with_content=True)
-    output = describe_read(found, request)
-    body = await context.services.objects.open(found, output.offset, output.length)
+    customer_key = check_reader(context, found.version, request.customer_key)
+    output = await _describe(context, request, found, customer_key)
+    body = await context.services.objects.open(found, output.offset, output.length, customer_key)
     return replace(output, body=body)
 
 
 async def head_object(context: Context, request: GetObjectInput, _: Body) -> GetObjectOutput:
-    """HeadObject: the same headers, no key and no blob is touched."""
+    """HeadObject: the same headers; no blob is touched, and a key only where a sealed checksum is asked for."""
     found = await find(context, request, with_content=request.part_number is not None)
-    return describe_read(found, request)
+    if found.content is None and request.checksum_mode and _has_sealed_checksum(found):
+        found = await find(context, request, with_content=True)
+    customer_key = check_reader(context, found.version, request.customer_key)
+    return await _describe(context, request, found, customer_key)
 
 
-def describe_read(found: Found, request: GetObjectInput) -> GetObjectOutput:
-    """Judge conditions and span of a read; everything of the answer but its body.
+def _has_sealed_checksum(found: Found) -> bool:
+    return isinstance(ObjectAttributes.decode(found.version.attributes).checksum, SealedChecksum)
+
+
+async def _describe(
+    context: Context, request: GetObjectInput, found: Found, customer_key: DataKey | None
+) -> GetObjectOutput:
+    """Everything of the answer but its body, with the checksum where it was asked for and is that of what is given."""
+    output, is_whole = describe_read(found, request)
+    if not (is_whole and request.checksum_mode):
+        return output
+    return replace(output, checksum=await context.services.objects.checksum_of(found, customer_key))
+
+
+def describe_read(found: Found, request: GetObjectInput) -> tuple[GetObjectOutput, bool]:
+    """Judge conditions and span of a read: the answer without body and checksum, and whether it gives the whole object.
 
     Raises:
         S3Error: PreconditionFailed, NotModified, InvalidRange, InvalidPartNumber.
@@ -155,20 +177,19 @@ def describe_read(found: Found, request: GetObjectInput) -> GetObjectOutput:
     conditions.check_read(request.conditions, version.etag, version.created_at)
     offset, length, is_partial = 0, version.size, False
     parts_count: int | None = None
-    checksum = attributes.checksum if request.checksum_mode else None
+    is_whole = True
     wanted = request.range if conditions.range_applies(request.if_range, version.etag, version.created_at) else None
     if request.part_number is not None:
         offset, length, parts_count = part_span(found, request.part_number)
         # No Content-Range can tell of an empty part, so that it is answered as an empty whole.
         is_partial = length > 0
-        if length != version.size:
-            checksum = None
+        is_whole = length == version.size
     elif (span := ranges.resolve(wanted, version.size)) is not None:
         offset, length = span
         is_partial = True
         # Clients hold the object's checksum against the bytes that came, also where a range happens to name all.
-        checksum = None
-    return GetObjectOutput(
+        is_whole = False
+    output = GetObjectOutput(
         size=version.size,
         offset=offset,
         length=length,
@@ -177,13 +198,13 @@ def describe_read(found: Found, request: GetObjectInput) -> GetObjectOutput:
         last_modified=version.created_at,
         headers=attributes.headers,
         metadata=attributes.metadata,
-        encryption=SSE_S3,
-        checksum=checksum,
+        encryption=report(attributes.protection, request.customer_key),
         version_id=shown_version(version.version_id),
         parts_count=parts_count,
         tag_count=len(attributes.tags),
         response_overrides=request.response_overrides,
     )
+    return output, is_whole
 
 
 def part_span(found: Found, part_number: int) -> tuple[int, int, int | None]:

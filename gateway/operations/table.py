@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from gateway.operations import buckets, copying, listing, multipart, objects, posting, service, tagging
+from gateway.operations import buckets, copying, encryption, listing, multipart, objects, posting, service, tagging
 from gateway.operations.context import BodyUse, Operation
 from gateway.s3 import parsing, serialising
 
@@ -15,7 +15,7 @@ _ROWS = (
     ("HeadBucket", "s3:ListBucket", _NONE, True, buckets.head_bucket),
     ("DeleteBucket", "s3:DeleteBucket", _NONE, True, buckets.delete_bucket),
     ("GetBucketLocation", "s3:GetBucketLocation", _NONE, True, buckets.get_bucket_location),
-    ("GetBucketEncryption", "s3:GetEncryptionConfiguration", _NONE, True, buckets.get_bucket_encryption),
+    ("GetBucketEncryption", "s3:GetEncryptionConfiguration", _NONE, True, encryption.get_bucket_encryption),
     ("GetBucketVersioning", "s3:GetBucketVersioning", _NONE, True, buckets.get_bucket_versioning),
     ("ListObjects", "s3:ListBucket", _NONE, True, listing.list_objects),
     ("ListObjectsV2", "s3:ListBucket", _NONE, True, listing.list_objects_v2),

@@ -85,6 +85,69 @@ class ObjectHeaders:
     expires: str | None = None
 
 
+AES256 = "AES256"
+"""SSE-S3: the service holds the key."""
+AWS_KMS = "aws:kms"
+"""SSE-KMS: a named key of the KMS."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerKey:
+    """The key that a client brings with a request (SSE-C). It lives as long as the request, and no longer."""
+
+    material: bytes = field(repr=False)
+    """32 bytes."""
+    md5: str = field(repr=False)
+    """Base64, as sent: answers repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionRequest:
+    """What a write asks for; headers that exclude each other were refused."""
+
+    algorithm: str | None = None
+    """`AES256` or `aws:kms`; None where the bucket's default decides, or a customer key."""
+    kms_key_id: str | None = None
+    """Id, alias or ARN, as sent."""
+    context: str | None = field(default=None, repr=False)
+    """The encryption context as canonical JSON; empty for one without pairs."""
+    bucket_key_enabled: bool | None = None
+    customer_key: CustomerKey | None = None
+
+    @property
+    def names_any(self) -> bool:
+        """Whether it asks for anything at all."""
+        return self != EncryptionRequest()
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionReport:
+    """How an object is encrypted, as answers tell it."""
+
+    algorithm: str | None = AES256
+    """None for SSE-C, which has headers of its own."""
+    kms_key_id: str | None = None
+    """The key's ARN."""
+    bucket_key_enabled: bool = False
+    context: str | None = field(default=None, repr=False)
+    """Canonical JSON."""
+    customer_key_md5: str | None = field(default=None, repr=False)
+    """As the request brought it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketEncryption:
+    """A bucket's default, for requests that name no encryption, and what it lets nobody name."""
+
+    algorithm: str = AES256
+    """`AES256` or `aws:kms`."""
+    kms_key_id: str | None = None
+    """Id, alias or ARN, as it was put; None for the managed key."""
+    bucket_key_enabled: bool = False
+    blocked_types: tuple[str, ...] = ()
+    """`SSE-C`, or nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadConditions:
     """If-* of reads and, from x-amz-copy-source-if-*, of copy sources. ETags as sent, lists allowed."""
@@ -197,8 +260,7 @@ class GetBucketLocationOutput:
 class GetBucketEncryptionOutput:
     """GetBucketEncryption."""
 
-    algorithm: str
-    bucket_key_enabled: bool = False
+    encryption: BucketEncryption
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +284,7 @@ class PutObjectInput:
     metadata: Mapping[str, str] = field(default_factory=dict)
     """User metadata by lower-case name without `x-amz-meta-`."""
     conditions: WriteConditions = field(default_factory=WriteConditions)
-    encryption: str | None = None
-    """x-amz-server-side-encryption as sent."""
+    encryption: EncryptionRequest = field(default_factory=EncryptionRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +292,7 @@ class PutObjectOutput:
     """PutObject."""
 
     etag: str
-    encryption: str
+    encryption: EncryptionReport
     checksum: Checksum | None = None
     version_id: str | None = None
 
@@ -270,6 +331,7 @@ class GetObjectInput:
     part_number: int | None = None
     conditions: ReadConditions = field(default_factory=ReadConditions)
     checksum_mode: bool = False
+    customer_key: CustomerKey | None = None
     response_overrides: Mapping[str, str] = field(default_factory=dict)
     """Response header name (`content-type`, ...) -> value, from response-* of a signed query."""
 
@@ -288,7 +350,7 @@ class GetObjectOutput:
     last_modified: datetime
     headers: ObjectHeaders
     metadata: Mapping[str, str]
-    encryption: str
+    encryption: EncryptionReport
     checksum: Checksum | None = None
     """Already left out where the request did not ask for it or where it does not describe the bytes given."""
     version_id: str | None = None
@@ -370,6 +432,7 @@ class CopySource:
     object_key: bytes
     version_id: str | None = None
     conditions: ReadConditions = field(default_factory=ReadConditions)
+    customer_key: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +447,7 @@ class CopyObjectInput:
     headers: ObjectHeaders = field(default_factory=ObjectHeaders)
     metadata: Mapping[str, str] = field(default_factory=dict)
     conditions: WriteConditions = field(default_factory=WriteConditions)
-    encryption: str | None = None
+    encryption: EncryptionRequest = field(default_factory=EncryptionRequest)
     checksum_algorithm: ChecksumAlgorithm | None = None
 
 
@@ -394,7 +457,7 @@ class CopyObjectOutput:
 
     etag: str
     last_modified: datetime
-    encryption: str
+    encryption: EncryptionReport
     checksum: Checksum | None = None
     version_id: str | None = None
     source_version_id: str | None = None
@@ -492,7 +555,7 @@ class CreateMultipartUploadInput:
     object_key: bytes
     headers: ObjectHeaders = field(default_factory=ObjectHeaders)
     metadata: Mapping[str, str] = field(default_factory=dict)
-    encryption: str | None = None
+    encryption: EncryptionRequest = field(default_factory=EncryptionRequest)
     checksum_algorithm: ChecksumAlgorithm | None = None
     checksum_type: ChecksumType | None = None
 
@@ -504,7 +567,7 @@ class CreateMultipartUploadOutput:
     bucket: str
     object_key: bytes
     upload_id: str
-    encryption: str
+    encryption: EncryptionReport
     checksum_algorithm: ChecksumAlgorithm | None = None
     checksum_type: ChecksumType | None = None
 
@@ -518,6 +581,7 @@ class UploadPartInput:
     upload_id: str
     part_number: int
     payload: PayloadExpectation
+    customer_key: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,7 +589,7 @@ class UploadPartOutput:
     """UploadPart."""
 
     etag: str
-    encryption: str
+    encryption: EncryptionReport
     checksum: Checksum | None = None
 
 
@@ -540,6 +604,7 @@ class UploadPartCopyInput:
     source: CopySource
     first_byte: int | None = None
     last_byte: int | None = None
+    customer_key: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -548,7 +613,7 @@ class UploadPartCopyOutput:
 
     etag: str
     last_modified: datetime
-    encryption: str
+    encryption: EncryptionReport
     checksum: Checksum | None = None
     source_version_id: str | None = None
 
@@ -576,6 +641,7 @@ class CompleteMultipartUploadInput:
     checksum_type: ChecksumType | None = None
     object_size: int | None = None
     """x-amz-mp-object-size."""
+    customer_key: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,7 +652,7 @@ class CompleteMultipartUploadOutput:
     object_key: bytes
     location: str
     etag: str
-    encryption: str
+    encryption: EncryptionReport
     checksum: Checksum | None = None
     version_id: str | None = None
 
@@ -609,6 +675,7 @@ class ListPartsInput:
     upload_id: str
     part_number_marker: int = 0
     max_parts: int = 1000
+    customer_key: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,7 @@ class Gateway:
             catalogue=stores.catalogue,
             objects=objects,
             multipart=multipart,
+            custody=custody,
             cursors=SealedCursors(realm_keys.cursor_key.material()),
             region=settings.region,
             max_buckets_per_account=settings.max_buckets_per_account,

@@ -55,6 +55,8 @@ class Description:
     plaintext_size: int = 0
     """Of the whole object; for a part, of the part."""
     retain_until: datetime | None = None
+    sealed_checksums: Mapping[str, str] = field(default_factory=dict)
+    """`ALGORITHM:TYPE` to Base64, where only the content key may tell the values."""
     tags: Mapping[str, str] = field(default_factory=dict)
     upload_id: bytes = b""
     user_metadata: Mapping[str, str] = field(default_factory=dict)
@@ -83,6 +85,7 @@ _SHAPE = Shape(
         "part_number": COUNT,
         "plaintext_size": COUNT,
         "retain_until": TIME,
+        "sealed_checksums": STRINGS,
         "tags": STRINGS,
         "upload_id": OCTETS,
         "user_metadata": STRINGS,

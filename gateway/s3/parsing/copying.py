@@ -11,7 +11,7 @@ from gateway.s3.addressing import Address, check_bucket_name, check_key, decode_
 from gateway.s3.checksums import algorithm_named
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_REQUEST, S3Error
 from gateway.s3.headers import single
-from gateway.s3.parsing import fields
+from gateway.s3.parsing import encryption, fields
 from gateway.s3.parsing.fields import bucket_of, key_of
 from gateway.s3.parsing.start import begin
 from gateway.s3.ranges import parse_copy_range
@@ -54,6 +54,7 @@ def copy_source(request: Request, headers: Headers) -> CopySource:
         object_key=object_key,
         version_id=version[1] if version is not None else None,
         conditions=fields.read_conditions(headers, request.received_at, "x-amz-copy-source-"),
+        customer_key=encryption.source_customer_key(headers),
     )
 
 
@@ -72,7 +73,7 @@ def parse_copy_object(request: Request, address: Address, document: bytes) -> Co
         S3Error: InvalidArgument for a bad source or directive; InvalidRequest for a copy onto itself that changes
             nothing; what `begin` and the readers of `fields` raise.
     """
-    headers = begin(request).headers
+    headers = begin(request, encryption.ENCRYPTION).headers
     directive = single(headers, "x-amz-metadata-directive") or "COPY"
     if directive not in {"COPY", "REPLACE"}:
         raise fields.invalid("x-amz-metadata-directive", "Unknown metadata directive.")
@@ -87,7 +88,7 @@ def parse_copy_object(request: Request, address: Address, document: bytes) -> Co
         headers=fields.object_headers(headers) if replace else ObjectHeaders(),
         metadata=fields.metadata(headers) if replace else {},
         conditions=fields.write_conditions(headers),
-        encryption=fields.encryption(headers),
+        encryption=encryption.encryption_request(headers),
         checksum_algorithm=None if algorithm is None else ChecksumAlgorithm(algorithm_named(algorithm).name),
     )
     if _changes_nothing(asked):
@@ -104,7 +105,7 @@ def _changes_nothing(asked: CopyObjectInput) -> bool:
     return (
         (source.bucket, source.object_key, source.version_id) == (asked.bucket, asked.object_key, None)
         and not asked.replace_metadata
-        and asked.encryption is None
+        and not asked.encryption.names_any
         and asked.checksum_algorithm is None
     )
 
@@ -115,7 +116,7 @@ def parse_upload_part_copy(request: Request, address: Address, document: bytes) 
     Raises:
         S3Error: InvalidArgument for a bad source, range or part number; what `begin` raises.
     """
-    parsed = begin(request)
+    parsed = begin(request, encryption.CUSTOMER | encryption.SOURCE_CUSTOMER)
     text = single(parsed.headers, "x-amz-copy-source-range")
     first, last = (None, None) if text is None else parse_copy_range(text)
     return UploadPartCopyInput(
@@ -126,4 +127,5 @@ def parse_upload_part_copy(request: Request, address: Address, document: bytes) 
         source=copy_source(request, parsed.headers),
         first_byte=first,
         last_byte=last,
+        customer_key=encryption.customer_key(parsed.headers),
     )

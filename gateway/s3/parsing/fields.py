@@ -232,11 +232,6 @@ def _stored_encoding(text: str | None) -> str | None:
     return ",".join(coding for coding in kept if coding and coding.lower() != "aws-chunked") or None
 
 
-def encryption(headers: Headers) -> str | None:
-    """Give x-amz-server-side-encryption as sent; what it may say was judged by `support.refuse_unsupported`."""
-    return single(headers, "x-amz-server-side-encryption")
-
-
 def sent_length(text: str | None) -> int | None:
     """Read a Content-Length.
 

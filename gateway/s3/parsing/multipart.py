@@ -19,7 +19,7 @@ from gateway.s3.errors import (
     S3Error,
 )
 from gateway.s3.headers import single, unquote_etag
-from gateway.s3.parsing import fields
+from gateway.s3.parsing import encryption, fields
 from gateway.s3.parsing.fields import MAX_PART_NUMBER, bucket_of, key_of
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Headers, Request
@@ -49,7 +49,7 @@ def parse_create_multipart_upload(request: Request, address: Address, document: 
         S3Error: InvalidRequest for a checksum type without algorithm, or not for this one; what `begin` and the
             readers of `fields` raise.
     """
-    headers = begin(request).headers
+    headers = begin(request, encryption.WRITE).headers
     algorithm_name = single(headers, "x-amz-checksum-algorithm")
     type_name = single(headers, "x-amz-checksum-type")
     if algorithm_name is None and type_name is not None:
@@ -64,7 +64,7 @@ def parse_create_multipart_upload(request: Request, address: Address, document: 
         object_key=key_of(address),
         headers=fields.object_headers(headers),
         metadata=fields.metadata(headers),
-        encryption=fields.encryption(headers),
+        encryption=encryption.encryption_request(headers),
         checksum_algorithm=algorithm,
         checksum_type=checksum_type,
     )
@@ -76,13 +76,14 @@ def parse_upload_part(request: Request, address: Address, document: bytes) -> Up
     Raises:
         S3Error: InvalidArgument for a bad part number; what `begin` and the readers of `fields` raise.
     """
-    parsed = begin(request)
+    parsed = begin(request, encryption.CUSTOMER)
     return UploadPartInput(
         bucket=bucket_of(address),
         object_key=key_of(address),
         upload_id=parsed.query["uploadId"],
         part_number=fields.part_number(parsed.query),
         payload=fields.payload(parsed.headers),
+        customer_key=encryption.customer_key(parsed.headers),
     )
 
 
@@ -101,13 +102,15 @@ def parse_list_parts(request: Request, address: Address, document: bytes) -> Lis
     Raises:
         S3Error: InvalidArgument for a bad max-parts or part-number-marker; what `begin` raises.
     """
-    query = begin(request).query
+    parsed = begin(request, encryption.CUSTOMER)
+    query = parsed.query
     return ListPartsInput(
         bucket=bucket_of(address),
         object_key=key_of(address),
         upload_id=query["uploadId"],
         part_number_marker=fields.number(query, "part-number-marker", default=0),
         max_parts=fields.limit(query, "max-parts"),
+        customer_key=encryption.customer_key(parsed.headers),
     )
 
 
@@ -121,7 +124,7 @@ def parse_complete_multipart_upload(
             1..10000 or a bad object size; InvalidPartOrder where numbers do not rise; InvalidRequest for a bad
             checksum; NotImplemented for a newer algorithm; what `begin` and the readers of `fields` raise.
     """
-    parsed = begin(request)
+    parsed = begin(request, encryption.CUSTOMER)
     headers = parsed.headers
     root = xml.parse(document, "CompleteMultipartUpload", max_elements=4 * MAX_PART_NUMBER + 16)
     elements = root.parts(many=("Part",)).many
@@ -141,6 +144,7 @@ def parse_complete_multipart_upload(
         checksum=_object_checksum(headers, checksum_type),
         checksum_type=checksum_type,
         object_size=_object_size(headers),
+        customer_key=encryption.customer_key(headers),
     )
 
 

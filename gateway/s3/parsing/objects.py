@@ -9,7 +9,7 @@ from gateway.s3 import xml
 from gateway.s3.addressing import Address, check_key
 from gateway.s3.errors import INVALID_REQUEST, MALFORMED_XML, NOT_IMPLEMENTED, S3Error
 from gateway.s3.headers import single, unquote_etag
-from gateway.s3.parsing import fields
+from gateway.s3.parsing import encryption, fields
 from gateway.s3.parsing.fields import bucket_of, flag, key_of
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Request
@@ -31,7 +31,7 @@ def parse_put_object(request: Request, address: Address, document: bytes) -> Put
     Raises:
         S3Error: what `begin` and the readers of `fields` raise.
     """
-    headers = begin(request).headers
+    headers = begin(request, encryption.WRITE).headers
     return PutObjectInput(
         bucket=bucket_of(address),
         object_key=key_of(address),
@@ -39,12 +39,12 @@ def parse_put_object(request: Request, address: Address, document: bytes) -> Put
         headers=fields.object_headers(headers),
         metadata=fields.metadata(headers),
         conditions=fields.write_conditions(headers),
-        encryption=fields.encryption(headers),
+        encryption=encryption.encryption_request(headers),
     )
 
 
 def _parse_read(request: Request, address: Address, document: bytes) -> GetObjectInput:  # noqa: ARG001 - one signature for all
-    parsed = begin(request)
+    parsed = begin(request, encryption.CUSTOMER)
     headers, query = parsed.headers, parsed.query
     wanted = fields.range_request(headers)
     number = fields.part_number(query) if "partNumber" in query else None
@@ -59,6 +59,7 @@ def _parse_read(request: Request, address: Address, document: bytes) -> GetObjec
         part_number=number,
         conditions=fields.read_conditions(headers, request.received_at),
         checksum_mode=_checksum_mode(single(headers, "x-amz-checksum-mode")),
+        customer_key=encryption.customer_key(headers),
         response_overrides=fields.response_overrides(request),
     )
 

@@ -3,6 +3,7 @@
 A `Parsed` holds both, so that no parser can look at headers that were never judged.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.s3.parsing.support import refuse_unsupported
@@ -18,12 +19,12 @@ class Parsed:
     query: Query
 
 
-def begin(request: Request) -> Parsed:
-    """Read what all operations share.
+def begin(request: Request, takes: Collection[str] = ()) -> Parsed:
+    """Read what all operations share. `takes` names the encryption headers that this one reads.
 
     Raises:
         S3Error: what `effective_headers`, `parse_query` and `refuse_unsupported` raise.
     """
     headers = effective_headers(request)
-    refuse_unsupported(request.method, headers)
+    refuse_unsupported(headers, takes)
     return Parsed(headers, parse_query(request))

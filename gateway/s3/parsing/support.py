@@ -4,16 +4,17 @@ Source: the S3 API reference (the test compares with botocore's service model). 
 is not served answers 501, any other `x-amz-*` name 400.
 """
 
+from collections.abc import Collection
 from types import MappingProxyType
 from typing import Final
 
 from gateway.s3.errors import (
     INVALID_ARGUMENT,
-    INVALID_ENCRYPTION_ALGORITHM,
     INVALID_STORAGE_CLASS,
     NOT_IMPLEMENTED,
     S3Error,
 )
+from gateway.s3.parsing.encryption import ENCRYPTION, refuse_untaken
 from gateway.s3.request import Headers
 
 SERVED: Final = frozenset(
@@ -40,9 +41,9 @@ SERVED: Final = frozenset(
         "x-amz-mp-object-size",
         "x-amz-sdk-checksum-algorithm",
         "x-amz-security-token",
-        "x-amz-server-side-encryption",
         "x-amz-storage-class",
         "x-amz-trailer",
+        *ENCRYPTION,
     }
 )
 """Read by a parser, by the signature, or judged below."""
@@ -62,9 +63,6 @@ ONLY_INERT: Final = MappingProxyType(
         "x-amz-checksum-xxhash128": frozenset(),
         "x-amz-checksum-xxhash3": frozenset(),
         "x-amz-checksum-xxhash64": frozenset(),
-        "x-amz-copy-source-server-side-encryption-customer-algorithm": frozenset(),
-        "x-amz-copy-source-server-side-encryption-customer-key": frozenset(),
-        "x-amz-copy-source-server-side-encryption-customer-key-md5": frozenset(),
         "x-amz-expected-bucket-owner": frozenset(),
         "x-amz-grant-full-control": frozenset(),
         "x-amz-grant-read": frozenset(),
@@ -87,12 +85,6 @@ ONLY_INERT: Final = MappingProxyType(
         # Nothing is ever archived, so nothing has a restore status to show.
         "x-amz-optional-object-attributes": frozenset({"restorestatus"}),
         "x-amz-request-payer": frozenset(),
-        "x-amz-server-side-encryption-aws-kms-key-id": frozenset(),
-        "x-amz-server-side-encryption-bucket-key-enabled": frozenset({"false"}),
-        "x-amz-server-side-encryption-context": frozenset(),
-        "x-amz-server-side-encryption-customer-algorithm": frozenset(),
-        "x-amz-server-side-encryption-customer-key": frozenset(),
-        "x-amz-server-side-encryption-customer-key-md5": frozenset(),
         "x-amz-source-expected-bucket-owner": frozenset(),
         "x-amz-tagging": frozenset({""}),
         "x-amz-tagging-directive": frozenset({"copy"}),
@@ -104,47 +96,35 @@ ONLY_INERT: Final = MappingProxyType(
 
 _FOREIGN: Final = ("x-sealgate-", "x-minio-")
 """Names that some server might take for orders of its own."""
-_KMS: Final = frozenset({"aws:kms", "aws:kms:dsse"})
 
 
-def refuse_unsupported(method: str, headers: Headers) -> None:
+def refuse_unsupported(headers: Headers, takes: Collection[str] = ()) -> None:
     """Go through every header of a request and refuse what would have to be ignored.
+
+    `takes` names the encryption headers that the operation reads.
 
     Raises:
         S3Error: NotImplemented for what S3 has and this endpoint has not; InvalidArgument for names that S3 has not,
-            and for encryption headers on a read; InvalidEncryptionAlgorithmError; InvalidStorageClass.
+            and for encryption headers that the operation does not take; InvalidStorageClass.
     """
     for name, value in headers:
         if name.startswith("x-amz-"):
-            _judge(method, name, value)
+            _judge(name, value, takes)
         elif name.startswith(_FOREIGN):
             raise _unknown(name)
 
 
-def _judge(method: str, name: str, value: str) -> None:
+def _judge(name: str, value: str, takes: Collection[str]) -> None:
     if name in ONLY_INERT:
         if value.lower() not in ONLY_INERT[name]:
             raise S3Error(NOT_IMPLEMENTED, fields={"Header": name})
-    elif name == "x-amz-server-side-encryption":
-        _judge_encryption(method, value)
+    elif name in ENCRYPTION:
+        refuse_untaken(name, takes)
     elif name == "x-amz-storage-class":
         if value != "STANDARD":
             raise S3Error(INVALID_STORAGE_CLASS)
     elif name not in SERVED and name not in TOLERATED and not name.startswith("x-amz-meta-"):
         raise _unknown(name)
-
-
-def _judge_encryption(method: str, value: str) -> None:
-    if method not in {"PUT", "POST"}:
-        raise S3Error(
-            INVALID_ARGUMENT,
-            "x-amz-server-side-encryption header is not supported for this operation.",
-            fields={"ArgumentName": "x-amz-server-side-encryption"},
-        )
-    if value in _KMS:
-        raise S3Error(NOT_IMPLEMENTED, fields={"Header": "x-amz-server-side-encryption"})
-    if value != "AES256":
-        raise S3Error(INVALID_ENCRYPTION_ALGORITHM)
 
 
 def _unknown(name: str) -> S3Error:

@@ -66,13 +66,20 @@ def serialise_get_bucket_location(output: GetBucketLocationOutput) -> Response:
 
 def serialise_get_bucket_encryption(output: GetBucketEncryptionOutput) -> Response:
     """Write GetBucketEncryption."""
+    encryption = output.encryption
+    blocked = [Node("EncryptionType", name) for name in encryption.blocked_types]
     return document(
         Node(
             "ServerSideEncryptionConfiguration",
             Node(
                 "Rule",
-                Node("ApplyServerSideEncryptionByDefault", Node("SSEAlgorithm", output.algorithm)),
-                Node("BucketKeyEnabled", output.bucket_key_enabled),
+                Node(
+                    "ApplyServerSideEncryptionByDefault",
+                    Node("SSEAlgorithm", encryption.algorithm),
+                    optional("KMSMasterKeyID", encryption.kms_key_id),
+                ),
+                Node("BucketKeyEnabled", encryption.bucket_key_enabled),
+                Node("BlockedEncryptionTypes", *blocked) if blocked else None,
             ),
         )
     )

@@ -3,20 +3,21 @@
 Sources: AWS "Common response headers"; the response syntax of each operation in the S3 API reference.
 """
 
+import base64
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Final
 from urllib.parse import quote_from_bytes
 
 from gateway.s3.response import Response
-from gateway.s3.types import Checksum, ChecksumAlgorithm, ChecksumType, Owner
+from gateway.s3.types import AES256, Checksum, ChecksumAlgorithm, ChecksumType, EncryptionReport, Owner
 from gateway.s3.xml import Node, holds, optional
 
 Header = tuple[str, str]
 
 CONTENT_TYPE: Final = "Content-Type"
 ETAG: Final = "ETag"
-ENCRYPTION: Final = "x-amz-server-side-encryption"
+_ENCRYPTION: Final = "x-amz-server-side-encryption"
 VERSION_ID: Final = "x-amz-version-id"
 SOURCE_VERSION_ID: Final = "x-amz-copy-source-version-id"
 DELETE_MARKER: Final = "x-amz-delete-marker"
@@ -44,6 +45,22 @@ def checksum_headers(checksum: Checksum | None) -> tuple[Header, ...]:
     return (
         (f"x-amz-checksum-{checksum.algorithm.value.lower()}", checksum.value),
         (CHECKSUM_TYPE, checksum.checksum_type.value),
+    )
+
+
+def encryption_headers(
+    report: EncryptionReport, *, with_context: bool = False, with_customer: bool = True
+) -> tuple[Header, ...]:
+    """Write how an object is encrypted: the context only where it is made, a client's key not for Complete, as AWS."""
+    context = base64.b64encode(report.context.encode("utf-8")).decode("ascii") if report.context else None
+    is_customers = with_customer and report.customer_key_md5 is not None
+    return present(
+        (_ENCRYPTION, report.algorithm),
+        (f"{_ENCRYPTION}-aws-kms-key-id", report.kms_key_id),
+        (f"{_ENCRYPTION}-bucket-key-enabled", "true" if report.bucket_key_enabled else None),
+        (f"{_ENCRYPTION}-context", context if with_context else None),
+        (f"{_ENCRYPTION}-customer-algorithm", AES256 if is_customers else None),
+        (f"{_ENCRYPTION}-customer-key-MD5", report.customer_key_md5 if is_customers else None),
     )
 
 

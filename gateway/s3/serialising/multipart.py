@@ -8,7 +8,6 @@ from gateway.s3.response import Response
 from gateway.s3.serialising.common import (
     CHECKSUM_ALGORITHM,
     CHECKSUM_TYPE,
-    ENCRYPTION,
     ETAG,
     SOURCE_VERSION_ID,
     STORAGE_CLASS,
@@ -18,6 +17,7 @@ from gateway.s3.serialising.common import (
     checksum_node,
     checksum_type_node,
     document,
+    encryption_headers,
     key_text,
     person,
 )
@@ -42,7 +42,7 @@ def serialise_create_multipart_upload(output: CreateMultipartUploadOutput) -> Re
             Node("Key", key_text(output.object_key)),
             Node("UploadId", output.upload_id),
         ),
-        (ENCRYPTION, output.encryption),
+        *encryption_headers(output.encryption, with_context=True),
         (CHECKSUM_ALGORITHM, None if output.checksum_algorithm is None else output.checksum_algorithm.value),
         (CHECKSUM_TYPE, None if output.checksum_type is None else output.checksum_type.value),
     )
@@ -55,7 +55,7 @@ def serialise_upload_part(output: UploadPartOutput) -> Response:
         (
             (ETAG, quote_etag(output.etag)),
             *checksum_headers(output.checksum)[:1],  # the type belongs to the upload, and S3 does not repeat it here
-            (ENCRYPTION, output.encryption),
+            *encryption_headers(output.encryption),
         ),
     )
 
@@ -69,7 +69,7 @@ def serialise_upload_part_copy(output: UploadPartCopyOutput) -> Response:
             Node("ETag", quote_etag(output.etag)),
             checksum_node(output.checksum),
         ),
-        (ENCRYPTION, output.encryption),
+        *encryption_headers(output.encryption),
         (SOURCE_VERSION_ID, output.source_version_id),
     )
 
@@ -86,7 +86,7 @@ def serialise_complete_multipart_upload(output: CompleteMultipartUploadOutput) -
             checksum_node(output.checksum),
             checksum_type_node(output.checksum),
         ),
-        (ENCRYPTION, output.encryption),
+        *encryption_headers(output.encryption, with_customer=False),
         (VERSION_ID, output.version_id),
     )
 

@@ -10,7 +10,6 @@ from gateway.s3.response import Response
 from gateway.s3.serialising.common import (
     CONTENT_TYPE,
     DELETE_MARKER,
-    ENCRYPTION,
     ETAG,
     SOURCE_VERSION_ID,
     VERSION_ID,
@@ -19,6 +18,7 @@ from gateway.s3.serialising.common import (
     checksum_node,
     checksum_type_node,
     document,
+    encryption_headers,
     key_text,
     present,
 )
@@ -45,7 +45,7 @@ def serialise_put_object(output: PutObjectOutput) -> Response:
         present(
             (ETAG, quote_etag(output.etag)),
             *checksum_headers(output.checksum),
-            (ENCRYPTION, output.encryption),
+            *encryption_headers(output.encryption, with_context=True),
             (VERSION_ID, output.version_id),
         ),
     )
@@ -85,7 +85,7 @@ def _object_headers(output: GetObjectOutput) -> tuple[Header, ...]:
         ("Last-Modified", format_http_date(output.last_modified)),
         ("Accept-Ranges", "bytes"),
         *checksum_headers(output.checksum),
-        (ENCRYPTION, output.encryption),
+        *encryption_headers(output.encryption),
         (VERSION_ID, output.version_id),
         ("x-amz-mp-parts-count", None if output.parts_count is None else str(output.parts_count)),
         ("x-amz-tagging-count", str(output.tag_count) if output.tag_count else None),
@@ -138,7 +138,7 @@ def serialise_copy_object(output: CopyObjectOutput) -> Response:
             checksum_type_node(output.checksum),
             checksum_node(output.checksum),
         ),
-        (ENCRYPTION, output.encryption),
+        *encryption_headers(output.encryption, with_context=True),
         (VERSION_ID, output.version_id),
         (SOURCE_VERSION_ID, output.source_version_id),
     )

@@ -147,7 +147,8 @@ class Rig:
         attributes: ObjectAttributes | None = None,
     ) -> ObjectVersion:
         new = NewObject(object_key, attributes or ObjectAttributes(), conditions or Conditions())
-        return await self.objects.put(self.bucket, new, expectation or PayloadExpectation(), PieceBody(*pieces))
+        published = await self.objects.put(self.bucket, new, expectation or PayloadExpectation(), PieceBody(*pieces))
+        return published.version
 
     async def get(self, object_key: bytes, offset: int = 0, length: int | None = None) -> bytes:
         found = await self.objects.find(self.bucket, object_key)

@@ -21,12 +21,14 @@ BOTH = pytest.mark.parametrize("wrapping", list(WrappingMode))
 def test_a_slot_opens_where_it_belongs_and_nowhere_else(wrapping: WrappingMode) -> None:
     async def body(rig: Rig) -> None:
         bucket_id, content_id = rig.bucket.bucket_id, new_id()
-        data_key, slot = await rig.custody.new_content_key(bucket_id, content_id)
+        made = await rig.custody.new_content_key(bucket_id, content_id)
+        data_key, slot = made.data_key, made.slot
         assert await rig.custody.open_content_key(bucket_id, content_id, slot) == data_key
         for wrong in ((new_id(), content_id), (bucket_id, new_id())):
             with pytest.raises(UnwrapFailed):
                 await rig.custody.open_content_key(*wrong, slot)
-        again, other = await rig.custody.new_content_key(bucket_id, content_id)
+        second = await rig.custody.new_content_key(bucket_id, content_id)
+        again, other = second.data_key, second.slot
         assert again != data_key, "no key is ever derived from what it is for"
         assert other != slot
         assert (Envelope.decode(slot).bucket_key is None) == (wrapping is WrappingMode.DIRECT)
@@ -38,7 +40,7 @@ def test_a_slot_opens_where_it_belongs_and_nowhere_else(wrapping: WrappingMode) 
 def test_every_truncation_extension_and_flip_of_a_slot_is_refused(wrapping: WrappingMode) -> None:
     async def body(rig: Rig) -> None:
         bucket_id, content_id = rig.bucket.bucket_id, new_id()
-        _, slot = await rig.custody.new_content_key(bucket_id, content_id)
+        slot = (await rig.custody.new_content_key(bucket_id, content_id)).slot
         assert Envelope.decode(slot).encode() == slot
         wrong = [slot[:size] for size in range(len(slot))]
         wrong += [slot + b"\0", slot + slot, slot + bytes(18)]
@@ -74,7 +76,7 @@ def fake_blob(blob_id: bytes, slot: bytes, role: BlobRole = BlobRole.PART) -> An
 async def bucket_key_ids(rig: Rig, count: int, bucket_id: bytes | None = None) -> list[bytes]:
     found = []
     for _ in range(count):
-        _, slot = await rig.custody.new_content_key(bucket_id or rig.bucket.bucket_id, new_id())
+        slot = (await rig.custody.new_content_key(bucket_id or rig.bucket.bucket_id, new_id())).slot
         bucket_key = Envelope.decode(slot).bucket_key
         assert bucket_key is not None
         found.append(bucket_key.bucket_key_id)
@@ -137,7 +139,7 @@ def test_nothing_is_written_when_the_kms_refuses(wrapping: WrappingMode) -> None
 def test_many_writers_at_once_ask_for_one_bucket_key() -> None:
     async def body(rig: Rig) -> None:
         made = await asyncio.gather(*(rig.custody.new_content_key(rig.bucket.bucket_id, new_id()) for _ in range(50)))
-        ids = {key.bucket_key_id for _, slot in made if (key := Envelope.decode(slot).bucket_key) is not None}
+        ids = {key.bucket_key_id for one in made if (key := Envelope.decode(one.slot).bucket_key) is not None}
         assert len(ids) == 1
 
     run(body, wrapping=WrappingMode.BUCKET_KEY)

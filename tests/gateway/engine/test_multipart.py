@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.attributes import ObjectAttributes, SealedChecksum
 from gateway.engine.custody import WrappingMode
 from gateway.engine.integrity import EtagMode
 from gateway.engine.multipart import (
@@ -18,6 +18,7 @@ from gateway.engine.multipart import (
     MIN_PART_BYTES,
     choose_parts,
     object_checksum,
+    part_checksum,
 )
 from gateway.engine.sweep import TooManyOrphans
 from gateway.s3.checksums import CRC32, CRC64NVME, PayloadDigests
@@ -34,12 +35,19 @@ def content_of(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
+def plain(part: Part) -> Checksum | None:
+    checksum = part_checksum(part)
+    assert not isinstance(checksum, SealedChecksum)
+    return checksum
+
+
 async def begin(rig: Rig, attributes: ObjectAttributes | None = None) -> Upload:
     return await rig.multipart.create(rig.bucket, b"big", attributes or ObjectAttributes())
 
 
 async def part(rig: Rig, upload: Upload, number: int, data: bytes) -> Part:
-    return await rig.multipart.put_part(rig.bucket, upload, number, PayloadExpectation(), PieceBody(data))
+    uploaded = await rig.multipart.put_part(rig.bucket, upload, number, PayloadExpectation(), PieceBody(data))
+    return uploaded.part
 
 
 def named(*parts: Part) -> list[CompletedPart]:
@@ -54,14 +62,14 @@ def test_parts_become_one_object_with_s3s_etag(wrapping: WrappingMode) -> None:
         upload = await begin(rig)
         two = await part(rig, upload, 7, second)
         one = await part(rig, upload, 2, first)
-        version = await rig.multipart.complete(rig.bucket, upload, named(one, two), Conditions())
+        version = (await rig.multipart.complete(rig.bucket, upload, named(one, two), Conditions())).version
         md5s = hashlib.md5(first).digest() + hashlib.md5(second).digest()
         assert version.etag == f"{hashlib.md5(md5s).hexdigest()}-2"
         assert await rig.get(b"big") == first + second
         border = len(first)
         assert await rig.get(b"big", border - 3, 6) == (first + second)[border - 3 : border + 3]
         checksum = ObjectAttributes.decode(version.attributes).checksum
-        assert checksum is not None
+        assert isinstance(checksum, Checksum)
         whole = PayloadDigests([CRC64NVME])
         whole.update(first + second)
         assert checksum.value == b64encode(whole.digest(CRC64NVME)).decode()
@@ -76,14 +84,14 @@ def test_a_composite_checksum_is_over_the_checksums_of_the_parts() -> None:
     async def body(rig: Rig) -> None:
         upload = await begin(rig, ObjectAttributes(checksum_algorithm=ChecksumAlgorithm.CRC32))
         parts = [await part(rig, upload, 1, first), await part(rig, upload, 2, second)]
-        version = await rig.multipart.complete(rig.bucket, upload, named(*parts), Conditions())
+        version = (await rig.multipart.complete(rig.bucket, upload, named(*parts), Conditions())).version
         of_parts = PayloadDigests([CRC32])
         for data in (first, second):
             one = PayloadDigests([CRC32])
             one.update(data)
             of_parts.update(one.digest(CRC32))
         checksum = ObjectAttributes.decode(version.attributes).checksum
-        assert checksum is not None
+        assert isinstance(checksum, Checksum)
         assert checksum.value == b64encode(of_parts.digest(CRC32)).decode() + "-2"
 
     run(body)
@@ -108,9 +116,9 @@ def test_complete_twice_answers_the_same_and_parts_not_named_are_reclaimed() -> 
     async def body(rig: Rig) -> None:
         upload = await begin(rig)
         one, two = await part(rig, upload, 1, b"one"), await part(rig, upload, 2, b"two")
-        first = await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())
+        first = (await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())).version
         again = await rig.catalogue.get_upload(rig.bucket.bucket_id, b"big", upload.upload_id)
-        second = await rig.multipart.complete(rig.bucket, again, named(one), Conditions())
+        second = (await rig.multipart.complete(rig.bucket, again, named(one), Conditions())).version
         assert (first.etag, first.sequence) == (second.etag, second.sequence)
         rig.clock.now += timedelta(hours=2)
         await rig.sweeper.sweep()
@@ -182,7 +190,7 @@ def test_a_part_copied_from_a_span_is_sealed_anew() -> None:
         await rig.put(b"source", data)
         found = await rig.objects.find(rig.bucket, b"source")
         upload = await begin(rig)
-        one = await rig.multipart.copy_part(rig.bucket, upload, 1, found, 1000, 50_000)
+        one = (await rig.multipart.copy_part(rig.bucket, upload, 1, found, 1000, 50_000)).part
         assert one.etag == hashlib.md5(data[1000:51_000]).hexdigest()
         await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())
         assert await rig.get(b"big") == data[1000:51_000]
@@ -208,7 +216,7 @@ def test_an_opaque_etag_still_tells_the_number_of_parts() -> None:
     async def body(rig: Rig) -> None:
         upload = await begin(rig)
         one = await part(rig, upload, 1, b"one")
-        version = await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())
+        version = (await rig.multipart.complete(rig.bucket, upload, named(one), Conditions())).version
         digest, _, count = version.etag.partition("-")
         assert (len(digest), count) == (32, "1")
         assert one.etag != hashlib.md5(b"one").hexdigest()
@@ -315,6 +323,12 @@ def test_the_limits_of_parts_and_objects() -> None:
 
 def test_parts_without_a_checksum_give_an_object_without_one() -> None:
     parts = [held_part(1, 1)]
-    assert object_checksum(ObjectAttributes(), parts, None, None) is None
+    assert object_checksum(ObjectAttributes(), parts, [plain(part) for part in parts], None, None) is None
     with pytest.raises(S3Error):
-        object_checksum(ObjectAttributes(), parts, Checksum(ChecksumAlgorithm.CRC32, "AAAAAA=="), None)
+        object_checksum(
+            ObjectAttributes(),
+            parts,
+            [plain(part) for part in parts],
+            Checksum(ChecksumAlgorithm.CRC32, "AAAAAA=="),
+            None,
+        )

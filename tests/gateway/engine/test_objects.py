@@ -13,7 +13,7 @@ from gateway.engine.custody import WrappingMode
 from gateway.engine.integrity import EtagMode
 from gateway.engine.objects import REFERENCES_PER_TURN, NewObject, blob_references, in_turns
 from gateway.s3.errors import S3Error
-from gateway.s3.types import ChecksumAlgorithm, ObjectHeaders, PayloadExpectation
+from gateway.s3.types import Checksum, ChecksumAlgorithm, ObjectHeaders, PayloadExpectation
 from storage.catalogue.base import Conditions, DeleteVersion, NoSuchVersion, PreconditionRefused
 from storage.errors import BlobMissing, SealedDamaged
 from tests.gateway.engine.rig import PieceBody, Rig, run
@@ -139,7 +139,8 @@ def test_a_copy_shares_its_content_and_outlives_its_source(size: int) -> None:
         version = await rig.put(b"a", data)
         found = await rig.objects.find(rig.bucket, b"a")
         headers = ObjectHeaders(content_type="text/x")
-        copied = await rig.objects.copy(found, rig.bucket, NewObject(b"b", ObjectAttributes(headers), Conditions()))
+        new = NewObject(b"b", ObjectAttributes(headers), Conditions())
+        copied = (await rig.objects.copy(found, rig.bucket, new)).version
         assert copied.content_id == version.content_id
         assert copied.etag == version.etag
         await rig.objects.delete(rig.bucket, [DeleteVersion(b"a")])
@@ -159,10 +160,11 @@ def test_a_copy_that_wants_another_checksum_is_sealed_anew() -> None:
         version = await rig.put(b"a", b"data")
         found = await rig.objects.find(rig.bucket, b"a")
         new = NewObject(b"b", ObjectAttributes(), Conditions())
-        copied = await rig.objects.copy(found, rig.bucket, new, PayloadExpectation(algorithm=ChecksumAlgorithm.SHA256))
+        wanted = PayloadExpectation(algorithm=ChecksumAlgorithm.SHA256)
+        copied = (await rig.objects.copy(found, rig.bucket, new, wanted)).version
         assert copied.content_id != version.content_id
         checksum = ObjectAttributes.decode(copied.attributes).checksum
-        assert checksum is not None
+        assert isinstance(checksum, Checksum)
         assert checksum.value == b64encode(hashlib.sha256(b"data").digest()).decode()
         assert await rig.get(b"b") == b"data"
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.custody import Unlock
 from gateway.engine.objects import NewObject
 from gateway.engine.opening import MIN_TURN_BYTES, SLICE_BYTES, TURN_BYTES, plan_spans
 from gateway.s3.types import ChecksumAlgorithm, PayloadExpectation
@@ -343,10 +344,10 @@ def test_a_part_whose_upload_does_not_open_closes_its_source(monkeypatch: pytest
         rig.track_readers()
         real = rig.custody.open_content_key
 
-        async def refusing(bucket_id: bytes, content_id: bytes, slot: bytes) -> Any:
+        async def refusing(bucket_id: bytes, content_id: bytes, slot: bytes, unlock: Unlock) -> Any:
             if content_id == upload.content.content_id:
                 raise KmsUnavailable("gone")
-            return await real(bucket_id, content_id, slot)
+            return await real(bucket_id, content_id, slot, unlock)
 
         monkeypatch.setattr(rig.custody, "open_content_key", refusing)
         with pytest.raises(KmsUnavailable) as caught:

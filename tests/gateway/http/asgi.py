@@ -99,6 +99,7 @@ def make_gateway(*operations: Operation, max_requests: int = 8, max_document_byt
         catalogue=cast("Any", Catalogue()),
         objects=unused,
         multipart=unused,
+        custody=unused,
         cursors=unused,
         region="us-east-1",
         max_buckets_per_account=10,

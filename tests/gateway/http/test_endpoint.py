@@ -113,6 +113,7 @@ FAILURES = [
         {"sealgate_kms_errors_total": {"kind": "KmsKeyInvalidState"}},
     ),
     (keys.UnwrapFailed("x"), 500, "InternalError", {"sealgate_damaged_total": {"kind": "UnwrapFailed"}}),
+    (keys.CustomerKeyMismatch("x"), 403, "AccessDenied", {}),
     (keys.CanaryFailed("x"), 500, "InternalError", {"sealgate_damaged_total": {"kind": "CanaryFailed"}}),
     (ExceptionGroup("g", [storage.StorageFull("x")]), 507, INSUFFICIENT_STORAGE.code, {}),
     (ValueError("the-secret"), 500, "InternalError", {"sealgate_unexpected_errors_total": {}}),

@@ -221,6 +221,7 @@ async def _wire(runner: asyncio.Runner, rig: Rig) -> Stage:
         catalogue=rig.catalogue,
         objects=rig.objects,
         multipart=rig.multipart,
+        custody=rig.custody,
         cursors=SealedCursors(realm_keys.cursor_key.material()),
         region=REGION,
         max_buckets_per_account=MAX_BUCKETS,

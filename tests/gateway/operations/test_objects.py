@@ -174,22 +174,6 @@ def test_a_key_of_1025_bytes_is_too_long_and_one_with_dot_segments_is_no_key(sta
     refused(stage.alice.put_object, 400, "KeyTooLongError", Bucket="bucket", Key="x" * 1025, Body=b"")
 
 
-def test_an_encryption_that_is_not_there_is_refused(stage: Stage) -> None:
-    stage.put("k", ServerSideEncryption="AES256")
-    put, get = stage.alice.put_object, stage.alice.get_object
-    refused(put, 501, "NotImplemented", Bucket="bucket", Key="kms", Body=b"", ServerSideEncryption="aws:kms")
-    refused(put, 501, "NotImplemented", Bucket="bucket", Key="c", Body=b"", SSECustomerKey="k" * 32,
-            SSECustomerAlgorithm="AES256")  # fmt: skip
-    wrong = {"x-amz-server-side-encryption": "ROT13"}
-    answer = stage.raw("PUT", "/bucket/rot", wrong, b"x")
-    assert (answer.status, b"<Code>InvalidEncryptionAlgorithmError</Code>" in answer.body) == (400, True)
-    read = stage.raw("GET", "/bucket/k", {"x-amz-server-side-encryption": "AES256"})
-    assert (read.status, b"<Code>InvalidArgument</Code>" in read.body) == (400, True)
-    refused(get, 501, "NotImplemented", Bucket="bucket", Key="k", SSECustomerKey="k" * 32,
-            SSECustomerAlgorithm="AES256")  # fmt: skip
-    assert stage.keys() == ["k"]
-
-
 def test_an_opaque_etag_is_no_md5_and_serves_conditions_all_the_same() -> None:
     with make_stage(etag_mode=EtagMode.OPAQUE) as stage:
         etag = stage.put("k", b"data")["ETag"]

@@ -72,7 +72,11 @@ def test_bucket_location(loop: Loop, region: str, constraint: str | None) -> Non
 
 
 def test_bucket_configuration(loop: Loop) -> None:
-    result = loop("get_bucket_encryption", types.GetBucketEncryptionOutput("AES256", True), Bucket="bucket")
+    result = loop(
+        "get_bucket_encryption",
+        types.GetBucketEncryptionOutput(types.BucketEncryption(bucket_key_enabled=True)),
+        Bucket="bucket",
+    )
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}
     assert result["ServerSideEncryptionConfiguration"] == {"Rules": [rule]}
     assert "Status" not in loop("get_bucket_versioning", types.GetBucketVersioningOutput(), Bucket="bucket")
@@ -83,7 +87,7 @@ def test_bucket_configuration(loop: Loop) -> None:
 def test_put_object(loop: Loop) -> None:
     result = loop(
         "put_object",
-        types.PutObjectOutput("abc", "AES256", CRC, "v1"),
+        types.PutObjectOutput("abc", types.EncryptionReport(), CRC, "v1"),
         Bucket="bucket",
         Key=ODD,
         Body=BODY,
@@ -100,7 +104,7 @@ def test_put_object(loop: Loop) -> None:
         ObjectHeaders("a/b", content_encoding="gzip"),
         {"colour": "blue"},
         types.WriteConditions(if_none_match_any=True),
-        "AES256",
+        types.EncryptionRequest("AES256"),
     )
     assert result == {
         "ETag": '"abc"',
@@ -121,7 +125,7 @@ OBJECT = types.GetObjectOutput(
     last_modified=MODIFIED,
     headers=ObjectHeaders("a/b", "no-cache", "inline", "x", "de", "Sun, 06 Nov 1994 08:49:37 GMT"),
     metadata={"colour": "bl\xfce"},
-    encryption="AES256",
+    encryption=types.EncryptionReport(),
     checksum=CRC,
     version_id="v1",
     parts_count=3,
@@ -252,7 +256,7 @@ def test_delete_objects(loop: Loop) -> None:
 def test_copy_object(loop: Loop) -> None:
     result = loop(
         "copy_object",
-        types.CopyObjectOutput("abc", MODIFIED, "AES256", COMPOSITE, "v1", "v0"),
+        types.CopyObjectOutput("abc", MODIFIED, types.EncryptionReport(), COMPOSITE, "v1", "v0"),
         Bucket="bucket",
         Key="k",
         CopySource={"Bucket": "source", "Key": ODD + "?versionId=x", "VersionId": "v0"},
@@ -309,7 +313,7 @@ def test_errors_of_head_have_a_status_only(loop: Loop) -> None:
 
 def test_refusals_reach_the_client(loop: Loop) -> None:
     with pytest.raises(ClientError) as caught:
-        loop("put_object", None, Bucket="bucket", Key="k", Body=b"", ServerSideEncryption="aws:kms")
+        loop("put_object", None, Bucket="bucket", Key="k", Body=b"", ServerSideEncryption="aws:kms:dsse")
     assert caught.value.response["Error"] == {
         "Code": "NotImplemented",
         "Message": errors.NOT_IMPLEMENTED.message,

@@ -93,7 +93,7 @@ def test_list_objects_v2(loop: Loop) -> None:
 
 def test_multipart_uploads(loop: Loop) -> None:
     output = types.CreateMultipartUploadOutput(
-        "bucket", ODD.encode(), "u1", "AES256", ChecksumAlgorithm.SHA256, ChecksumType.COMPOSITE
+        "bucket", ODD.encode(), "u1", types.EncryptionReport(), ChecksumAlgorithm.SHA256, ChecksumType.COMPOSITE
     )
     result = loop("create_multipart_upload", output, Bucket="bucket", Key=ODD, ChecksumAlgorithm="SHA256")
     assert loop.seen.checksum_type is ChecksumType.COMPOSITE
@@ -106,7 +106,7 @@ def test_multipart_uploads(loop: Loop) -> None:
         "ChecksumType": "COMPOSITE",
         "status": 200,
     }
-    plain = types.CreateMultipartUploadOutput("bucket", b"k", "u1", "AES256")
+    plain = types.CreateMultipartUploadOutput("bucket", b"k", "u1", types.EncryptionReport())
     result = loop("create_multipart_upload", plain, Bucket="bucket", Key="k")
     assert "ChecksumType" not in result
 
@@ -114,7 +114,7 @@ def test_multipart_uploads(loop: Loop) -> None:
 def test_upload_part(loop: Loop) -> None:
     result = loop(
         "upload_part",
-        types.UploadPartOutput("abc", "AES256", CRC),
+        types.UploadPartOutput("abc", types.EncryptionReport(), CRC),
         Bucket="bucket",
         Key="k",
         UploadId="u/1+",
@@ -129,7 +129,7 @@ def test_upload_part(loop: Loop) -> None:
 def test_upload_part_copy(loop: Loop) -> None:
     result = loop(
         "upload_part_copy",
-        types.UploadPartCopyOutput("abc", MODIFIED, "AES256", CRC, "v0"),
+        types.UploadPartCopyOutput("abc", MODIFIED, types.EncryptionReport(), CRC, "v0"),
         Bucket="bucket",
         Key="k",
         UploadId="u1",
@@ -148,7 +148,7 @@ def test_upload_part_copy(loop: Loop) -> None:
 
 def test_complete_multipart_upload(loop: Loop) -> None:
     output = types.CompleteMultipartUploadOutput(
-        "bucket", ODD.encode(), "https://localhost/bucket/k", "abc-2", "AES256", COMPOSITE, "v1"
+        "bucket", ODD.encode(), "https://localhost/bucket/k", "abc-2", types.EncryptionReport(), COMPOSITE, "v1"
     )
     parts = [{"PartNumber": 1, "ETag": '"a"'}, {"PartNumber": 2, "ETag": "b", "ChecksumCRC32": CRC.value}]
     result = loop(

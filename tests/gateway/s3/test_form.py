@@ -9,7 +9,7 @@ from gateway.s3.form import FormRequest, read_form, request_of_form
 from gateway.s3.multipart_form import Field
 from gateway.s3.parsing import parse_post_object
 from gateway.s3.request import Headers, Request
-from gateway.s3.types import ObjectHeaders, PostObjectInput
+from gateway.s3.types import EncryptionRequest, ObjectHeaders, PostObjectInput
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 SENT = [(b"host", b"localhost:9443"), (b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"9")]
@@ -106,7 +106,7 @@ def test_fields_become_the_headers_of_a_put() -> None:
     ).put
     assert put.headers == ObjectHeaders("a/b", "no-store", "inline", "gzip", "de", "never")
     assert put.metadata == {"a": "1", "b": "ä".encode().decode("latin-1")}
-    assert put.encryption == "AES256"
+    assert put.encryption == EncryptionRequest("AES256")
     assert put.payload.content_md5 == bytes.fromhex("5d41402abc4b2a76b9719d911017c592")
     assert (put.payload.checksum, put.payload.content_length) == ("NhCmhg==", None)
     assert (put.bucket, put.object_key) == ("bucket", b"k")

@@ -7,6 +7,7 @@ from gateway.s3.types import (
     ChecksumAlgorithm,
     CopyObjectInput,
     CopySource,
+    EncryptionRequest,
     ObjectHeaders,
     ReadConditions,
     UploadPartCopyInput,
@@ -92,7 +93,7 @@ def test_copy_with_everything() -> None:
         headers=ObjectHeaders("a/b"),
         metadata={"a": "1"},
         conditions=WriteConditions(if_none_match_any=True),
-        encryption="AES256",
+        encryption=EncryptionRequest("AES256"),
         checksum_algorithm=ChecksumAlgorithm.SHA256,
     )
 

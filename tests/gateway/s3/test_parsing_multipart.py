@@ -20,6 +20,7 @@ from gateway.s3.types import (
     CompletedPart,
     CompleteMultipartUploadInput,
     CreateMultipartUploadInput,
+    EncryptionRequest,
     ListPartsInput,
     ObjectHeaders,
     PayloadExpectation,
@@ -46,7 +47,7 @@ def test_create() -> None:
         },
     )
     assert found == CreateMultipartUploadInput(
-        "bucket", b"k", ObjectHeaders("a/b"), {"a": "1"}, "AES256", CRC32, ChecksumType.FULL_OBJECT
+        "bucket", b"k", ObjectHeaders("a/b"), {"a": "1"}, EncryptionRequest("AES256"), CRC32, ChecksumType.FULL_OBJECT
     )
 
 

@@ -106,7 +106,7 @@ def test_h68_every_listing_is_well_formed_and_tells_names_exactly(keys: list[byt
 
 
 def test_keys_that_xml_cannot_hold_elsewhere_are_replaced() -> None:
-    output = types.CreateMultipartUploadOutput("bucket", CONTROL, "u", "AES256")
+    output = types.CreateMultipartUploadOutput("bucket", CONTROL, "u", types.EncryptionReport())
     assert tree(serialising.serialise_create_multipart_upload(output)).findtext(f"{S3}Key") == "a\ufffdb"
 
 
@@ -118,7 +118,9 @@ def test_markers_of_uploads_only_where_there_is_more() -> None:
 
 
 def test_h107_objects_are_never_sniffed() -> None:
-    output = types.GetObjectOutput(5, 0, 5, False, "e", MODIFIED, types.ObjectHeaders("text/html"), {}, "AES256")
+    output = types.GetObjectOutput(
+        5, 0, 5, False, "e", MODIFIED, types.ObjectHeaders("text/html"), {}, types.EncryptionReport()
+    )
     for serialise in (serialising.serialise_get_object, serialising.serialise_head_object):
         headers = dict(serialise(output).headers)
         assert headers["X-Content-Type-Options"] == "nosniff"

@@ -109,7 +109,7 @@ TYPES: dict[str, Any] = {}
 for _names, _default in (
     ("account_id bucket_id content_id object_key upload_id", b""),
     ("bucket_name etag lock_mode version_id", ""),
-    ("checksums encryption headers tags user_metadata", {}),
+    ("checksums encryption headers sealed_checksums tags user_metadata", {}),
     ("commit_order part_number plaintext_size", 0),
     ("created_at modified_at retain_until", None),
     ("legal_hold", False),

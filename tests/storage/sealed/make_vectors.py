@@ -45,6 +45,28 @@ FULL = {
 }
 
 
+SEALED_CHECKSUM = base64.b64encode(bytes(range(72))).decode()
+ARN = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+KMS = {
+    "created_at": TIME,
+    "encryption": {
+        "algorithm": "aws:kms",
+        "bucket_key": "true",
+        "context": '{"team":"\u00fc"}',
+        "kms_key_arn": ARN,
+        "kms_key_id": ARN[-36:],
+    },
+    "etag": "0123456789abcdef0123456789abcdef",
+    "sealed_checksums": {"CRC64NVME:FULL_OBJECT": SEALED_CHECKSUM},
+}
+CUSTOMER = {
+    "created_at": TIME,
+    "encryption": {"algorithm": "SSE-C", "verifier": base64.b64encode(bytes(range(64))).decode()},
+    "etag": "0123456789abcdef0123456789abcdef-2",
+    "sealed_checksums": {"SHA256:COMPOSITE": SEALED_CHECKSUM},
+}
+
+
 def pattern(size: int) -> bytes:
     """Plaintext of the vectors: 0, 1, ... 250, 0, 1, ..."""
     return bytes(i % 251 for i in range(size))
@@ -73,6 +95,8 @@ def positives() -> dict[str, tuple[str, Recipe]]:
         found[f"size_{size}"] = (f"{size} bytes of plaintext", Recipe(pattern(size)))
     for kind, name in enumerate(KINDS, 1):
         found[f"kind_{name}"] = (f"an empty blob of kind {name}", Recipe(kind=kind))
+    found["sse_kms"] = ("a description under SSE-KMS", Recipe(pattern(20), description=canonical(KMS)))
+    found["sse_c"] = ("a description under SSE-C", Recipe(pattern(20), description=canonical(CUSTOMER)))
     return found
 
 
@@ -272,6 +296,9 @@ def badly_sealed() -> dict[str, tuple[Recipe, str, str]]:
         "nan": b'{"created_at":1,"x":NaN}', "lone_surrogate": b'{"created_at":1,"x":"\\ud800"}',
         "invalid_utf8": b'{"created_at":1,"x":"\xff"}', "needless_escape": b'{"created_at":1,"x":"\\/"}',
         "escape_for_letter": b'{"created_at":1,"x":"\\u0041"}', "bom": b'\xef\xbb\xbf{"created_at":1}',
+        "encryption_as_text": b'{"created_at":1,"encryption":"AES256"}',
+        "sealed_checksums_empty": b'{"created_at":1,"sealed_checksums":{}}',
+        "sealed_checksums_as_list": b'{"created_at":1,"sealed_checksums":["AAAA"]}',
         "array": b"[1]", "no_created_at": b"{}", "null_time": b'{"created_at":null}',
         "time_as_text": b'{"created_at":"1"}', "time_as_boolean": b'{"created_at":true}',
         "time_after_9999": b'{"created_at":253402300800000000}', "default_written": b'{"created_at":1,"etag":""}',

@@ -39,9 +39,20 @@ ALONG: dict[tuple[str, str], dict[str, Any]] = {
         )
     },
     ("CopyObject", "Metadata"): _REPLACED,
+    **{
+        (operation, name): {"ServerSideEncryption": "aws:kms"}
+        for operation in ("PutObject", "CopyObject", "CreateMultipartUpload")
+        for name in ("SSEKMSKeyId", "SSEKMSEncryptionContext")
+    },
     ("CreateMultipartUpload", "ChecksumType"): {"ChecksumAlgorithm": "CRC32"},
     ("ListMultipartUploads", "UploadIdMarker"): {"KeyMarker": "k"},
 }
+
+
+TOGETHER: tuple[tuple[str, ...], ...] = tuple(
+    tuple(f"{prefix}SSECustomer{part}" for part in ("Algorithm", "Key", "KeyMD5")) for prefix in ("", "CopySource")
+)
+"""Members that are sent all or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,8 @@ def judge(operation: str, path: Path) -> Outcome:
     without = _parsed(operation, base)
     results = []
     for other in (0, 1):
-        arguments = _with(base, shape, path, other)
+        beside = {name: BY_NAME[name][0] for group in TOGETHER if path[0] in group for name in group}
+        arguments = _with(base | beside, shape, path, other)
         try:
             results.append(_parsed(operation, arguments))
         except S3Error as refusal:

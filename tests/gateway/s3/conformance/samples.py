@@ -1,8 +1,10 @@
 """Values for shapes of botocore's service model and for our own types, and the model itself."""
 
 import dataclasses
+import hashlib
 import types
 import typing
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum
@@ -12,6 +14,8 @@ import botocore.session
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
 
 MODEL: Final[Any] = botocore.session.get_session().get_service_model("s3")
+CUSTOMER_KEY: Final = b64encode(bytes(range(32))).decode()
+CUSTOMER_KEY_MD5: Final = b64encode(hashlib.md5(bytes(range(32))).digest()).decode()
 PAST: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 BY_NAME: Final[Mapping[str, tuple[Any, Any]]] = {
@@ -42,6 +46,10 @@ BY_NAME: Final[Mapping[str, tuple[Any, Any]]] = {
     "Range": ("bytes=0-4", "bytes=1-4"),
     "ServerSideEncryption": ("AES256", "AES256"),
     "SSEKMSKeyId": ("a-key", "another-key"),
+    "SSEKMSEncryptionContext": ("eyJhIjoiYiJ9", "eyJhIjoiYyJ9"),
+    **dict.fromkeys(("SSECustomerAlgorithm", "CopySourceSSECustomerAlgorithm"), ("AES256", "AES256")),
+    **dict.fromkeys(("SSECustomerKey", "CopySourceSSECustomerKey"), (CUSTOMER_KEY, CUSTOMER_KEY)),
+    **dict.fromkeys(("SSECustomerKeyMD5", "CopySourceSSECustomerKeyMD5"), (CUSTOMER_KEY_MD5, CUSTOMER_KEY_MD5)),
     "StorageClass": ("STANDARD", "STANDARD"),
     "Tagging": ("a=b", "c=d"),
     "UploadId": ("u" * 32, "v" * 32),
@@ -105,7 +113,6 @@ def _filled_generic(origin: Any, arguments: tuple[Any, ...], name: str, variant:
 
 FILLED: Final[Mapping[str, Any]] = {
     # Fields whose values have a form of their own.
-    "encryption": "AES256",
     "algorithm": "AES256",
     "region": "eu-west-1",
     "response_overrides": {"content-type": "text/x"},

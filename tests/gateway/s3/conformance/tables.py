@@ -20,7 +20,6 @@ _AWS_ONLY: Final = "of directory buckets and access points, which are AWS's own"
 _ARCHIVE: Final = "nothing is ever archived"
 _NEWER: Final = "this checksum algorithm is not there yet, and refused in requests"
 _LIFECYCLE: Final = "lifecycle rules are not there yet"
-_SSE: Final = "SSE-KMS and SSE-C are not there yet"
 _LOCK: Final = "object lock is not there yet"
 
 NOT_GIVEN: Final[Mapping[str, str]] = {
@@ -30,7 +29,6 @@ NOT_GIVEN: Final[Mapping[str, str]] = {
     "AccessPointAlias": _AWS_ONLY,
     "ArchiveStatus": _ARCHIVE,
     "BucketArn": _AWS_ONLY,
-    "BucketKeyEnabled": _SSE,
     "BucketLocationName": _AWS_ONLY,
     "BucketLocationType": _AWS_ONLY,
     "ChecksumMD5": _NEWER,
@@ -38,13 +36,11 @@ NOT_GIVEN: Final[Mapping[str, str]] = {
     "ChecksumXXHASH128": _NEWER,
     "ChecksumXXHASH3": _NEWER,
     "ChecksumXXHASH64": _NEWER,
-    "EncryptionType": "kinds of encryption are not blocked: PutBucketEncryption is not there yet",
     "Expiration": _LIFECYCLE,
     "GetBucketLocation.LocationConstraint": "the text of the root element; botocore reads it apart from the model",
     "GetObject.DeleteMarker": "versions are not there yet",
     "HeadObject.DeleteMarker": "versions are not there yet",
     "IsRestoreInProgress": _ARCHIVE,
-    "KMSMasterKeyID": _SSE,
     "MFADelete": "MFA delete is refused",
     "MissingMeta": "metadata come by this API alone, so every name can be a header",
     "ObjectLockEventHold": _LOCK,
@@ -57,10 +53,6 @@ NOT_GIVEN: Final[Mapping[str, str]] = {
     "RequestCharged": _COSTS,
     "Restore": _ARCHIVE,
     "RestoreExpiryDate": _ARCHIVE,
-    "SSECustomerAlgorithm": _SSE,
-    "SSECustomerKeyMD5": _SSE,
-    "SSEKMSEncryptionContext": _SSE,
-    "SSEKMSKeyId": _SSE,
     "PutObject.Size": _AWS_ONLY,
     "GetObject.StorageClass": "left out for STANDARD, as on AWS",
     "HeadObject.StorageClass": "left out for STANDARD, as on AWS",
