@@ -16,7 +16,7 @@ from gateway.wiring import OpenedKeys
 from keys.datakey import DataKey
 from keys.errors import CustomerKeyMismatch
 from keys.keyring import Keyring
-from storage.blobs.base import BlobReader, BlobStore
+from storage.blobs.base import BlobReader, BlobStore, Buffer
 from storage.blobs.memory import MemoryBlobReader
 from storage.catalogue.records import Blob, BlobRole, Content
 from storage.errors import SealedDamaged
@@ -83,7 +83,7 @@ class Unsealer:
         description_key = self._opened.realm_keys.description_key.material()
         return recover(head, tail, size, self._realm_id, description_key)
 
-    async def open(self, recovered: RecoveredBlob, reader: BlobReader) -> AsyncIterator[bytearray]:
+    async def open(self, recovered: RecoveredBlob, reader: BlobReader) -> AsyncIterator[Buffer]:
         """The object's plaintext, piece by piece; it is whole only if the iterator comes to its end.
 
         Raises:
@@ -127,7 +127,7 @@ class Unsealer:
             payload += piece
         return _RECORDS[header.kind](bytes(payload))
 
-    async def _part(self, record: ContentRecord, reference: BlobReference, unlock: Unlock) -> AsyncIterator[bytearray]:
+    async def _part(self, record: ContentRecord, reference: BlobReference, unlock: Unlock) -> AsyncIterator[Buffer]:
         if self._blobs is None:
             raise CommandError("the blobs that this one names are in the blob store: give --data")
         role = BlobRole.PART if reference.part_number else BlobRole.OBJECT
@@ -157,7 +157,7 @@ class Unsealer:
 
 async def _pieces(
     reader: BlobReader | MemoryBlobReader, header: FixedHeader, expectation: Expectation, data_key: bytes
-) -> AsyncIterator[bytearray]:
+) -> AsyncIterator[Buffer]:
     """One blob from end to end, every check made."""
     opener = Opener(header, expectation, data_key)
     opener.check_stored_size(reader.sealed_size)

@@ -4,6 +4,7 @@ One primitive, HKDF-Expand with HMAC-SHA-512, one label per use. Source: docs/FO
 C2SP chunked-encryption.
 """
 
+from cryptography.cobblestone import Cobblestone256Decryptor
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from storage.sealed.damage import Damage, damaged
 from storage.sealed.header import Buffer, FixedHeader
-from storage.sealed.layout import COMMITMENT_SIZE, KEY_SIZE, SALT_SIZE
+from storage.sealed.layout import COMMITMENT_SIZE, KEY_SIZE, SALT_SIZE, SEALED_CHUNK_SIZE
 
 NONCE_SIZE = 12
 
@@ -60,6 +61,36 @@ class PayloadKeys:
             self._aead.decrypt_into(nonce, sealed, None, out)
         except InvalidTag as error:
             raise damaged(Damage.CHUNK, f"chunk {index} does not authenticate") from error
+
+
+class PayloadStream:
+    """Opens full chunks of one payload from the first on, many in one call; `PayloadKeys` opens single ones anywhere.
+
+    Both do the same. pyca's own opener of whole streams takes half the time, and derives its keys a second time. The
+    final chunk is not for it. Salt and commitment have been compared with those of the data key.
+    """
+
+    __slots__ = ("_decryptor", "_next_index")
+
+    def __init__(self, data_key: bytes, salt: bytes, commitment: bytes, context: bytes) -> None:
+        self._decryptor = Cobblestone256Decryptor(data_key, context)
+        self._decryptor.update(salt + commitment)
+        self._next_index = 0
+
+    def open_chunks(self, sealed: Buffer, out: memoryview) -> None:
+        """Open the next full chunks into `out`, which is exactly `TAG_SIZE` bytes for each of them shorter.
+
+        Raises:
+            SealedDamaged: one of them does not authenticate; `out` holds nothing to be used.
+        """
+        first_index = self._next_index
+        self._next_index += len(sealed) // SEALED_CHUNK_SIZE
+        try:
+            opened_size = self._decryptor.update_into(sealed, out)
+        except InvalidTag as error:
+            span = f"chunk {first_index} or one of the next before {self._next_index}"
+            raise damaged(Damage.CHUNK, f"{span} does not authenticate") from error
+        assert opened_size == len(out), "full chunks only"
 
 
 class BoxKey:

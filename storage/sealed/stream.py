@@ -17,7 +17,7 @@ from storage.sealed import description as descriptions
 from storage.sealed.damage import Damage, damaged
 from storage.sealed.description import Binding, Description, OpenedDescription
 from storage.sealed.header import Buffer, FixedHeader
-from storage.sealed.kdf import PayloadKeys
+from storage.sealed.kdf import PayloadKeys, PayloadStream
 from storage.sealed.layout import (
     CHUNK_SIZE,
     COMMITMENT_SIZE,
@@ -33,6 +33,12 @@ from storage.sealed.layout import (
 )
 
 END_MAGIC = b"\x89SGEND\r\n"
+STREAM_MIN_SIZE = 256 * 1024
+"""Whole payloads of at least this many plaintext bytes are opened many chunks at a time."""
+
+_SPARE_COUNT = 2
+"""Buffers that an opener keeps: what was given out last is often still held while the next is opened."""
+
 _TRAILER = struct.Struct(">QI4x8s")
 
 
@@ -151,6 +157,35 @@ class Sealer:
         return self._receipt
 
 
+class _SpareBuffers:
+    """Memory for opened bytes, used again once nobody holds a view of it.
+
+    Clearing new memory for each slice would cost a quarter of what opening it does.
+    """
+
+    def __init__(self) -> None:
+        self._spare: list[bytearray] = []
+
+    def take(self, size: int) -> bytearray:
+        """Return `size` bytes of any content; only views of them may be given out."""
+        for buffer in self._spare:
+            if len(buffer) == size and _is_free(buffer):
+                return buffer
+        buffer = bytearray(size)
+        self._spare = [buffer, *self._spare[: _SPARE_COUNT - 1]]
+        return buffer
+
+
+def _is_free(buffer: bytearray) -> bool:
+    """Ask the interpreter whether any view of a buffer is alive: it resizes none that has one."""
+    try:
+        buffer.append(0)
+    except BufferError:
+        return False
+    buffer.pop()
+    return True
+
+
 class Opener:
     """Opens one blob that a catalogue row describes. Nothing is taken from bytes read; the first failure is for good.
 
@@ -168,6 +203,7 @@ class Opener:
         self._keys = PayloadKeys(data_key, expectation.salt, header.context())
         if not compare_digest(self._keys.commitment, expectation.commitment):
             raise damaged(Damage.COMMITMENT, "the data key is not the one that sealed this blob")
+        self._data_key = data_key
         self._header = header
         self._expected = expectation
         self._binding: Binding | None = None
@@ -254,7 +290,13 @@ class Opener:
     def open_range(self, plan: RangePlan) -> "RangeOpener":
         """Return what opens the chunks of a plan that was made for this blob's plaintext size."""
         assert plan.plaintext_size == self._expected.plaintext_size, "a plan for another size"
-        return RangeOpener(self, plan)
+        return RangeOpener(self, plan, self._payload_stream(plan))
+
+    def _payload_stream(self, plan: RangePlan) -> PayloadStream | None:
+        """What opens many chunks in one call; it can only begin with the first, and does not pay for a few."""
+        if plan.first_chunk_index or plan.length < STREAM_MIN_SIZE:
+            return None
+        return PayloadStream(self._data_key, self._expected.salt, self._expected.commitment, self._header.context())
 
     def open_whole(self) -> "WholeOpener":
         """Return what opens the blob from its first byte to its last and checks all of it."""
@@ -267,9 +309,11 @@ class RangeOpener:
     Feed it the `plan.sealed_length` bytes from `plan.blob_offset(slot_size)`, cut anywhere.
     """
 
-    def __init__(self, opener: Opener, plan: RangePlan) -> None:
+    def __init__(self, opener: Opener, plan: RangePlan, stream: PayloadStream | None = None) -> None:
         self._opener = opener
         self._plan = plan
+        self._stream = stream
+        self._spare = _SpareBuffers()
         self._carry = bytearray()
         self._seen_size = 0
         self._opened_count = 0
@@ -277,8 +321,10 @@ class RangeOpener:
         self._eager_count = plan.chunk_count - plan.held_chunk_count
         self._drop_head = plan.drop_head
 
-    def update(self, sealed: Buffer) -> bytearray:
+    def update(self, sealed: Buffer) -> memoryview:
         """Take sealed bytes, return the plaintext of the chunks that they complete, never that of the last ones.
+
+        The memory is used again once nobody holds the view, nor a part of it.
 
         Raises:
             SealedDamaged: a chunk does not authenticate, or there are more bytes than planned.
@@ -292,23 +338,21 @@ class RangeOpener:
             count = complete_count - self._opened_count
             if not count:
                 self._carry += view
-                return bytearray()
+                return memoryview(b"")
             self._opened_count = complete_count
-            opened = bytearray(count * CHUNK_SIZE)
-            out = memoryview(opened)
+            opened = out = memoryview(self._spare.take(count * CHUNK_SIZE))
             # At most one chunk is pieced together; the others are opened where they lie.
             start = -len(self._carry) % SEALED_CHUNK_SIZE
             if start:
                 self._carry += view[:start]
-                self._open_run(memoryview(self._carry), out[:CHUNK_SIZE])
+                self._open_full(memoryview(self._carry), out[:CHUNK_SIZE])
                 out = out[CHUNK_SIZE:]
             end = start + len(out) // CHUNK_SIZE * SEALED_CHUNK_SIZE
-            self._open_run(view[start:end], out)
+            self._open_full(view[start:end], out)
             self._carry = bytearray(view[end:])
-            del out
             return self._without_head(opened)
 
-    def finalize(self) -> bytearray:
+    def finalize(self) -> memoryview:
         """Return the plaintext that was held back. To be called once, after all planned bytes were fed.
 
         Raises:
@@ -317,12 +361,18 @@ class RangeOpener:
         with self._opener._once_failed_stays_failed():  # noqa: SLF001  # as in `update`
             if self._seen_size != self._plan.sealed_length:
                 raise damaged(Damage.LENGTH, "the payload ends early")
-            opened = bytearray(len(self._carry) - self._plan.held_chunk_count * TAG_SIZE)
-            self._open_run(memoryview(self._carry), memoryview(opened))
+            opened = memoryview(bytearray(len(self._carry) - self._plan.held_chunk_count * TAG_SIZE))
+            self._open_run(memoryview(self._carry), opened)
             opened = self._without_head(opened)
-            if self._plan.drop_tail:
-                del opened[-self._plan.drop_tail :]
-            return opened
+            return opened[: len(opened) - self._plan.drop_tail]
+
+    def _open_full(self, run: memoryview, out: memoryview) -> None:
+        """Open the full chunks of `run`."""
+        if self._stream is None:
+            self._open_run(run, out)
+        elif run:
+            self._stream.open_chunks(run, out)
+            self._next_index += len(run) // SEALED_CHUNK_SIZE
 
     def _open_run(self, run: memoryview, out: memoryview) -> None:
         """Open the chunks that lie one after the other in `run`; the last may be a short final one."""
@@ -333,12 +383,10 @@ class RangeOpener:
             keys.open_chunk(self._next_index, sealed, out[at : at + len(sealed) - TAG_SIZE])
             self._next_index += 1
 
-    def _without_head(self, opened: bytearray) -> bytearray:
+    def _without_head(self, opened: memoryview) -> memoryview:
         """Drop what lies before the span, once."""
-        if self._drop_head:
-            del opened[: self._drop_head]
-            self._drop_head = 0
-        return opened
+        drop, self._drop_head = self._drop_head, 0
+        return opened[drop:]
 
 
 class WholeOpener:
@@ -359,7 +407,7 @@ class WholeOpener:
         self._prefix = bytearray()
         self._tail = bytearray()
 
-    def update(self, sealed: Buffer) -> bytearray:
+    def update(self, sealed: Buffer) -> memoryview:
         """Take the next bytes of the blob, return the plaintext of the chunks that they complete.
 
         Raises:
@@ -378,7 +426,7 @@ class WholeOpener:
                 self._opener.check_prefix(self._prefix)
         return self._chunks.update(chunks)
 
-    def finalize(self) -> bytearray:
+    def finalize(self) -> memoryview:
         """Return the plaintext that was held back, after slot, footer and trailer have passed too. To be called once.
 
         Raises:

@@ -66,7 +66,7 @@ def opener_of(row: dict[str, Any], data_key: bytes) -> Opener:
 def read_whole(opener: Opener, blob: bytes) -> bytes:
     opener.check_stored_size(len(blob))
     whole = opener.open_whole()
-    return bytes(whole.update(blob) + whole.finalize())
+    return bytes(whole.update(blob)) + bytes(whole.finalize())
 
 
 def recover_blob(blob: bytes, realm_id: bytes, description_key: bytes) -> RecoveredBlob:

@@ -46,7 +46,7 @@ def open_chunks(keys: kdf.PayloadKeys, payload: bytes) -> bytes:
     opener = Opener.__new__(Opener)
     opener._keys, opener._failed = keys, False
     chunks = RangeOpener(opener, RangePlan.whole(plaintext_size_of(len(payload))))
-    return bytes(chunks.update(payload[56:]) + chunks.finalize())
+    return bytes(chunks.update(payload[56:])) + bytes(chunks.finalize())
 
 
 def open_payload(data_key: bytes, context: bytes, payload: bytes) -> bytes:

@@ -15,8 +15,16 @@ from storage.errors import SealedDamaged
 from storage.sealed import stream
 from storage.sealed.description import Description
 from storage.sealed.header import BlobKind, FixedHeader
-from storage.sealed.layout import RangePlan
-from storage.sealed.stream import Expectation, Opener, Sealer, SealReceipt
+from storage.sealed.layout import CHUNK_SIZE, SEALED_CHUNK_SIZE, RangePlan
+from storage.sealed.stream import (
+    STREAM_MIN_SIZE,
+    Expectation,
+    Opener,
+    RangeOpener,
+    Sealer,
+    SealReceipt,
+    WholeOpener,
+)
 from tests.storage.sealed.make_vectors import pattern
 
 HEADER = FixedHeader(BlobKind.OBJECT, bytes(range(16)), bytes(range(16, 32)), 33)
@@ -62,7 +70,7 @@ def test_sealing_gives_the_same_layout_however_the_plaintext_is_cut(size: int) -
         assert (receipt.plaintext_size, receipt.slot_size) == (size, 33)
         opener = Opener(HEADER, receipt.expectation(), DATA_KEY)
         whole = opener.open_whole()
-        assert whole.update(blob) + whole.finalize() == pattern(size)
+        assert bytes(whole.update(blob)) + bytes(whole.finalize()) == pattern(size)
 
 
 def test_the_first_output_carries_the_prefix_and_an_empty_object_is_sealed_too() -> None:
@@ -134,11 +142,12 @@ def test_byte_by_byte_and_every_split(size: int) -> None:
     blob, opener = fresh(size)
     whole = opener.open_whole()
     plaintext = b"".join(whole.update(blob[i : i + 1]) for i in range(len(blob)))
-    assert plaintext + whole.finalize() == pattern(size)
+    assert plaintext + bytes(whole.finalize()) == pattern(size)
     for split in range(0, len(blob), 1 if size < 10 else 61):
         blob, opener = fresh(size)
         whole = opener.open_whole()
-        assert whole.update(blob[:split]) + whole.update(blob[split:]) + whole.finalize() == pattern(size)
+        pieces = [bytes(whole.update(piece)) for piece in (blob[:split], blob[split:])]
+        assert b"".join(pieces) + bytes(whole.finalize()) == pattern(size)
 
 
 def read_range(size: int, offset: int, length: int, seed: int) -> bytes:
@@ -233,7 +242,7 @@ def test_whole_reads_refuse_early_and_late() -> None:
         whole.finalize()
     blob, opener = fresh(20)
     whole = opener.open_whole()
-    assert whole.update(blob[:-1] + b"x") == b""
+    assert not whole.update(blob[:-1] + b"x")
     with pytest.raises(SealedDamaged, match=r"^trailer: "):
         whole.finalize()
 
@@ -292,3 +301,80 @@ def test_random_blobs_are_refused_and_nothing_else_is_raised() -> None:
         whole = Opener(HEADER, expectation, DATA_KEY).open_whole()
         with pytest.raises(SealedDamaged):
             whole.update(noise)
+
+
+STREAMED = STREAM_MIN_SIZE + 3 * CHUNK_SIZE
+"""A size that is opened many chunks at a time."""
+
+
+@pytest.mark.parametrize("size", [STREAM_MIN_SIZE - 1, STREAM_MIN_SIZE, STREAMED, STREAMED + 1, STREAMED - 1])
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_many_chunks_at_a_time_give_what_single_ones_do(size: int, seed: int | None) -> None:
+    blob, opener = fresh(size)
+    pieces = [blob] if seed is None else cut(blob, seed)
+    whole = opener.open_whole()
+    assert (whole._chunks._stream is None) == (size < STREAM_MIN_SIZE)
+    assert b"".join([bytes(whole.update(piece)) for piece in pieces]) + bytes(whole.finalize()) == pattern(size)
+    whole = opener.open_whole()
+    whole._chunks._stream = None
+    assert b"".join([bytes(whole.update(piece)) for piece in pieces]) + bytes(whole.finalize()) == pattern(size)
+
+
+def feed(opened: WholeOpener | RangeOpener, pieces: list[bytearray], given: bytearray) -> None:
+    for piece in pieces:
+        given += opened.update(piece)
+    given += opened.finalize()
+
+
+@pytest.mark.parametrize("index", [0, 1, 7, 17, 18, 19])
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("slice_size", [SEALED_CHUNK_SIZE, 5 * SEALED_CHUNK_SIZE, 100 * SEALED_CHUNK_SIZE])
+def test_no_chunk_of_many_that_was_altered_is_given_out(index: int, is_whole: bool, slice_size: int) -> None:
+    blob, opener = fresh(STREAMED)
+    plan = RangePlan.whole(STREAMED)
+    begin = 0 if is_whole else plan.blob_offset(33)
+    end = len(blob) if is_whole else begin + plan.sealed_length
+    altered = bytearray(blob)
+    altered[plan.blob_offset(33) + index * SEALED_CHUNK_SIZE] ^= 1
+    opened: WholeOpener | RangeOpener = opener.open_whole() if is_whole else opener.open_range(plan)
+    given = bytearray()
+    with pytest.raises(SealedDamaged, match=r"^chunk: chunk "):
+        feed(opened, [altered[start : min(start + slice_size, end)] for start in range(begin, end, slice_size)], given)
+    assert len(given) <= index * CHUNK_SIZE
+    assert pattern(STREAMED).startswith(given)
+    with pytest.raises(SealedDamaged, match=r"^failed: "):
+        opened.update(b"x")
+
+
+def test_chunks_that_change_places_are_found_many_at_a_time() -> None:
+    blob, opener = fresh(STREAMED)
+    first = RangePlan.whole(STREAMED).blob_offset(33)
+    second = first + SEALED_CHUNK_SIZE
+    swapped = blob[:first] + blob[second : second + SEALED_CHUNK_SIZE] + blob[first:second]
+    with pytest.raises(SealedDamaged, match=r"^chunk: "):
+        opener.open_whole().update(swapped + blob[len(swapped) :])
+
+
+@pytest.mark.parametrize(("size", "held"), [(STREAMED, CHUNK_SIZE), (STREAMED + 1, 1), (STREAMED - 1, CHUNK_SIZE - 1)])
+def test_many_at_a_time_hold_back_the_last_bytes(size: int, held: int) -> None:
+    blob, opener = fresh(size)
+    whole = opener.open_whole()
+    assert len(whole.update(blob)) == size - held
+    assert len(whole.finalize()) == held
+
+
+def test_a_view_that_is_held_is_never_written_over_and_memory_that_is_not_is_used_again() -> None:
+    blob, opener = fresh(STREAMED)
+    plan = RangePlan.whole(STREAMED)
+    chunks = opener.open_range(plan)
+    start = plan.blob_offset(33)
+    size = 2 * SEALED_CHUNK_SIZE
+    slices = [blob[start + at : start + at + size] for at in range(0, 8 * size, size)]
+    held = [chunks.update(piece) for piece in slices[:4]]
+    parts = [chunks.update(piece)[5:10] for piece in slices[4:6]]
+    assert b"".join(held) == pattern(STREAMED)[: 8 * CHUNK_SIZE]
+    assert [bytes(part) for part in parts] == [pattern(STREAMED)[at * CHUNK_SIZE :][5:10] for at in (8, 10)]
+    buffers = {id(part.obj) for part in parts}
+    del parts
+    assert id(chunks.update(slices[6]).obj) in buffers
+    assert b"".join(held) == pattern(STREAMED)[: 8 * CHUNK_SIZE]
