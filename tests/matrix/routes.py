@@ -1,0 +1,67 @@
+"""One row for each operation: how a client asks for it, and what its owner gets. A route without a row fails the suite.
+
+Places stand in braces: `{bucket}` is a bucket with an object `k`, `{upload}` an upload of `mpu` in it, `{etag}` its
+first part, `{source}` another bucket with an object `k`, `{empty}` a bucket without objects, `{fresh}` a free name.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.operations.context import BodyUse
+from gateway.operations.table import OPERATIONS
+
+
+@dataclass(frozen=True)
+class Route:
+    """A request as its owner sends it, and what it comes to."""
+
+    method: str
+    target: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+    """What the owner gets."""
+    stranger: int = 403
+    """What another account gets, which owns neither bucket nor object: 403 unless it is no question of buckets."""
+
+    def takes_chunks(self, operation: str) -> bool:
+        """Whether a streaming body may be sent."""
+        return OPERATIONS[operation].body is not BodyUse.NONE
+
+
+_DELETE: Final = b"<Delete><Object><Key>k</Key></Object></Delete>"
+_COMPLETE: Final = (
+    b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+)
+_PART: Final = "/{bucket}/mpu?partNumber=2&uploadId={upload}"
+_MD5: Final = {"Content-MD5": base64.b64encode(hashlib.md5(_DELETE).digest()).decode()}
+
+ROUTES: Final[Mapping[str, Route]] = {
+    "ListBuckets": Route("GET", "/", stranger=200),
+    "CreateBucket": Route("PUT", "/{fresh}", stranger=200),
+    "HeadBucket": Route("HEAD", "/{bucket}"),
+    "DeleteBucket": Route("DELETE", "/{empty}", status=204),
+    "GetBucketLocation": Route("GET", "/{bucket}?location="),
+    "GetBucketEncryption": Route("GET", "/{bucket}?encryption="),
+    "GetBucketVersioning": Route("GET", "/{bucket}?versioning="),
+    "ListObjects": Route("GET", "/{bucket}"),
+    "ListObjectsV2": Route("GET", "/{bucket}?list-type=2"),
+    "PutObject": Route("PUT", "/{bucket}/new", b"data"),
+    "PostObject": Route("POST", "/{bucket}", b"data", status=204),
+    "GetObject": Route("GET", "/{bucket}/k"),
+    "HeadObject": Route("HEAD", "/{bucket}/k"),
+    "DeleteObject": Route("DELETE", "/{bucket}/k", status=204),
+    "DeleteObjects": Route("POST", "/{bucket}?delete=", _DELETE, _MD5),
+    "CopyObject": Route("PUT", "/{bucket}/copy", headers={"x-amz-copy-source": "{source}/k"}),
+    "GetObjectTagging": Route("GET", "/{bucket}/k?tagging="),
+    "CreateMultipartUpload": Route("POST", "/{bucket}/other?uploads="),
+    "UploadPart": Route("PUT", _PART, b"data"),
+    "UploadPartCopy": Route("PUT", _PART, headers={"x-amz-copy-source": "{source}/k"}),
+    "CompleteMultipartUpload": Route("POST", "/{bucket}/mpu?uploadId={upload}", _COMPLETE),
+    "AbortMultipartUpload": Route("DELETE", "/{bucket}/mpu?uploadId={upload}", status=204),
+    "ListParts": Route("GET", "/{bucket}/mpu?uploadId={upload}"),
+    "ListMultipartUploads": Route("GET", "/{bucket}?uploads="),
+}

@@ -1,0 +1,123 @@
+"""Every route, signed in every way, by everyone: who is let in is computed from a table that knows no code of ours."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.operations.table import OPERATIONS
+from gateway.s3.addressing import resolve
+from gateway.s3.routing import ROUTES as ROUTED
+from gateway.s3.routing import route as routed
+from tests.blackbox.process import Gateway
+from tests.gateway.s3.wire import request
+from tests.matrix.routes import ROUTES, Route
+from tests.matrix.ways import CHUNKED, WAYS
+from tests.matrix.world import CALLERS, World, in_process, over_tls
+
+Verdict = tuple[int, str]
+"""Status, and the code of a refusal."""
+
+DENIED: Verdict = (403, "AccessDenied")
+NO_KEY: Verdict = (403, "InvalidAccessKeyId")
+NO_CHUNKS: Verdict = (400, "InvalidRequest")
+NO_FORM: Verdict = (412, "PreconditionFailed")
+
+CASES = [
+    (operation, way, caller)
+    for operation in ROUTES
+    for way in WAYS
+    for caller in (("owner",) if way == "anonymous" else CALLERS)  # it is all one who does not sign
+]
+
+
+RULES: list[tuple[Callable[[Route, str, str, str], bool], Verdict]] = [
+    # (route, operation, way, caller) -> verdict; the first that holds. Who signs with no key that is one gets nowhere;
+    # then it counts whose bucket it is, and then whether the body fits the route.
+    (lambda _, operation, way, __: operation == "PostObject" and way == "anonymous", NO_FORM),
+    (lambda _, __, way, ___: way == "anonymous", DENIED),
+    (lambda _, operation, way, __: way == "form" and operation != "PostObject", DENIED),
+    (lambda _, __, ___, caller: caller in {"disabled key", "unknown key"}, NO_KEY),
+    (lambda route, _, __, caller: caller == "another account" and route.stranger == DENIED[0], DENIED),
+    (lambda route, operation, way, _: way in CHUNKED and not route.takes_chunks(operation), NO_CHUNKS),
+    (lambda _, operation, way, __: operation == "PostObject" and way != "form", NO_FORM),
+]
+
+
+def expected(operation: str, way: str, caller: str) -> Verdict:
+    """Compute what a request must come to."""
+    route = ROUTES[operation]
+    passed = (route.status if caller == "owner" else route.stranger), ""
+    return next((verdict for holds, verdict in RULES if holds(route, operation, way, caller)), passed)
+
+
+def judge(world: World, sent: Route, operation: str, way: str, caller: str, verdict: Verdict) -> None:
+    """Send a request, and see that the answer is as expected and a refusal has changed nothing."""
+    answer = world.wire.send(WAYS[way](world.wire.signers[caller], sent))
+    status, code = verdict
+    assert answer.status == status, (operation, way, caller, answer.body)
+    if status >= 400:
+        assert f"<Code>{code}</Code>".encode() in answer.body or sent.method == "HEAD", answer.body
+        assert b"secret" not in answer.body
+        assert world.seen == world.wire.changes(), "a refusal changes nothing"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with in_process() as made:
+        yield made
+
+
+def test_every_route_has_a_row_and_every_row_is_that_route() -> None:
+    assert set(ROUTES) == set(OPERATIONS) == {found.name for found in ROUTED.values()}, "each new one needs its row"
+    for operation, route in ROUTES.items():
+        target = route.target.replace("{", "").replace("}", "")
+        sent = request(route.method, target, dict(route.headers))
+        assert routed(sent, resolve(sent, ())) == operation
+
+
+@pytest.mark.parametrize(("operation", "way", "caller"), CASES)
+def test_who_may_do_what(world: World, operation: str, way: str, caller: str) -> None:
+    world.furnish()
+    sent = world.placed(ROUTES[operation])
+    judge(world, sent, operation, way, caller, expected(operation, way, caller))
+
+
+COPIES = [name for name, route in ROUTES.items() if "{source}" in "".join(route.headers.values())]
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in {"form", "anonymous"}])
+@pytest.mark.parametrize("operation", COPIES)
+@pytest.mark.parametrize(("bucket", "source"), [("bucket", "bobs"), ("bobs", "bucket"), ("bobs", "bobs")])
+def test_both_ends_of_a_copy_are_judged(
+    world: World, bucket: str, source: str, operation: str, way: str, caller: str
+) -> None:
+    world.furnish()
+    owned = {"owner": "bucket", "another account": "bobs"}.get(caller)
+    if owned is None:
+        verdict = NO_KEY
+    elif bucket != owned:
+        verdict = DENIED
+    elif way in CHUNKED:
+        verdict = NO_CHUNKS
+    elif source != owned:
+        verdict = DENIED
+    else:
+        verdict = 200, ""
+    judge(world, world.placed(ROUTES[operation], bucket, source), operation, way, caller, verdict)
+
+
+def test_a_sample_over_tls(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path)
+    gateway.start()
+    try:
+        with over_tls(gateway) as world:
+            for number, (operation, way, caller) in enumerate(CASES):
+                if number % 11 and (way, caller) != ("presigned", "another account"):
+                    continue
+                world.furnish()
+                sent = world.placed(ROUTES[operation])
+                judge(world, sent, operation, way, caller, expected(operation, way, caller))
+    finally:
+        gateway.close()

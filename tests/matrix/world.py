@@ -1,0 +1,181 @@
+"""Who there is, what they own, and how a request reaches it: a gateway in this process, or one behind TLS."""
+
+import http.client
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from tests.blackbox.clients import s3_client
+from tests.blackbox.process import Gateway
+from tests.gateway.http.asgi import HOST, SECRET, Answer, call
+from tests.gateway.operations.stage import ALICE, ALICE_TOO, BOB, REGION, Stage, make_stage, messages_of
+from tests.hostile.signing import Shot, Signer
+from tests.matrix.routes import Route
+
+CALLERS: Final = ("owner", "another account", "disabled key", "unknown key")
+UNKNOWN: Final = "AKIDNOBODYHASTHISKEY"
+FRESH: Final = "fresh"
+_TIMEOUT_S: Final = 20
+
+
+class Wire(Protocol):
+    """Where requests go."""
+
+    signers: Mapping[str, Signer]
+    """The hand of each caller."""
+
+    @property
+    def alice(self) -> Any:
+        """A client of the owner."""
+
+    @property
+    def bob(self) -> Any:
+        """A client of another account."""
+
+    def send(self, shot: Shot) -> Answer: ...
+
+    def changes(self) -> object:
+        """Something that differs once anything was written."""
+
+
+@dataclass
+class World:
+    """What the routes speak of: alice owns `bucket` and `empty`, bob owns `bobs`; `k` and an upload are in each."""
+
+    wire: Wire
+    uploads: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Bucket -> upload id and the ETag of its first part."""
+    seen: object = None
+
+    def furnish(self) -> None:
+        """Make whatever an earlier request took away, and take away what it made."""
+        if self.seen is not None and self.seen == self.wire.changes():
+            return
+        alice = self.wire.alice
+        for client in (alice, self.wire.bob):
+            if FRESH in {entry["Name"] for entry in client.list_buckets()["Buckets"]}:
+                client.delete_bucket(Bucket=FRESH)
+        for client, name in ((alice, "bucket"), (alice, "empty"), (self.wire.bob, "bobs")):
+            if name not in {entry["Name"] for entry in client.list_buckets()["Buckets"]}:
+                client.create_bucket(Bucket=name)
+            if name != "empty":
+                self._fill(client, name)
+        self.seen = self.wire.changes()
+
+    def _fill(self, client: Any, bucket: str) -> None:
+        client.put_object(Bucket=bucket, Key="k", Body=b"secret")
+        uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        upload_id, _ = self.uploads.get(bucket, ("", ""))
+        if upload_id not in {entry["UploadId"] for entry in uploads}:
+            upload_id = client.create_multipart_upload(Bucket=bucket, Key="mpu")["UploadId"]
+            sent = {"Bucket": bucket, "Key": "mpu", "UploadId": upload_id, "PartNumber": 1}
+            self.uploads[bucket] = upload_id, client.upload_part(**sent, Body=b"part")["ETag"].strip('"')
+
+    def placed(self, route: Route, bucket: str = "bucket", source: str = "bucket") -> Route:
+        """The route with its places filled in."""
+        places = {"bucket": bucket, "source": source, "empty": "empty", "fresh": FRESH}
+        places["upload"], places["etag"] = self.uploads[bucket]
+        body = route.body
+        for name, value in places.items():
+            body = body.replace(f"{{{name}}}".encode(), value.encode())
+        headers = {name: value.format(**places) for name, value in route.headers.items()}
+        return replace(route, target=route.target.format(**places), body=body, headers=headers)
+
+
+def _framed(shot: Shot) -> list[tuple[str, str]]:
+    if shot.body or shot.method in {"PUT", "POST"}:
+        return [*shot.headers, ("Content-Length", str(len(shot.body)))]
+    return list(shot.headers)
+
+
+@dataclass
+class InProcess:
+    """The whole gateway over the memory references, called as a server would call it."""
+
+    stage: Stage
+    signers: Mapping[str, Signer]
+
+    @property
+    def alice(self) -> Any:
+        """The owner's client."""
+        return self.stage.alice
+
+    @property
+    def bob(self) -> Any:
+        """The other account's client."""
+        return self.stage.bob
+
+    def send(self, shot: Shot) -> Answer:
+        """Send a request as a server hands it on."""
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in _framed(shot)]
+        answer: Answer = self.stage.run(call(self.stage.app, shot.method, shot.target, headers, messages_of(shot.body)))
+        return answer
+
+    def changes(self) -> object:
+        """How many changes the catalogue wrote down, and which blobs there are."""
+        written = self.stage.run(self.stage.rig.catalogue.read_changes(0, 10**9))
+        return len(written), frozenset(self.stage.rig.stored())
+
+
+@contextmanager
+def in_process() -> Iterator[World]:
+    """Set up the world of the whole matrix."""
+    keys = {"owner": ALICE, "another account": BOB, "disabled key": ALICE_TOO, "unknown key": UNKNOWN}
+    with make_stage() as stage:
+        stage.run(stage.rig.catalogue.set_access_key_enabled(ALICE_TOO, False))
+        world = World(InProcess(stage, {name: Signer(key, SECRET, HOST, REGION) for name, key in keys.items()}))
+        world.furnish()
+        yield world
+
+
+@dataclass
+class OverTls:
+    """A real gateway."""
+
+    gateway: Gateway
+    signers: Mapping[str, Signer]
+    alice: Any
+    bob: Any
+
+    def send(self, shot: Shot) -> Answer:
+        """Send a request over a connection of its own."""
+        context = self.gateway.tls_context()
+        connection = http.client.HTTPSConnection("localhost", self.gateway.port, context=context, timeout=_TIMEOUT_S)
+        try:
+            connection.putrequest(shot.method, shot.target, skip_host=True, skip_accept_encoding=True)
+            for name, value in _framed(shot):
+                connection.putheader(name, value)
+            connection.endheaders(shot.body)
+            given = connection.getresponse()
+            return Answer(given.status, {n.lower(): v for n, v in given.getheaders()}, given.read(), is_complete=True)
+        finally:
+            connection.close()
+
+    def changes(self) -> object:
+        """All that both accounts see."""
+        seen: list[object] = []
+        for client in (self.alice, self.bob):
+            for name in [entry["Name"] for entry in client.list_buckets()["Buckets"]]:
+                seen += [name, client.list_objects_v2(Bucket=name).get("Contents")]
+                seen += [client.list_multipart_uploads(Bucket=name).get("Uploads")]
+        return seen
+
+
+@contextmanager
+def over_tls(gateway: Gateway) -> Iterator[World]:
+    """Set up the world of a sample of it; the gateway runs."""
+    other, disabled = gateway.create_account("other"), gateway.create_account("disabled")
+    gateway.run("access-key", "disable", disabled.access_key_id)
+    keys = {"owner": gateway.credentials, "another account": other, "disabled key": disabled}
+    host = f"localhost:{gateway.port}"
+    signers = {n: Signer(key.access_key_id, key.secret_access_key, host, gateway.region) for n, key in keys.items()}
+    signers["unknown key"] = replace(signers["owner"], access_key_id=UNKNOWN)
+    alice, bob = s3_client(gateway), s3_client(gateway, credentials=other)
+    try:
+        world = World(OverTls(gateway, signers, alice, bob))
+        world.furnish()
+        yield world
+    finally:
+        alice.close()
+        bob.close()
