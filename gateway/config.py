@@ -268,6 +268,20 @@ class Settings(BaseSettings):
         ge=_HOUR_S,
         le=30 * _DAY_S,
     )
+    lifecycle_interval_s: float = _row(
+        _HOUR_S,
+        "How often it is looked whether lifecycle rules are due; each bucket is walked once a day.",
+        unit="s",
+        ge=1,
+        le=_DAY_S,
+    )
+    lifecycle_day_s: float = _row(
+        _DAY_S,
+        "How long a day of lifecycle rules lasts. Shorter days are for trying rules out: they delete that much sooner.",
+        unit="s",
+        ge=1,
+        le=_DAY_S,
+    )
     sweep_interval_s: float = _row(_HOUR_S, "How often the background sweep runs.", unit="s", ge=1, le=_DAY_S)
     completed_upload_memory_s: float = _row(
         _DAY_S, "How long a repeated CompleteMultipartUpload gets the same answer.", unit="s", ge=60, le=30 * _DAY_S

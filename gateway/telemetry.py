@@ -229,17 +229,25 @@ class Telemetry:
             "sealgate_damaged", "Alarm: sealed data, rows or keys that did not authenticate.", ("kind",)
         )
         self.kms_errors = counter("sealgate_kms_errors", "Failures of the key management system.", ("kind",))
+        self.lifecycle = gauge(
+            "sealgate_lifecycle_run", "Counts of the lifecycle run that is under way, or of the last one.", ("what",)
+        )
         self.unexpected_errors = counter("sealgate_unexpected_errors", "Defects: errors that nobody foresaw.")
 
     def watch_catalogue(self, read: Callable[[], CatalogueStatistics]) -> None:
         """Show what the catalogue counts by itself; read at every scrape."""
         self.registry.register(_CatalogueCollector(read))
 
+    def lifecycle_progress(self, counts: Mapping[str, int]) -> None:
+        """Show how far a lifecycle run has come, by the names of its report."""
+        for name, count in counts.items():
+            self.lifecycle.labels(name.removesuffix("_count")).set(count)
+
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, registry=self.registry)
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)

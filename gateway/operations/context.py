@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from gateway.access.identities import Identity
 from gateway.engine.custody import Custody
+from gateway.engine.lifecycle import Lifecycles
 from gateway.engine.multipart import MultipartEngine
 from gateway.engine.objects import ObjectEngine
 from gateway.s3.addressing import Address
@@ -38,6 +39,7 @@ class Services:
     multipart: MultipartEngine
     custody: Custody
     cursors: "CursorSealer"
+    lifecycles: Lifecycles
     region: str
     max_buckets_per_account: int
     clock: Callable[[], datetime]

@@ -7,6 +7,7 @@ from gateway.engine.protection import Protection
 from gateway.operations.admission import admit
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_reader, check_uploader, protection_for, protection_of, report
+from gateway.operations.lifecycle import expiry_of
 from gateway.operations.multipart import find_upload, no_such_upload
 from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
 from gateway.s3 import conditions
@@ -84,6 +85,7 @@ async def copy_object(context: Context, request: CopyObjectInput, _: Body) -> Co
             checksum=published.checksum,
             version_id=shown_version(published.version.version_id),
             source_version_id=shown_version(found.version.version_id),
+            expiry=await expiry_of(context, published.version),
         )
     raise S3Error(SERVICE_UNAVAILABLE, "The source of the copy keeps changing. Try again.")
 

@@ -4,6 +4,7 @@ from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.protection import Mode
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_uploader, protection_for, protection_of, report
+from gateway.operations.lifecycle import abortion_of, expiry_of
 from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
 from gateway.operations.service import owner_of
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_REQUEST, NO_SUCH_UPLOAD, S3Error
@@ -88,6 +89,7 @@ async def create_multipart_upload(
         encryption=report(protection, request.encryption.customer_key),
         checksum_algorithm=request.checksum_algorithm,
         checksum_type=request.checksum_type,
+        abortion=await abortion_of(context, upload.object_key, upload.created_at),
     )
 
 
@@ -144,6 +146,7 @@ async def complete_multipart_upload(
         encryption=report(protection_of(upload), request.customer_key),
         checksum=published.checksum,
         version_id=shown_version(published.version.version_id),
+        expiry=await expiry_of(context, published.version),
     )
 
 
@@ -198,6 +201,7 @@ async def list_parts(context: Context, request: ListPartsInput, _: Body) -> List
         next_part_number_marker=page[-1].part_number if page else 0,
         checksum_algorithm=attributes.checksum_algorithm,
         checksum_type=attributes.checksum_type,
+        abortion=await abortion_of(context, upload.object_key, upload.created_at),
     )
 
 

@@ -6,6 +6,7 @@ from gateway.engine.attributes import ObjectAttributes, SealedChecksum
 from gateway.engine.objects import NewObject
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_reader, protection_for, report
+from gateway.operations.lifecycle import expiry_of
 from gateway.s3 import conditions, ranges
 from gateway.s3.errors import (
     INVALID_PART_NUMBER,
@@ -80,6 +81,7 @@ async def put_object(context: Context, request: PutObjectInput, body: Body) -> P
         encryption=report(protection, request.encryption.customer_key),
         checksum=published.checksum,
         version_id=shown_version(published.version.version_id),
+        expiry=await expiry_of(context, published.version),
     )
 
 
@@ -161,6 +163,7 @@ async def _describe(
 ) -> GetObjectOutput:
     """Everything of the answer but its body, with the checksum where it was asked for and is that of what is given."""
     output, is_whole = describe_read(found, request)
+    output = replace(output, expiry=await expiry_of(context, found.version))
     if not (is_whole and request.checksum_mode):
         return output
     return replace(output, checksum=await context.services.objects.checksum_of(found, customer_key))

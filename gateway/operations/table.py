@@ -2,7 +2,18 @@
 
 from types import MappingProxyType
 
-from gateway.operations import buckets, copying, encryption, listing, multipart, objects, posting, service, tagging
+from gateway.operations import (
+    buckets,
+    copying,
+    encryption,
+    lifecycle,
+    listing,
+    multipart,
+    objects,
+    posting,
+    service,
+    tagging,
+)
 from gateway.operations.context import BodyUse, Operation
 from gateway.s3 import parsing, serialising
 
@@ -17,6 +28,21 @@ _ROWS = (
     ("GetBucketLocation", "s3:GetBucketLocation", _NONE, True, buckets.get_bucket_location),
     ("GetBucketEncryption", "s3:GetEncryptionConfiguration", _NONE, True, encryption.get_bucket_encryption),
     ("GetBucketVersioning", "s3:GetBucketVersioning", _NONE, True, buckets.get_bucket_versioning),
+    (
+        "PutBucketLifecycleConfiguration",
+        "s3:PutLifecycleConfiguration",
+        _DOCUMENT,
+        True,
+        lifecycle.put_bucket_lifecycle_configuration,
+    ),
+    (
+        "GetBucketLifecycleConfiguration",
+        "s3:GetLifecycleConfiguration",
+        _NONE,
+        True,
+        lifecycle.get_bucket_lifecycle_configuration,
+    ),
+    ("DeleteBucketLifecycle", "s3:PutLifecycleConfiguration", _NONE, True, lifecycle.delete_bucket_lifecycle),
     ("ListObjects", "s3:ListBucket", _NONE, True, listing.list_objects),
     ("ListObjectsV2", "s3:ListBucket", _NONE, True, listing.list_objects_v2),
     ("PutObject", "s3:PutObject", _STREAM, True, objects.put_object),

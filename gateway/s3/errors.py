@@ -167,6 +167,9 @@ METHOD_NOT_ALLOWED = ErrorRow("MethodNotAllowed", 405, "The specified method is 
 MISSING_CONTENT_LENGTH = ErrorRow("MissingContentLength", 411, "You must provide the Content-Length HTTP header.")
 NO_SUCH_BUCKET = ErrorRow("NoSuchBucket", 404, "The specified bucket does not exist")
 NO_SUCH_KEY = ErrorRow("NoSuchKey", 404, "The specified key does not exist.")
+NO_SUCH_LIFECYCLE_CONFIGURATION = ErrorRow(
+    "NoSuchLifecycleConfiguration", 404, "The lifecycle configuration does not exist"
+)
 NO_SUCH_UPLOAD = ErrorRow(
     "NoSuchUpload",
     404,

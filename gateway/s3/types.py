@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.s3.lifecycle import Due, Lifecycle
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -270,6 +272,28 @@ class GetBucketVersioningOutput:
     status: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PutBucketLifecycleConfigurationInput:
+    """PutBucketLifecycleConfiguration."""
+
+    bucket: str
+    lifecycle: Lifecycle
+
+
+@dataclass(frozen=True, slots=True)
+class PutBucketLifecycleConfigurationOutput:
+    """PutBucketLifecycleConfiguration."""
+
+    transition_default_minimum_object_size: str
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleOutput:
+    """GetBucketLifecycleConfiguration."""
+
+    lifecycle: Lifecycle
+
+
 # Objects
 
 
@@ -295,6 +319,7 @@ class PutObjectOutput:
     encryption: EncryptionReport
     checksum: Checksum | None = None
     version_id: str | None = None
+    expiry: Due | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +381,7 @@ class GetObjectOutput:
     version_id: str | None = None
     parts_count: int | None = None
     tag_count: int = 0
+    expiry: Due | None = None
     response_overrides: Mapping[str, str] = field(default_factory=dict)
     body: AsyncIterator[Buffer] | None = field(default=None, repr=False)
 
@@ -461,6 +487,7 @@ class CopyObjectOutput:
     checksum: Checksum | None = None
     version_id: str | None = None
     source_version_id: str | None = None
+    expiry: Due | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,6 +597,7 @@ class CreateMultipartUploadOutput:
     encryption: EncryptionReport
     checksum_algorithm: ChecksumAlgorithm | None = None
     checksum_type: ChecksumType | None = None
+    abortion: Due | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -655,6 +683,7 @@ class CompleteMultipartUploadOutput:
     encryption: EncryptionReport
     checksum: Checksum | None = None
     version_id: str | None = None
+    expiry: Due | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -700,6 +729,7 @@ class ListPartsOutput:
     next_part_number_marker: int = 0
     checksum_algorithm: ChecksumAlgorithm | None = None
     checksum_type: ChecksumType | None = None
+    abortion: Due | None = None
 
 
 @dataclass(frozen=True, slots=True)

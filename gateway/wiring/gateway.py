@@ -20,6 +20,7 @@ from gateway.access.identities import Identities
 from gateway.config import CLOCK_SKEW_S, Settings
 from gateway.engine.custody import Custody, WrappingMode
 from gateway.engine.integrity import EtagMode
+from gateway.engine.lifecycle import LifecycleRunner, Lifecycles
 from gateway.engine.multipart import MultipartEngine
 from gateway.engine.objects import ObjectEngine
 from gateway.engine.opening import BlobOpener
@@ -31,6 +32,7 @@ from gateway.http.hosts import AcceptedHosts
 from gateway.operations.context import Services
 from gateway.operations.cursors import SealedCursors
 from gateway.operations.table import OPERATIONS
+from gateway.s3.lifecycle import Age
 from gateway.s3.sigv4.presentation import SignatureSettings
 from gateway.telemetry import Telemetry
 from gateway.wiring.canary import CanaryWatch
@@ -99,12 +101,14 @@ class Gateway:
             etag_mode=etag_mode,
             clock=utc_now,
         )
+        lifecycles = Lifecycles(stores.catalogue, Age(settings.lifecycle_day_s))
         self.services = Services(
             catalogue=stores.catalogue,
             objects=objects,
             multipart=multipart,
             custody=custody,
             cursors=SealedCursors(realm_keys.cursor_key.material()),
+            lifecycles=lifecycles,
             region=settings.region,
             max_buckets_per_account=settings.max_buckets_per_account,
             clock=utc_now,
@@ -122,6 +126,9 @@ class Gateway:
         self._sweeping = asyncio.Lock()
         self.hosts = AcceptedHosts(settings.hosts)
         """The names that a request may be for; the server adds those of its certificate."""
+        self._lifecycle = LifecycleRunner(
+            catalogue=stores.catalogue, lifecycles=lifecycles, holder=_LEASE_HOLDER, clock=utc_now
+        )
         self.canary = CanaryWatch(opened.kms, opened.realm, self.telemetry, deadline_s=settings.kms_deadline_s)
         self.app = make_app(
             Endpoint(
@@ -163,6 +170,7 @@ class Gateway:
         settings = self.settings
         jobs = (
             Job(settings.sweep_interval_s, self._sweep_quietly),
+            Job(settings.lifecycle_interval_s, self._apply_lifecycles),
             Job(_CACHE_SWEEP_S, self._forget_keys),
             Job(settings.canary_interval_s, self.canary.ask),
         )
@@ -176,6 +184,15 @@ class Gateway:
             _log.warning("the sweep did not end: %s", error)
         else:
             _log.info("swept: %s", " ".join(f"{name}={count}" for name, count in report.items()))
+
+    async def _apply_lifecycles(self) -> None:
+        try:
+            report = asdict(await self._lifecycle.run(lambda so_far: self.telemetry.lifecycle_progress(asdict(so_far))))
+        except StorageError as error:
+            _log.warning("the lifecycle run did not end: %s", error)
+        else:
+            if report["bucket_count"]:
+                _log.info("lifecycle rules applied: %s", " ".join(f"{name}={count}" for name, count in report.items()))
 
     async def _forget_keys(self) -> None:
         self.keyring.forget_expired()

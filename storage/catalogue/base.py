@@ -138,6 +138,21 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A version as a job judged it; whatever else it is by the time of the command, the judgement does not hold."""
+
+    sequence: int
+    is_latest: bool
+    tags: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, version: ObjectVersion) -> "Seen":
+        """What of a version a judgement may rest on and a command may have changed."""
+        tags = tuple((name, value) for name, value in version.attributes.get("tags", ()))
+        return cls(version.sequence, version.is_latest, tags)
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteVersion:
     """Delete an object (`version_id` None), which in a versioned bucket lays a delete marker on it, or one version."""
 
@@ -149,6 +164,8 @@ class DeleteVersion:
     """The version id of the delete marker, if one is made where versioning is enabled: fresh, by the caller."""
     bypass_governance: bool = False
     """Whether a GOVERNANCE retention does not hold."""
+    seen: Seen | None = None
+    """Of a job: nothing is deleted unless the version that is meant is still this one (`PreconditionRefused`)."""
 
 
 @dataclass(frozen=True, slots=True)

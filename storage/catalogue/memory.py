@@ -63,6 +63,7 @@ from storage.catalogue.rules import (
     check_lockable,
     check_new_bucket,
     check_removable,
+    check_seen,
     check_version_id,
     check_versioning,
     configuration_change,
@@ -439,6 +440,7 @@ class MemoryCatalogue:
         versioning = self._bucket(bucket_id).versioning
         target = self._find(bucket_id, command.object_key, command.version_id)
         self._check_conditions(target, command.conditions)
+        check_seen(command.seen, None if target is None else self._shown(target))
         if command.version_id is None and versioning is not Versioning.NEVER:
             marker_id = command.marker_id if versioning is Versioning.ENABLED else NULL_VERSION_ID
             check_version_id(marker_id, versioning)

@@ -14,6 +14,7 @@ from storage.catalogue.base import (
     LockRefused,
     NoSuchVersion,
     PreconditionRefused,
+    Seen,
     VersionChange,
     VersioningChanged,
 )
@@ -49,6 +50,12 @@ def check_conditions(conditions: Conditions, current_etag: str | None) -> None:
         raise NoSuchVersion("the key to match is absent")
     if conditions.if_match_etag not in {"*", current_etag}:
         raise PreconditionRefused("the ETag is another")
+
+
+def check_seen(seen: Seen | None, version: ObjectVersion | None) -> None:
+    """See that a version is what a job judged. Raises: PreconditionRefused."""
+    if seen is not None and (version is None or Seen.of(version) != seen):
+        raise PreconditionRefused("the version is another by now")
 
 
 def check_version_id(version_id: str, versioning: Versioning) -> None:

@@ -25,6 +25,7 @@ from storage.catalogue.rules import (
     check_conditions,
     check_lockable,
     check_removable,
+    check_seen,
     check_version_id,
     delete_marker,
     removal_change,
@@ -148,6 +149,8 @@ def delete_version(tx: Transaction, bucket_id: bytes, command: DeleteVersion) ->
     bucket = require_bucket(tx, bucket_id)
     target = named_version(tx, bucket_id, command.object_key, command.version_id)
     _check_conditions(tx, bucket_id, command.conditions, target)
+    if command.seen is not None:
+        check_seen(command.seen, None if target is None else rows.version(target))
     if command.version_id is None and bucket.versioning != Versioning.NEVER:
         return _lay_marker(tx, bucket, command, target)
     if target is None:

@@ -38,6 +38,7 @@ from storage.catalogue.base import (
     PartsChanged,
     PreconditionRefused,
     PublishVersion,
+    Seen,
     TooManyBuckets,
     UploadsQuery,
     VersionChange,
@@ -519,6 +520,35 @@ class CatalogueSuite:
         with pytest.raises(CatalogueConflict):
             await ready.publish_version(stolen)
         assert await ready.count_live_blobs() == 1
+        await ready.verify()
+
+    async def test_what_a_job_judged_is_deleted_only_as_it_was(self, ready: Catalogue, make: Maker) -> None:
+        seen = Seen.of(await ready.publish_version(make.publish(b"key")))
+        judged = DeleteVersion(b"key", seen=seen)
+        again = await ready.publish_version(make.publish(b"key"))
+        (refused,) = await ready.delete_versions(BUCKET.bucket_id, [judged])
+        assert isinstance(refused, PreconditionRefused), "the same ETag, but another version"
+        tagged = await ready.update_version(BUCKET.bucket_id, b"key", None, VersionChange(tags=[("a", "b")]))
+        (refused,) = await ready.delete_versions(BUCKET.bucket_id, [replace(judged, seen=Seen.of(again))])
+        assert isinstance(refused, PreconditionRefused), "the tags are others"
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        above = await ready.publish_version(make.publish(b"key", version_id=make.version_id()))
+        named = replace(judged, version_id=NULL_VERSION_ID)
+        (refused,) = await ready.delete_versions(BUCKET.bucket_id, [replace(named, seen=Seen.of(tagged))])
+        assert isinstance(refused, PreconditionRefused), "it was current and is not"
+        found = (await ready.get_version(BUCKET.bucket_id, b"key", NULL_VERSION_ID)).version
+        assert await ready.delete_versions(BUCKET.bucket_id, [replace(named, seen=Seen.of(found))]) == (
+            Deleted(b"key", removed_version_id=NULL_VERSION_ID),
+        )
+        marker_id = make.version_id()
+        current = replace(judged, seen=Seen.of(above), marker_id=marker_id)
+        assert await ready.delete_versions(BUCKET.bucket_id, [current]) == (
+            Deleted(b"key", marker_version_id=marker_id),
+        )
+        (refused,) = await ready.delete_versions(BUCKET.bucket_id, [current])
+        assert isinstance(refused, PreconditionRefused), "a marker is laid once"
+        (refused,) = await ready.delete_versions(BUCKET.bucket_id, [replace(judged, object_key=b"absent")])
+        assert isinstance(refused, PreconditionRefused)
         await ready.verify()
 
     # Versioned buckets

@@ -16,6 +16,11 @@ from gateway.s3.parsing.buckets import (
 from gateway.s3.parsing.copying import parse_copy_object, parse_upload_part_copy
 from gateway.s3.parsing.documents import document_expectation
 from gateway.s3.parsing.fields import response_overrides
+from gateway.s3.parsing.lifecycle import (
+    parse_delete_bucket_lifecycle,
+    parse_get_bucket_lifecycle_configuration,
+    parse_put_bucket_lifecycle_configuration,
+)
 from gateway.s3.parsing.listing import parse_list_multipart_uploads, parse_list_objects, parse_list_objects_v2
 from gateway.s3.parsing.multipart import (
     parse_abort_multipart_upload,
@@ -42,9 +47,11 @@ __all__ = [
     "parse_create_bucket",
     "parse_create_multipart_upload",
     "parse_delete_bucket",
+    "parse_delete_bucket_lifecycle",
     "parse_delete_object",
     "parse_delete_objects",
     "parse_get_bucket_encryption",
+    "parse_get_bucket_lifecycle_configuration",
     "parse_get_bucket_location",
     "parse_get_bucket_versioning",
     "parse_get_object",
@@ -57,6 +64,7 @@ __all__ = [
     "parse_list_objects_v2",
     "parse_list_parts",
     "parse_post_object",
+    "parse_put_bucket_lifecycle_configuration",
     "parse_put_object",
     "parse_upload_part",
     "parse_upload_part_copy",

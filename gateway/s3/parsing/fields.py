@@ -14,6 +14,7 @@ from gateway.s3.checksums import declared_checksum, decode_content_md5, encode_c
 from gateway.s3.errors import (
     ENTITY_TOO_LARGE,
     INVALID_ARGUMENT,
+    INVALID_REQUEST,
     METADATA_TOO_LARGE,
     MISSING_CONTENT_LENGTH,
     NOT_IMPLEMENTED,
@@ -290,6 +291,17 @@ def digests(headers: Headers, length: int | None) -> PayloadExpectation:
         checksum=None if declared is None or declared.value is None else encode_checksum(declared.value),
         trailer=declared.algorithm.header if declared is not None and declared.in_trailer else None,
     )
+
+
+def require_digest(headers: Headers, document: bytes) -> None:
+    """See that a digest of the document is declared, which who read it has compared.
+
+    Raises:
+        S3Error: InvalidRequest where there is none; as `digests`.
+    """
+    expected = digests(headers, len(document))
+    if expected.content_md5 is None and expected.algorithm is None:
+        raise S3Error(INVALID_REQUEST, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
 
 
 def response_overrides(request: Request) -> Mapping[str, str]:

@@ -104,9 +104,7 @@ def parse_delete_objects(request: Request, address: Address, document: bytes) ->
         S3Error: InvalidRequest where no digest is declared; MalformedXML for the document, for none and for more than
             1000 objects; NotImplemented for conditions on size and time; what `check_key` and `begin` raise.
     """
-    expected = fields.digests(begin(request).headers, len(document))
-    if expected.content_md5 is None and expected.algorithm is None:
-        raise S3Error(INVALID_REQUEST, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+    fields.require_digest(begin(request).headers, document)
     root = xml.parse(document, "Delete", max_elements=6 * MAX_DELETES + 16)
     parts = root.parts(once=("Quiet",), many=("Object",))
     if not 1 <= len(parts.many) <= MAX_DELETES:

@@ -43,6 +43,7 @@ SERVED: Final = frozenset(
         "x-amz-security-token",
         "x-amz-storage-class",
         "x-amz-trailer",
+        "x-amz-transition-default-minimum-object-size",
         *ENCRYPTION,
     }
 )

@@ -13,6 +13,11 @@ from gateway.s3.serialising.buckets import (
     serialise_list_buckets,
 )
 from gateway.s3.serialising.errors import error_response
+from gateway.s3.serialising.lifecycle import (
+    serialise_delete_bucket_lifecycle,
+    serialise_get_bucket_lifecycle_configuration,
+    serialise_put_bucket_lifecycle_configuration,
+)
 from gateway.s3.serialising.listing import (
     serialise_list_multipart_uploads,
     serialise_list_objects,
@@ -45,9 +50,11 @@ __all__ = [
     "serialise_create_bucket",
     "serialise_create_multipart_upload",
     "serialise_delete_bucket",
+    "serialise_delete_bucket_lifecycle",
     "serialise_delete_object",
     "serialise_delete_objects",
     "serialise_get_bucket_encryption",
+    "serialise_get_bucket_lifecycle_configuration",
     "serialise_get_bucket_location",
     "serialise_get_bucket_versioning",
     "serialise_get_object",
@@ -60,6 +67,7 @@ __all__ = [
     "serialise_list_objects_v2",
     "serialise_list_parts",
     "serialise_post_object",
+    "serialise_put_bucket_lifecycle_configuration",
     "serialise_put_object",
     "serialise_upload_part",
     "serialise_upload_part_copy",

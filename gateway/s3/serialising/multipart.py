@@ -21,6 +21,7 @@ from gateway.s3.serialising.common import (
     key_text,
     person,
 )
+from gateway.s3.serialising.lifecycle import abort_headers, expiration_header
 from gateway.s3.types import (
     CompleteMultipartUploadOutput,
     CreateMultipartUploadOutput,
@@ -45,6 +46,7 @@ def serialise_create_multipart_upload(output: CreateMultipartUploadOutput) -> Re
         *encryption_headers(output.encryption, with_context=True),
         (CHECKSUM_ALGORITHM, None if output.checksum_algorithm is None else output.checksum_algorithm.value),
         (CHECKSUM_TYPE, None if output.checksum_type is None else output.checksum_type.value),
+        *abort_headers(output.abortion),
     )
 
 
@@ -88,6 +90,7 @@ def serialise_complete_multipart_upload(output: CompleteMultipartUploadOutput) -
         ),
         *encryption_headers(output.encryption, with_customer=False),
         (VERSION_ID, output.version_id),
+        expiration_header(output.expiry),
     )
 
 
@@ -114,7 +117,8 @@ def serialise_list_parts(output: ListPartsOutput) -> Response:
             Node("IsTruncated", output.is_truncated),
             *checksum_kind(output.checksum_algorithm, output.checksum_type),
             *(_part(entry) for entry in output.parts),
-        )
+        ),
+        *abort_headers(output.abortion),
     )
 
 

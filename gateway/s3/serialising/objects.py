@@ -22,6 +22,7 @@ from gateway.s3.serialising.common import (
     key_text,
     present,
 )
+from gateway.s3.serialising.lifecycle import expiration_header
 from gateway.s3.types import (
     CopyObjectOutput,
     DeletedEntry,
@@ -47,6 +48,7 @@ def serialise_put_object(output: PutObjectOutput) -> Response:
             *checksum_headers(output.checksum),
             *encryption_headers(output.encryption, with_context=True),
             (VERSION_ID, output.version_id),
+            expiration_header(output.expiry),
         ),
     )
 
@@ -87,6 +89,7 @@ def _object_headers(output: GetObjectOutput) -> tuple[Header, ...]:
         *checksum_headers(output.checksum),
         *encryption_headers(output.encryption),
         (VERSION_ID, output.version_id),
+        expiration_header(output.expiry),
         ("x-amz-mp-parts-count", None if output.parts_count is None else str(output.parts_count)),
         ("x-amz-tagging-count", str(output.tag_count) if output.tag_count else None),
         *((f"x-amz-meta-{name}", value) for name, value in output.metadata.items()),
@@ -141,6 +144,7 @@ def serialise_copy_object(output: CopyObjectOutput) -> Response:
         *encryption_headers(output.encryption, with_context=True),
         (VERSION_ID, output.version_id),
         (SOURCE_VERSION_ID, output.source_version_id),
+        expiration_header(output.expiry),
     )
 
 

@@ -101,6 +101,7 @@ def make_gateway(*operations: Operation, max_requests: int = 8, max_document_byt
         multipart=unused,
         custody=unused,
         cursors=unused,
+        lifecycles=unused,
         region="us-east-1",
         max_buckets_per_account=10,
         clock=lambda: datetime.now(UTC),

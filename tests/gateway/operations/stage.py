@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 from starlette.types import ASGIApp, Message
 
 from gateway.access.identities import Identities
+from gateway.engine.lifecycle import Lifecycles
 from gateway.engine.objects import new_id
 from gateway.http.app import make_app
 from gateway.http.endpoint import Endpoint, EndpointSettings
@@ -223,6 +224,7 @@ async def _wire(runner: asyncio.Runner, rig: Rig) -> Stage:
         multipart=rig.multipart,
         custody=rig.custody,
         cursors=SealedCursors(realm_keys.cursor_key.material()),
+        lifecycles=Lifecycles(rig.catalogue),
         region=REGION,
         max_buckets_per_account=MAX_BUCKETS,
         clock=rig.clock,

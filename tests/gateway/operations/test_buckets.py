@@ -131,6 +131,6 @@ def test_every_bucket_is_encrypted_and_none_is_versioned(stage: Stage) -> None:
     assert (status_of(versioning), "Status" in versioning) == (200, False)
 
 
-@pytest.mark.parametrize("query", ["policy", "acl", "lifecycle", "cors", "tagging", "versions", "object-lock"])
+@pytest.mark.parametrize("query", ["policy", "acl", "cors", "tagging", "versions", "object-lock"])
 def test_configuration_that_is_not_there_yet_says_so(stage: Stage, query: str) -> None:
     assert stage.raw("GET", f"/bucket?{query}").status == 501

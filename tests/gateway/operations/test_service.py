@@ -77,6 +77,12 @@ CALLS: dict[str, dict[str, Any]] = {
     "get_bucket_location": {"Bucket": "bucket"},
     "get_bucket_encryption": {"Bucket": "bucket"},
     "get_bucket_versioning": {"Bucket": "bucket"},
+    "put_bucket_lifecycle_configuration": {
+        "Bucket": "bucket",
+        "LifecycleConfiguration": {"Rules": [{"Prefix": "", "Status": "Enabled", "Expiration": {"Days": 1}}]},
+    },
+    "get_bucket_lifecycle_configuration": {"Bucket": "bucket"},
+    "delete_bucket_lifecycle": {"Bucket": "bucket"},
     "list_objects": {"Bucket": "bucket"},
     "list_objects_v2": {"Bucket": "bucket"},
     "put_object": {"Bucket": "bucket", "Key": "k", "Body": b"changed"},

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from gateway.s3 import errors, types
 from gateway.s3.errors import S3Error
+from gateway.s3.lifecycle import Filter, Lifecycle, Rule
 from gateway.s3.parsing.support import ONLY_INERT, SERVED
 from gateway.s3.request import Headers, Request
 from gateway.s3.routing import ROUTES
@@ -82,6 +83,48 @@ def test_bucket_configuration(loop: Loop) -> None:
     assert "Status" not in loop("get_bucket_versioning", types.GetBucketVersioningOutput(), Bucket="bucket")
     result = loop("get_bucket_versioning", types.GetBucketVersioningOutput("Suspended"), Bucket="bucket")
     assert result["Status"] == "Suspended"
+
+
+def test_lifecycle(loop: Loop) -> None:
+    rule = Rule("r", True, Filter("a/", (("k", "v"),), 1, 9), 30, None, None, 7, 3)
+    again = Rule("s", False, Filter(), expiration_date=SECOND.replace(hour=0), abort_days=2)
+    sent = [
+        {
+            "ID": "r",
+            "Filter": {
+                "And": {
+                    "Prefix": "a/",
+                    "Tags": [{"Key": "k", "Value": "v"}],
+                    "ObjectSizeGreaterThan": 1,
+                    "ObjectSizeLessThan": 9,
+                }
+            },
+            "Status": "Enabled",
+            "Expiration": {"Days": 30},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 7, "NewerNoncurrentVersions": 3},
+        },
+        {
+            "ID": "s",
+            "Filter": {"Prefix": ""},
+            "Status": "Disabled",
+            "Expiration": {"Date": SECOND.replace(hour=0)},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
+        },
+    ]
+    minimum = "varies_by_storage_class"
+    result = loop(
+        "put_bucket_lifecycle_configuration",
+        types.PutBucketLifecycleConfigurationOutput(minimum),
+        Bucket="bucket",
+        LifecycleConfiguration={"Rules": sent},
+        TransitionDefaultMinimumObjectSize=minimum,
+    )
+    lifecycle = Lifecycle((rule, again), minimum)
+    assert loop.seen == types.PutBucketLifecycleConfigurationInput("bucket", lifecycle)
+    assert result == {"TransitionDefaultMinimumObjectSize": minimum, "status": 200}
+    result = loop("get_bucket_lifecycle_configuration", types.LifecycleOutput(lifecycle), Bucket="bucket")
+    assert result == {"Rules": sent, "TransitionDefaultMinimumObjectSize": minimum, "status": 200}
+    assert loop("delete_bucket_lifecycle", types.EmptyOutput(), Bucket="bucket") == {"status": 204}
 
 
 def test_put_object(loop: Loop) -> None:

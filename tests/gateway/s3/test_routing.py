@@ -18,6 +18,8 @@ NOT_IN_MODEL = {"PostObject"}
 UNREACHABLE = {
     "WriteGetObjectResponse": "its path is no bucket name, so addressing refuses it with 400",
     "ListBuckets": "served",
+    "GetBucketLifecycle": "the first version of GetBucketLifecycleConfiguration, with the same path",
+    "PutBucketLifecycle": "the first version of PutBucketLifecycleConfiguration, with the same path",
     "ListDirectoryBuckets": "its path is that of ListBuckets; only max-directory-buckets tells it",
 }
 
@@ -46,6 +48,9 @@ def refused(row: ErrorRow, method: str, target: str, headers: dict[str, str] | N
         ("GET", "/bucket?location=", "GetBucketLocation"),
         ("GET", "/bucket?encryption", "GetBucketEncryption"),
         ("GET", "/bucket?versioning", "GetBucketVersioning"),
+        ("PUT", "/bucket?lifecycle", "PutBucketLifecycleConfiguration"),
+        ("GET", "/bucket?lifecycle", "GetBucketLifecycleConfiguration"),
+        ("DELETE", "/bucket?lifecycle", "DeleteBucketLifecycle"),
         ("GET", "/bucket?delimiter=/&prefix=", "ListObjects"),
         ("GET", "/bucket?list-type=2&prefix=a", "ListObjectsV2"),
         ("GET", "/bucket?uploads&prefix=a", "ListMultipartUploads"),

@@ -4,10 +4,12 @@ A member takes effect where the Input (or what is expected of the document) diff
 so, and is ignored where neither.
 """
 
+import functools
 import hashlib
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,9 +25,19 @@ from tests.gateway.s3.wire import request, understand
 _SERIALISER: Any = create_serializer("rest-xml", include_validation=False)
 Path = tuple[str, ...]
 
+
+def _rules(**parts: Any) -> dict[str, Any]:
+    rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": "a"}, "Expiration": {"Days": 1}} | parts
+    given = {name: part for name, part in rule.items() if part is not None}
+    return {"LifecycleConfiguration": {"Rules": [given]}}
+
+
+_RULE = "LifecycleConfiguration.Rules"
+_BOTH = _rules(Filter={"And": {"Prefix": "p", "Tags": [{"Key": "k", "Value": "v"}]}})
 _REPLACED = {"MetadataDirective": "REPLACE"}
 ALONG: dict[tuple[str, str], dict[str, Any]] = {
-    # What a request or a member of it needs beside what the model says is required; "*": every member.
+    # What a request or a member of it needs beside what the model says is required; "*": every member. Members inside
+    # documents stand by their whole paths.
     ("CompleteMultipartUpload", "*"): {"MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": "0" * 32}]}},
     **{
         ("CopyObject", name): _REPLACED
@@ -43,6 +55,22 @@ ALONG: dict[tuple[str, str], dict[str, Any]] = {
         (operation, name): {"ServerSideEncryption": "aws:kms"}
         for operation in ("PutObject", "CopyObject", "CreateMultipartUpload")
         for name in ("SSEKMSKeyId", "SSEKMSEncryptionContext")
+    },
+    **{
+        ("PutBucketLifecycleConfiguration", name): rules
+        for name, rules in {
+            "*": _rules(),
+            f"{_RULE}.Prefix": _rules(Filter=None, Prefix="p"),
+            **{f"{_RULE}.Filter.{name}": _rules(Filter={}) for name in ("ObjectSizeGreaterThan", "ObjectSizeLessThan")},
+            **{f"{_RULE}.Filter.Tag.{n}": _rules(Filter={"Tag": {"Key": "k", "Value": "v"}}) for n in ("Key", "Value")},
+            **{f"{_RULE}.Filter.And.{name}": _BOTH for name in ("Prefix", "Tags.Key", "Tags.Value")},
+            **{f"{_RULE}.Filter.And.ObjectSize{name}Than": _BOTH for name in ("Greater", "Less")},
+            f"{_RULE}.Expiration.Date": _rules(Expiration={"Date": datetime(2030, 1, 1, tzinfo=UTC)}),
+            f"{_RULE}.Expiration.ExpiredObjectDeleteMarker": _rules(Expiration={"ExpiredObjectDeleteMarker": True}),
+            f"{_RULE}.NoncurrentVersionExpiration.NewerNoncurrentVersions": _rules(
+                NoncurrentVersionExpiration={"NoncurrentDays": 1}
+            ),
+        }.items()
     },
     ("CreateMultipartUpload", "ChecksumType"): {"ChecksumAlgorithm": "CRC32"},
     ("ListMultipartUploads", "UploadIdMarker"): {"KeyMarker": "k"},
@@ -108,7 +136,8 @@ def judge(operation: str, path: Path) -> Outcome:
     """Tell what becomes of a member. Raises AssertionError where the request without it is refused already."""
     shape = operation_model(operation).input_shape
     assert shape is not None
-    base = sample(shape) | ALONG.get((operation, "*"), {}) | ALONG.get((operation, path[0]), {})
+    along = (ALONG.get((operation, name), {}) for name in ("*", path[0], ".".join(path)))
+    base = functools.reduce(dict.__or__, along, sample(shape))
     without = _parsed(operation, base)
     results = []
     for other in (0, 1):

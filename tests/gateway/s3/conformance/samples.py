@@ -34,6 +34,7 @@ BY_NAME: Final[Mapping[str, tuple[Any, Any]]] = {
     "ContentType": ("text/x", "text/y"),
     "CopySource": ("source/k", "source/l"),
     "CopySourceRange": ("bytes=0-9", "bytes=0-8"),
+    "Date": (PAST.replace(hour=0, minute=0, second=0), PAST.replace(day=3, hour=0, minute=0, second=0)),
     "EncodingType": ("url", "url"),
     "ETag": ('"' + "0" * 32 + '"', '"' + "1" * 32 + '"'),
     "IfMatch": ('"' + "0" * 32 + '"', '"' + "1" * 32 + '"'),

@@ -19,13 +19,12 @@ _COSTS: Final = "nobody is charged: request payment is refused"
 _AWS_ONLY: Final = "of directory buckets and access points, which are AWS's own"
 _ARCHIVE: Final = "nothing is ever archived"
 _NEWER: Final = "this checksum algorithm is not there yet, and refused in requests"
-_LIFECYCLE: Final = "lifecycle rules are not there yet"
+_ONE_RULE: Final = "a rule has one of several; the tests of its document show each"
+_TRANSITIONS: Final = "transitions are refused: there is one storage class"
 _LOCK: Final = "object lock is not there yet"
 
 NOT_GIVEN: Final[Mapping[str, str]] = {
     # Members of answers that are never given: the last name of their path, or `Operation.Member`.
-    "AbortDate": _LIFECYCLE,
-    "AbortRuleId": _LIFECYCLE,
     "AccessPointAlias": _AWS_ONLY,
     "ArchiveStatus": _ARCHIVE,
     "BucketArn": _AWS_ONLY,
@@ -36,7 +35,22 @@ NOT_GIVEN: Final[Mapping[str, str]] = {
     "ChecksumXXHASH128": _NEWER,
     "ChecksumXXHASH3": _NEWER,
     "ChecksumXXHASH64": _NEWER,
-    "Expiration": _LIFECYCLE,
+    **{
+        f"GetBucketLifecycleConfiguration.{name}": _ONE_RULE
+        for name in (
+            "Date",
+            "ExpiredObjectDeleteMarker",
+            "Key",
+            "ObjectSizeGreaterThan",
+            "ObjectSizeLessThan",
+            "Prefix",
+            "Value",
+        )
+    },
+    **{
+        f"GetBucketLifecycleConfiguration.{name}": _TRANSITIONS
+        for name in ("Days", "NewerNoncurrentVersions", "NoncurrentDays", "StorageClass")
+    },
     "GetBucketLocation.LocationConstraint": "the text of the root element; botocore reads it apart from the model",
     "GetObject.DeleteMarker": "versions are not there yet",
     "HeadObject.DeleteMarker": "versions are not there yet",
