@@ -250,6 +250,8 @@ TABLES: tuple[Table[Any], ...] = (
 )  # fmt: skip  # a list of names reads better in one line
 """Every table."""
 
+# Contents and blobs have random ids and large rows: clustered by id, as `WITHOUT ROWID` has it, a page would take few of
+# them, and every one would be written in a place of its own. So they are appended, and found through a small index.
 DDL = """
 CREATE TABLE realm (
     singleton INTEGER NOT NULL PRIMARY KEY CHECK (singleton = 1),
@@ -292,20 +294,20 @@ CREATE TABLE contents (
     content_id BLOB NOT NULL PRIMARY KEY, bucket_id BLOB NOT NULL, account_id BLOB NOT NULL, encryption TEXT NOT NULL,
     kms_key_id TEXT NOT NULL, wrapped_key BLOB NOT NULL, reference_count INTEGER NOT NULL,
     blob_count INTEGER NOT NULL, mac BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE blobs (
     blob_id BLOB NOT NULL PRIMARY KEY, state TEXT NOT NULL, content_id BLOB, role TEXT NOT NULL,
     part_number INTEGER NOT NULL, plaintext_size INTEGER NOT NULL, sealed_size INTEGER NOT NULL,
     slot_size INTEGER NOT NULL, salt BLOB NOT NULL, commitment BLOB NOT NULL, footer_hash BLOB NOT NULL,
     wrapped_key BLOB NOT NULL, is_inline INTEGER NOT NULL, condemned_at INTEGER, mac BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX blobs_of_content ON blobs (content_id, part_number) WHERE content_id IS NOT NULL;
 CREATE INDEX blobs_condemned ON blobs (condemned_at, blob_id) WHERE condemned_at IS NOT NULL;
 
 CREATE TABLE inline_blobs (
     blob_id BLOB NOT NULL PRIMARY KEY, sealed BLOB NOT NULL, mac BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE uploads (
     upload_id BLOB NOT NULL PRIMARY KEY, bucket_id BLOB NOT NULL, object_key BLOB NOT NULL,

@@ -48,8 +48,15 @@ class Session:
                 self.execute("ROLLBACK")
 
     def find(self, table: Table[R], *key: Binding) -> R | None:
-        """The row of that primary key."""
-        return self.first(table, table.by_key, *key)
+        """The row of that primary key.
+
+        Raises:
+            RowDamaged: an index led to the row of another key.
+        """
+        row = self.first(table, table.by_key, *key)
+        if row is not None and row[: table.key_size] != key:
+            raise RowDamaged(f"a row is not where its key leads: {describe(table, key)}")
+        return row
 
     def first(self, table: Table[R], condition: str, *bindings: Binding) -> R | None:
         """The first row that meets an SQL condition (with its order)."""

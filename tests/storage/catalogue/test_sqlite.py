@@ -24,7 +24,7 @@ from storage.catalogue.base import (
 from storage.catalogue.connection import check_library, connect
 from storage.catalogue.owner import Reserve
 from storage.catalogue.schema import REALM as REALM_TABLE
-from storage.catalogue.schema import TABLES, VERSIONS
+from storage.catalogue.schema import TABLES, VERSIONS, AccountRow, Table
 from storage.catalogue.session import Session, Transaction
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.errors import CatalogueBusy, CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
@@ -656,6 +656,14 @@ def test_attributes_keep_their_values() -> None:
     assert rows.from_json(rows.to_json(attributes)) == attributes
     with pytest.raises(ValueError, match="JSON"):
         rows.to_json({"x": float("nan")})
+
+
+async def test_a_row_must_have_the_key_that_it_was_found_by(catalogue: SqliteCatalogue) -> None:
+    await populate(catalogue)
+    astray = Table("accounts", AccountRow)
+    astray.__dict__["by_key"] = "WHERE account_id != ?"
+    with pytest.raises(RowDamaged, match=f"not where its key leads: accounts account_id={bytes(16).hex()}"):
+        catalogue._point.find(astray, bytes(16))
 
 
 async def test_the_realm_row_is_read_verified(catalogue: SqliteCatalogue, path: Path, clock: FakeClock) -> None:

@@ -433,6 +433,45 @@ async def test_rows_do_not_stand_for_each_other(original: Path, truth: dict[str,
         assert raised
 
 
+@pytest.mark.parametrize("table", ["contents", "inline_blobs"])
+async def test_an_index_cannot_lead_to_another_row(original: Path, tmp_path: Path, table: str) -> None:
+    """Who can write pages can have a key's entry name another row, whole and with its MAC."""
+    path = tmp_path / original.name
+    shutil.copy(original, path)
+    catalogue = reopen(path)
+    more = [make.publish(b"more %d" % number, inline=True) for number in range(2)]
+    for command in more:
+        await catalogue.publish_version(command)
+    await catalogue.close()
+    connection = connect(path, DATABASE_KEY, cache_kib=100)
+    connection.pragma("writable_schema", 1)
+    column = "content_id" if table == "contents" else "blob_id"
+    one, two = (
+        content.content_id if table == "contents" else content.blobs[0].blob_id
+        for content in (command.content for command in more)
+        if content is not None
+    )
+    # An index of the same rows in which two of them have each other's key, put in the place of the table's own.
+    connection.execute(f"CREATE TABLE decoy ({column} BLOB NOT NULL PRIMARY KEY)")
+    connection.execute(
+        f"""INSERT INTO decoy (rowid, {column})
+            SELECT rowid, CASE {column} WHEN ?1 THEN ?2 WHEN ?2 THEN ?1 ELSE {column} END FROM {table}""",
+        (one, two),
+    )
+    connection.execute(
+        f"""UPDATE sqlite_schema
+            SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_decoy_1')
+            WHERE name = 'sqlite_autoindex_{table}_1'"""
+    )
+    connection.close()
+    catalogue = reopen(path)
+    for command in more:
+        with pytest.raises(RowDamaged):
+            await catalogue.get_version(BUCKET.bucket_id, command.version.object_key)
+    await catalogue.get_version(BUCKET.bucket_id, b"inline")
+    await catalogue.close()
+
+
 async def test_damaged_pages_are_damage(original: Path, tmp_path: Path) -> None:
     path = tmp_path / "catalogue.db"
     content = bytearray(original.read_bytes())
