@@ -250,8 +250,8 @@ TABLES: tuple[Table[Any], ...] = (
 )  # fmt: skip  # a list of names reads better in one line
 """Every table."""
 
-# Contents and blobs have random ids and large rows: clustered by id, as `WITHOUT ROWID` has it, a page would take few of
-# them, and every one would be written in a place of its own. So they are appended, and found through a small index.
+# Contents and blobs have random ids and large rows: clustered by id, as `WITHOUT ROWID` has it, a page takes few of
+# them, and every one is written in a place of its own. So they are appended, and found through a small index.
 DDL = """
 CREATE TABLE realm (
     singleton INTEGER NOT NULL PRIMARY KEY CHECK (singleton = 1),
