@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticUndefined
@@ -44,6 +45,7 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
 )
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
+_WEBHOOK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class SettingsError(ValueError):
@@ -86,6 +88,22 @@ def _domain(value: str) -> str:
     if not _HOST_NAME.fullmatch(value):
         raise ValueError(f"{value[:100]!r} is not a host name")
     return value.lower()
+
+
+def _webhook(value: str) -> str:
+    name, _, url = value.partition("=")
+    if not _WEBHOOK_NAME.fullmatch(name):
+        raise ValueError("takes NAME=https://..., with small letters, digits and hyphens in the name, at most 63")
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    else:
+        is_right = is_right and not parts.username and not parts.password and not parts.fragment
+    if not is_right or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(f"the webhook {name} needs an address https://HOST[:PORT]/PATH, without a user in it")
+    return value
 
 
 def _region(value: str) -> str:
@@ -216,16 +234,6 @@ class Settings(BaseSettings):
     max_requests: int = _row(
         1024, "Requests answered at once; further ones get 503 SlowDown. Each stream holds a few MiB.", ge=1, le=65_536
     )
-    body_memory_bytes: int = _row(
-        512 * _MIB,
-        "Memory for all bodies on their way, at most 2.5 MiB each; who finds none waits, then gets 503 SlowDown.",
-        unit="bytes",
-        ge=8 * _MIB,
-        le=64 * 1024 * _MIB,
-    )
-    body_memory_wait_s: float = _row(
-        5, "Time that a request waits for its share of `body_memory_bytes`.", unit="s", ge=0, le=60
-    )
     max_connections: int = _row(
         4096,
         "Open connections, TLS spoken or not; where there are more, the oldest that nobody answers are closed.",
@@ -278,6 +286,21 @@ class Settings(BaseSettings):
         ge=_HOUR_S,
         le=30 * _DAY_S,
     )
+    webhooks: Annotated[tuple[Annotated[str, AfterValidator(_webhook)], ...], NoDecode, BeforeValidator(_split)] = _row(
+        (),
+        "Where buckets may have events sent to (arn:sealgate:webhook:::NAME), separated by commas. HTTPS alone; no"
+        " redirect is followed. The addresses are no secrets.",
+        max_length=32,
+    )
+    webhook_ca_file: FilePath | None = _row(
+        None, "PEM file with the authorities of the webhooks. Empty: those of the system."
+    )
+    webhook_secret_file: FilePath | None = _row(
+        None, "File whose content keys the signature of what is sent (X-Sealgate-Signature). Empty: nothing is signed."
+    )
+    webhook_patience_s: float = _row(
+        3 * _DAY_S, "How long a notification is tried before it is given up.", unit="s", ge=1, le=30 * _DAY_S
+    )
     lifecycle_interval_s: float = _row(
         _HOUR_S,
         "How often it is looked whether lifecycle rules are due; each bucket is walked once a day.",
@@ -319,6 +342,9 @@ class Settings(BaseSettings):
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together: give both or neither")
         ports = [self.port, self.admin_port, *([self.http_port] if self.http_port else [])]
+        names = [webhook.partition("=")[0] for webhook in self.webhooks]
+        if len(set(names)) != len(names):
+            raise ValueError("two webhooks have one name: give each a name of its own")
         if len(set(ports)) != len(ports):
             raise ValueError("port, admin_port and http_port must differ: give each a number of its own")
         return self
@@ -363,6 +389,7 @@ def setting_rows() -> tuple[SettingRow, ...]:
 
 _KINDS: Final = {
     "domains": "host names",
+    "webhooks": "NAME=https://HOST/PATH",
     "hosts": "host names and addresses",
     "admin_host": "loopback address",
     "host": "address",

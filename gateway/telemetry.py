@@ -232,6 +232,9 @@ class Telemetry:
         self.lifecycle = gauge(
             "sealgate_lifecycle_run", "Counts of the lifecycle run that is under way, or of the last one.", ("what",)
         )
+        self.notifications = counter(
+            "sealgate_notifications", "Notifications by what became of them.", ("target", "outcome")
+        )
         self.unexpected_errors = counter("sealgate_unexpected_errors", "Defects: errors that nobody foresaw.")
 
     def watch_catalogue(self, read: Callable[[], CatalogueStatistics]) -> None:
@@ -242,6 +245,10 @@ class Telemetry:
         """Show how far a lifecycle run has come, by the names of its report."""
         for name, count in counts.items():
             self.lifecycle.labels(name.removesuffix("_count")).set(count)
+
+    def notified(self, target: str, outcome: str) -> None:
+        """Count what became of a try to notify."""
+        self.notifications.labels(target, outcome).inc()
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

@@ -6,16 +6,14 @@ Source: AWS "Expiring objects", "Managing the lifecycle of objects".
 """
 
 import asyncio
-import hashlib
-import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from gateway.s3.errors import S3Error
+from gateway.engine.documents import REMEMBERED_BYTES, Documents
+from gateway.engine.notifying import NOBODY, Announcements
 from gateway.s3.lifecycle import REAL_DAYS, Age, Lifecycle
 from gateway.s3.lifecycle_document import decode_lifecycle
 from storage.catalogue.base import (
@@ -34,8 +32,6 @@ from storage.catalogue.base import (
 from storage.catalogue.records import ID_SIZE, NULL_VERSION_ID, Bucket, ObjectVersion, Upload, Versioning
 from storage.seams import reach
 
-_LOG = logging.getLogger(__name__)
-
 KIND: Final = "lifecycle"
 """The configuration of a bucket that holds its rules."""
 
@@ -46,51 +42,14 @@ LEASE_NAME: Final = "lifecycle"
 LEASE_DURATION: Final = timedelta(minutes=5)
 """Renewed with every batch."""
 
-REMEMBERED_BYTES: Final = 1024 * 1024
-"""Of documents whose parsed form is kept."""
-_LEAST_BYTES: Final = 512
-"""What the smallest document counts as."""
 
-
-class Lifecycles:
-    """Gives the rules of buckets; holds the parsed form of the documents used last, by their hashes."""
+class Lifecycles(Documents[Lifecycle]):
+    """Gives the rules of buckets; nothing is deleted by rules that are not understood."""
 
     def __init__(self, catalogue: Catalogue, age: Age = REAL_DAYS, remembered_bytes: int = REMEMBERED_BYTES) -> None:
-        self._catalogue = catalogue
+        super().__init__(catalogue, KIND, decode_lifecycle, Lifecycle(()), remembered_bytes)
         self.age = age
         """How days are counted."""
-        self._most = remembered_bytes
-        self._kept: OrderedDict[str, tuple[int, Lifecycle]] = OrderedDict()
-        self._kept_bytes = 0
-
-    async def of(self, bucket: Bucket) -> Lifecycle | None:
-        """The rules of a bucket, None where it has none. Raises: NoSuchBucket, StorageError."""
-        digest = bucket.configurations.get(KIND)
-        if digest is None:
-            return None
-        if digest in self._kept:
-            self._kept.move_to_end(digest)
-            return self._kept[digest][1]
-        document = await self._catalogue.get_configuration(bucket.bucket_id, KIND)
-        if document is None:
-            return None
-        try:
-            lifecycle = decode_lifecycle(document)
-        except S3Error:
-            # Written by another release, perhaps: nothing is deleted by rules that are not understood.
-            _LOG.exception("the lifecycle rules of bucket %s are not understood", bucket.bucket_id.hex())
-            lifecycle = Lifecycle(())
-        # The document may be newer than the row that was read before it.
-        self._keep(hashlib.sha256(document).hexdigest(), max(_LEAST_BYTES, len(document)), lifecycle)
-        return lifecycle
-
-    def _keep(self, digest: str, size: int, lifecycle: Lifecycle) -> None:
-        if digest not in self._kept:
-            self._kept_bytes += size
-        self._kept[digest] = size, lifecycle
-        while self._kept_bytes > self._most:
-            _, (gone, _) = self._kept.popitem(last=False)
-            self._kept_bytes -= gone
 
 
 @dataclass(slots=True)
@@ -119,9 +78,16 @@ class LifecycleRunner:
     """Applies the rules of every bucket of one realm. `holder` names this process in the lease."""
 
     def __init__(
-        self, *, catalogue: Catalogue, lifecycles: Lifecycles, holder: str, clock: Callable[[], datetime]
+        self,
+        *,
+        catalogue: Catalogue,
+        lifecycles: Lifecycles,
+        announcements: Announcements,
+        holder: str,
+        clock: Callable[[], datetime],
     ) -> None:
         self._catalogue = catalogue
+        self.announcements = announcements
         self._lifecycles = lifecycles
         self._holder = holder
         self._clock = clock
@@ -208,8 +174,10 @@ class _BucketWalk:
         self._now = now
         self._report = report
         self._progress = progress
+        self._announcer = NOBODY
 
     async def run(self) -> None:
+        self._announcer = await self._runner.announcements.by_rule(self._bucket, self._now)
         if self._lifecycle.removes_versions:
             await self._walk_versions()
         if self._lifecycle.aborts_uploads:
@@ -234,7 +202,8 @@ class _BucketWalk:
     async def _delete(self, judged: Sequence[_Judged]) -> None:
         await self._runner.renew()
         if judged:
-            results = await self._catalogue.delete_versions(self._bucket.bucket_id, [command for command, _ in judged])
+            commands = [self._announcer.expiring(command) for command, _ in judged]
+            results = await self._catalogue.delete_versions(self._bucket.bucket_id, commands)
             reach("lifecycle.deleted")
             for (_, count), result in zip(judged, results, strict=True):
                 self._count(count, result)

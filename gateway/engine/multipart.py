@@ -15,6 +15,7 @@ from functools import partial
 from gateway.engine.attributes import KeptChecksum, ObjectAttributes, SealedChecksum, decode_checksum, encode_checksum
 from gateway.engine.custody import Custody, Unlock
 from gateway.engine.integrity import EtagMode, PayloadCheck, VerifiedPayload, opaque_etag
+from gateway.engine.notifying import Notices, no_notices
 from gateway.engine.objects import ObjectEngine, Published, blob_references, describe, in_turns, new_content, new_id
 from gateway.engine.protection import Mode, Protection
 from gateway.engine.sealing import BlobPlan, BlobWriter
@@ -265,6 +266,7 @@ class MultipartEngine:
         checksum_type: ChecksumType | None = None,
         object_size: int | None = None,
         customer_key: DataKey | None = None,
+        notices: Notices = no_notices,
     ) -> Published:
         """Publish the named parts as one version. A second call answers with the version of the first.
 
@@ -323,6 +325,7 @@ class MultipartEngine:
                 version=version,
                 manifest=manifest,
                 conditions=conditions,
+                notices=notices(version),
             )
             reach("complete.before_commit")
             try:

@@ -15,6 +15,7 @@ from datetime import datetime
 from gateway.engine.attributes import KeptChecksum, ObjectAttributes, SealedChecksum
 from gateway.engine.custody import Custody, NewContentKey, Unlock
 from gateway.engine.integrity import EtagMode, PayloadCheck, VerifiedPayload
+from gateway.engine.notifying import Notices, no_notices
 from gateway.engine.opening import BlobOpener, OpenedSpan
 from gateway.engine.sealing import BlobPlan, BlobWriter
 from gateway.s3.checksums import PayloadDigests
@@ -61,6 +62,7 @@ class NewObject:
     conditions: Conditions
     customer_key: DataKey | None = None
     """What the client brought for it (SSE-C)."""
+    notices: Notices = no_notices
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ class ObjectEngine:
         reach("put.before_commit")
         async with self._writer.publishing(blob):
             published = await self._catalogue.publish_version(
-                PublishVersion(version, content=content, conditions=new.conditions)
+                PublishVersion(version, content=content, conditions=new.conditions, notices=new.notices(version))
             )
         reach("put.committed")
         return Published(published, checksum)
@@ -301,7 +303,13 @@ class ObjectEngine:
         reach("copy.before_commit")
         async with self._writer.publishing(link):
             published = await self._catalogue.publish_version(
-                PublishVersion(version, share_content_id=content.content_id, link=link, conditions=new.conditions)
+                PublishVersion(
+                    version,
+                    share_content_id=content.content_id,
+                    link=link,
+                    conditions=new.conditions,
+                    notices=new.notices(version),
+                )
             )
         reach("copy.committed")
         return Published(published, checksum)

@@ -1,6 +1,6 @@
 """What an operation is, what it is given, and what stands in its row of the table (`gateway.operations.table`)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -10,7 +10,9 @@ from gateway.access.identities import Identity
 from gateway.engine.custody import Custody
 from gateway.engine.lifecycle import Lifecycles
 from gateway.engine.multipart import MultipartEngine
+from gateway.engine.notifying import Announcements
 from gateway.engine.objects import ObjectEngine
+from gateway.engine.webhooks import Webhook
 from gateway.s3.addressing import Address
 from gateway.s3.request import Request
 from gateway.s3.response import Response
@@ -40,6 +42,9 @@ class Services:
     custody: Custody
     cursors: "CursorSealer"
     lifecycles: Lifecycles
+    announcements: Announcements
+    webhooks: Mapping[str, Webhook]
+    """By their names in the settings."""
     region: str
     max_buckets_per_account: int
     clock: Callable[[], datetime]

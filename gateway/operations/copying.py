@@ -9,6 +9,7 @@ from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_reader, check_uploader, protection_for, protection_of, report
 from gateway.operations.lifecycle import expiry_of
 from gateway.operations.multipart import find_upload, no_such_upload
+from gateway.operations.notifying import announcer
 from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
 from gateway.s3 import conditions
 from gateway.s3.errors import (
@@ -19,6 +20,7 @@ from gateway.s3.errors import (
     SERVICE_UNAVAILABLE,
     S3Error,
 )
+from gateway.s3.notifications import CREATED_COPY
 from gateway.s3.types import (
     Body,
     CopyObjectInput,
@@ -103,6 +105,7 @@ async def _copy(
         replaced if request.replace_metadata else kept,
         write_conditions(request.conditions),
         brought(request.encryption.customer_key),
+        (await announcer(context)).created(CREATED_COPY),
     )
     wanted = request.checksum_algorithm
     lacks_checksum = wanted is not None and (held.checksum is None or held.checksum.algorithm is not wanted)

@@ -5,9 +5,11 @@ from gateway.engine.protection import Mode
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_uploader, protection_for, protection_of, report
 from gateway.operations.lifecycle import abortion_of, expiry_of
+from gateway.operations.notifying import announcer
 from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
 from gateway.operations.service import owner_of
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_REQUEST, NO_SUCH_UPLOAD, S3Error
+from gateway.s3.notifications import CREATED_COMPLETE
 from gateway.s3.types import (
     AbortMultipartUploadInput,
     Body,
@@ -131,6 +133,7 @@ async def complete_multipart_upload(
             checksum_type=request.checksum_type,
             object_size=request.object_size,
             customer_key=customer_key,
+            notices=(await announcer(context)).created(CREATED_COMPLETE),
         )
     except NoSuchUpload:
         raise no_such_upload(request.upload_id) from None

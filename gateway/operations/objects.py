@@ -7,6 +7,7 @@ from gateway.engine.objects import NewObject
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_reader, protection_for, report
 from gateway.operations.lifecycle import expiry_of
+from gateway.operations.notifying import announcer
 from gateway.s3 import conditions, ranges
 from gateway.s3.errors import (
     INVALID_PART_NUMBER,
@@ -16,6 +17,7 @@ from gateway.s3.errors import (
     PRECONDITION_FAILED,
     S3Error,
 )
+from gateway.s3.notifications import CREATED_PUT
 from gateway.s3.types import (
     Body,
     DeletedEntry,
@@ -64,12 +66,18 @@ def refusal(conflict: CatalogueConflict, object_key: bytes) -> S3Error:
 
 async def put_object(context: Context, request: PutObjectInput, body: Body) -> PutObjectOutput:
     """PutObject."""
+    return await put_by(context, request, body, CREATED_PUT)
+
+
+async def put_by(context: Context, request: PutObjectInput, body: Body, event: str) -> PutObjectOutput:
+    """Put an object, and tell whoever wants to know that it came by that event."""
     protection = await protection_for(context, request.encryption)
     new = NewObject(
         request.object_key,
         ObjectAttributes(headers=request.headers, metadata=request.metadata, protection=protection),
         write_conditions(request.conditions),
         brought(request.encryption.customer_key),
+        (await announcer(context)).created(event),
     )
     await refuse_early(context, request.object_key, new.conditions)
     try:
@@ -238,7 +246,8 @@ def shown_version(version_id: str) -> str | None:
 
 async def delete_object(context: Context, request: DeleteObjectInput, _: Body) -> DeleteObjectOutput:
     """DeleteObject; what is absent is deleted already."""
-    command = DeleteVersion(request.object_key, request.version_id, write_conditions(request.conditions))
+    wanted = write_conditions(request.conditions)
+    command = (await announcer(context)).removing(DeleteVersion(request.object_key, request.version_id, wanted))
     (result,) = await context.services.objects.delete(context.bucket, [command])
     if isinstance(result, CatalogueConflict):
         raise refusal(result, request.object_key)
@@ -250,11 +259,12 @@ async def delete_object(context: Context, request: DeleteObjectInput, _: Body) -
 
 async def delete_objects(context: Context, request: DeleteObjectsInput, _: Body) -> DeleteObjectsOutput:
     """DeleteObjects: each key by itself, all of them durable before the answer."""
+    told = await announcer(context)
     commands = [
         DeleteVersion(entry.object_key, entry.version_id, Conditions(if_match_etag=entry.etag))
         for entry in request.objects
     ]
-    results = await context.services.objects.delete(context.bucket, commands)
+    results = await context.services.objects.delete(context.bucket, [told.removing(command) for command in commands])
     deleted: list[DeletedEntry] = []
     errors: list[DeleteErrorEntry] = []
     for entry, result in zip(request.objects, results, strict=True):

@@ -91,6 +91,8 @@ ROUTES: Final = MappingProxyType(
         _at("GET", Level.BUCKET, "location"): _Route("GetBucketLocation"),
         _at("GET", Level.BUCKET, "encryption"): _Route("GetBucketEncryption"),
         _at("GET", Level.BUCKET, "versioning"): _Route("GetBucketVersioning"),
+        _at("PUT", Level.BUCKET, "notification"): _Route("PutBucketNotificationConfiguration"),
+        _at("GET", Level.BUCKET, "notification"): _Route("GetBucketNotificationConfiguration"),
         _at("PUT", Level.BUCKET, "lifecycle"): _Route("PutBucketLifecycleConfiguration"),
         _at("GET", Level.BUCKET, "lifecycle"): _Route("GetBucketLifecycleConfiguration"),
         _at("DELETE", Level.BUCKET, "lifecycle"): _Route("DeleteBucketLifecycle"),

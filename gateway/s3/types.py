@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gateway.s3.lifecycle import Due, Lifecycle
+from gateway.s3.notifications import Notifications
 
 Buffer = bytes | bytearray | memoryview
 
@@ -292,6 +293,22 @@ class LifecycleOutput:
     """GetBucketLifecycleConfiguration."""
 
     lifecycle: Lifecycle
+
+
+@dataclass(frozen=True, slots=True)
+class PutBucketNotificationConfigurationInput:
+    """PutBucketNotificationConfiguration."""
+
+    bucket: str
+    notifications: Notifications
+    skip_validation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationsOutput:
+    """GetBucketNotificationConfiguration."""
+
+    notifications: Notifications
 
 
 # Objects

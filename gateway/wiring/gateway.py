@@ -19,9 +19,11 @@ from starlette.applications import Starlette
 from gateway.access.identities import Identities
 from gateway.config import CLOCK_SKEW_S, Settings
 from gateway.engine.custody import Custody, WrappingMode
+from gateway.engine.delivery import Delivery
 from gateway.engine.integrity import EtagMode
 from gateway.engine.lifecycle import LifecycleRunner, Lifecycles
 from gateway.engine.multipart import MultipartEngine
+from gateway.engine.notifying import Announcements
 from gateway.engine.objects import ObjectEngine
 from gateway.engine.opening import BlobOpener
 from gateway.engine.sealing import BlobWriter
@@ -40,6 +42,7 @@ from gateway.wiring.folders import Folders
 from gateway.wiring.jobs import Job, running
 from gateway.wiring.realm import OpenedKeys, open_keys
 from gateway.wiring.stores import Stores, open_stores, utc_now
+from gateway.wiring.webhooks import open_webhooks
 from keys.errors import KeysError
 from keys.keyring import Keyring
 from keys.realm import RealmKeys
@@ -50,6 +53,8 @@ HASHING_THREADS: Final = 2
 BUCKET_KEY_AGE_S: Final = 24 * 3600.0
 """A bucket key is replaced by a fresh one daily; old ones go on opening what they wrapped."""
 _CACHE_SWEEP_S: Final = 30.0
+_DELIVERY_PAUSE_S: Final = 1.0
+"""Between two looks for notifications that wait."""
 _LEASE_HOLDER: Final = "owner"
 """The owner lock lets one process in, so a lease that a killed one left is simply taken up again."""
 
@@ -101,6 +106,18 @@ class Gateway:
             etag_mode=etag_mode,
             clock=utc_now,
         )
+        webhooks = open_webhooks(settings)
+        announcements = Announcements(stores.catalogue, settings.region, webhooks)
+        self._deliveries = [
+            Delivery(
+                catalogue=stores.catalogue,
+                webhook=webhook,
+                clock=utc_now,
+                patience=timedelta(seconds=settings.webhook_patience_s),
+                count=self.telemetry.notified,
+            )
+            for webhook in webhooks.values()
+        ]
         lifecycles = Lifecycles(stores.catalogue, Age(settings.lifecycle_day_s))
         self.services = Services(
             catalogue=stores.catalogue,
@@ -109,6 +126,8 @@ class Gateway:
             custody=custody,
             cursors=SealedCursors(realm_keys.cursor_key.material()),
             lifecycles=lifecycles,
+            announcements=announcements,
+            webhooks=webhooks,
             region=settings.region,
             max_buckets_per_account=settings.max_buckets_per_account,
             clock=utc_now,
@@ -127,7 +146,11 @@ class Gateway:
         self.hosts = AcceptedHosts(settings.hosts)
         """The names that a request may be for; the server adds those of its certificate."""
         self._lifecycle = LifecycleRunner(
-            catalogue=stores.catalogue, lifecycles=lifecycles, holder=_LEASE_HOLDER, clock=utc_now
+            catalogue=stores.catalogue,
+            lifecycles=lifecycles,
+            announcements=announcements,
+            holder=_LEASE_HOLDER,
+            clock=utc_now,
         )
         self.canary = CanaryWatch(opened.kms, opened.realm, self.telemetry, deadline_s=settings.kms_deadline_s)
         self.app = make_app(
@@ -171,6 +194,7 @@ class Gateway:
         jobs = (
             Job(settings.sweep_interval_s, self._sweep_quietly),
             Job(settings.lifecycle_interval_s, self._apply_lifecycles),
+            *(Job(_DELIVERY_PAUSE_S, delivery.run) for delivery in self._deliveries),
             Job(_CACHE_SWEEP_S, self._forget_keys),
             Job(settings.canary_interval_s, self.canary.ask),
         )
@@ -204,8 +228,6 @@ def _endpoint_settings(settings: Settings, hosts: AcceptedHosts) -> EndpointSett
         domains=settings.domains,
         hosts=hosts,
         max_document_bytes=settings.max_document_bytes,
-        body_memory_bytes=settings.body_memory_bytes,
-        body_memory_wait_s=settings.body_memory_wait_s,
         signatures=SignatureSettings(max_skew_s=CLOCK_SKEW_S, presigned_v2=settings.presigned_v2),
     )
 

@@ -18,6 +18,7 @@ from storage.catalogue.schema import (
     BLOBS,
     BUCKETS,
     CONFIGURATIONS,
+    CURSORS,
     PARTS,
     UPLOADS,
     VERSIONS,
@@ -33,7 +34,17 @@ PAUSE_S = 0.01
 SNAPSHOT_ROWS = 1024
 """Rows read in one snapshot, so that the log can be reset while a long audit runs."""
 
-TABLES: tuple[Table[Any], ...] = (ACCOUNTS, ACCESS_KEYS, BUCKETS, CONFIGURATIONS, UPLOADS, PARTS, VERSIONS, BLOBS)
+TABLES: tuple[Table[Any], ...] = (
+    ACCOUNTS,
+    ACCESS_KEYS,
+    BUCKETS,
+    CONFIGURATIONS,
+    UPLOADS,
+    PARTS,
+    CURSORS,
+    VERSIONS,
+    BLOBS,
+)
 """What is looked up by a column that could be changed, or, of blobs, swept where a row is missing. Every other row is
 named by a verified one."""
 

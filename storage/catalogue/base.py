@@ -20,6 +20,7 @@ from storage.catalogue.records import (
     BlobState,
     Bucket,
     Content,
+    Notice,
     ObjectLock,
     ObjectVersion,
     Part,
@@ -126,6 +127,7 @@ class PublishVersion:
     link: Blob | None = None
     """The link blob of a sharing copy."""
     conditions: Conditions = field(default_factory=Conditions)
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,10 @@ class DeleteVersion:
     """Whether a GOVERNANCE retention does not hold."""
     seen: Seen | None = None
     """Of a job: nothing is deleted unless the version that is meant is still this one (`PreconditionRefused`)."""
+    removal_notices: tuple[Notice, ...] = ()
+    """Where a version goes for good."""
+    marker_notices: tuple[Notice, ...] = ()
+    """Where a delete marker is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +279,7 @@ class CompleteUpload:
     version: ObjectVersion
     manifest: Blob
     conditions: Conditions = field(default_factory=Conditions)
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +300,7 @@ class Change:
     kind: str
     at: datetime
     body: Attributes
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -529,6 +537,12 @@ class Catalogue(Protocol):
 
     async def read_changes(self, after: int, limit: int) -> tuple[Change, ...]:
         """Outbox lines with a sequence above `after`, ascending."""
+
+    async def get_cursor(self, name: str) -> int:
+        """How far that reader of the outbox has come: the last sequence that it is done with; 0 for a new one."""
+
+    async def set_cursor(self, name: str, sequence: int) -> None:
+        """Note how far a reader has come; one that is further already stays there."""
 
     async def verify(self) -> int:
         """Verify every row and every reference; return the number of rows.

@@ -9,7 +9,7 @@ from datetime import timedelta
 from storage.catalogue import rows
 from storage.catalogue.base import Change, Lease, LeaseLost
 from storage.catalogue.records import BlobState
-from storage.catalogue.schema import BLOBS, LEASES, OUTBOX, LeaseRow
+from storage.catalogue.schema import BLOBS, CURSORS, LEASES, OUTBOX, CursorRow, LeaseRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
 
 _NOBODY = ""
@@ -88,6 +88,25 @@ def _require_lease(session: Transaction, lease: Lease) -> None:
     row = session.find(LEASES, lease.name)
     if row is None or (row.holder, row.epoch) != (lease.holder, lease.epoch) or row.expires_at <= session.now:
         raise LeaseLost("the lease is another's, or over")
+
+
+def get_cursor(session: Session, name: str) -> int:
+    """See `Catalogue.get_cursor`."""
+    row = session.find(CURSORS, name)
+    if row is None:
+        session.findings.check_table(CURSORS)
+        return 0
+    return row.position
+
+
+def set_cursor(tx: Transaction, name: str, sequence: int) -> None:
+    """See `Catalogue.set_cursor`."""
+    row = tx.find(CURSORS, name)
+    if row is None:
+        tx.findings.check_table(CURSORS)
+        tx.insert(CURSORS, CursorRow(name, sequence))
+    elif row.position < sequence:
+        tx.update(CURSORS, row._replace(position=sequence))
 
 
 def read_changes(session: Session, after: int, limit: int) -> Scan[tuple[Change, ...]]:

@@ -50,6 +50,7 @@ from storage.catalogue.records import (
     BlobState,
     Bucket,
     Content,
+    Notice,
     ObjectVersion,
     Part,
     Upload,
@@ -131,6 +132,7 @@ class MemoryCatalogue:
         self._uploads: dict[bytes, _Opened] = {}
         self._leases: dict[str, Lease] = {}
         self._changes: list[Change] = []
+        self._cursors: dict[str, int] = {}
         self._sequence = 0
 
     # Helpers
@@ -139,9 +141,9 @@ class MemoryCatalogue:
         if self._is_closed:
             raise StorageUnavailable("the catalogue is closed")
 
-    def _record(self, kind: str, body: Attributes) -> int:
+    def _record(self, kind: str, body: Attributes, notices: tuple[Notice, ...] = ()) -> int:
         self._sequence += 1
-        self._changes.append(Change(self._sequence, kind, self._clock(), dict(body)))
+        self._changes.append(Change(self._sequence, kind, self._clock(), dict(body), deepcopy(notices)))
         return self._sequence
 
     def _bucket(self, bucket_id: bytes) -> Bucket:
@@ -202,7 +204,9 @@ class MemoryCatalogue:
         if version.link_id is not None:
             self._condemn(version.link_id)
 
-    def _make_current(self, version: ObjectVersion, link: Blob | None, kind: str) -> ObjectVersion:
+    def _make_current(
+        self, version: ObjectVersion, link: Blob | None, kind: str, notices: tuple[Notice, ...]
+    ) -> ObjectVersion:
         place = (version.bucket_id, version.object_key)
         current = self._find(*place)
         if current is not None:
@@ -210,7 +214,7 @@ class MemoryCatalogue:
         replaced = self._find(*place, NULL_VERSION_ID)
         if version.version_id == NULL_VERSION_ID and replaced is not None:
             self._remove(replaced)
-        published = replace(version, sequence=self._record(kind, version_change(version, link)))
+        published = replace(version, sequence=self._record(kind, version_change(version, link), notices))
         new = _Version(deepcopy(published), None if link is None else link.blob_id)
         self._versions.setdefault(place, []).insert(0, new)
         return published
@@ -407,7 +411,7 @@ class MemoryCatalogue:
             self._check_blobs(links)
             self._contents[command.share_content_id].reference_count += 1
         self._add_blobs(links)
-        return self._make_current(version, command.link, "publish_version")
+        return self._make_current(version, command.link, "publish_version", command.notices)
 
     async def get_version(
         self, bucket_id: bytes, object_key: bytes, version_id: str | None = None, *, with_content: bool = True
@@ -445,14 +449,15 @@ class MemoryCatalogue:
             marker_id = command.marker_id if versioning is Versioning.ENABLED else NULL_VERSION_ID
             check_version_id(marker_id, versioning)
             marker = delete_marker(bucket_id, command.object_key, marker_id, self._clock())
-            self._make_current(marker, None, "publish_version")
+            self._make_current(marker, None, "publish_version", command.marker_notices)
             return Deleted(command.object_key, marker_version_id=marker_id)
         if target is None:
             return Deleted(command.object_key)
         check_removable(target.record.lock, self._clock(), bypass_governance=command.bypass_governance)
         self._remove(target)
         version_id = target.record.version_id
-        self._record("delete_version", removal_change(bucket_id, command.object_key, version_id))
+        change = removal_change(bucket_id, command.object_key, version_id)
+        self._record("delete_version", change, command.removal_notices)
         return Deleted(
             command.object_key, removed_version_id=version_id, removed_a_marker=target.record.is_delete_marker
         )
@@ -636,7 +641,7 @@ class MemoryCatalogue:
         blobs = (*(held.parts[number].blob for number in sorted(kept)), command.manifest)
         content = replace(held.upload.content, blobs=blobs)
         self._contents[content.content_id] = _Held(content, 1)
-        published = self._make_current(version, None, "complete_upload")
+        published = self._make_current(version, None, "complete_upload", command.notices)
         held.upload = replace(held.upload, completed=deepcopy(published))
         held.parts, held.completed_at = {}, self._clock()
         return published
@@ -724,6 +729,16 @@ class MemoryCatalogue:
         """See `Catalogue.read_changes`."""
         self._check_open()
         return tuple(deepcopy([change for change in self._changes if change.sequence > after][:limit]))
+
+    async def get_cursor(self, name: str) -> int:
+        """See `Catalogue.get_cursor`."""
+        self._check_open()
+        return self._cursors.get(name, 0)
+
+    async def set_cursor(self, name: str, sequence: int) -> None:
+        """See `Catalogue.set_cursor`."""
+        self._check_open()
+        self._cursors[name] = max(sequence, self._cursors.get(name, 0))
 
     async def verify(self) -> int:
         """See `Catalogue.verify`. There is nothing that could be damaged here: only the rows are counted."""

@@ -150,6 +150,15 @@ NO_LOCK = ObjectLock()
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What somebody is to be told of a change. It stands in the outbox with the change, or not at all."""
+
+    target: str
+    """Who, by a name that only the reader of the outbox understands."""
+    event: Attributes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectVersion:
     """One version of an object, or a delete marker."""
 

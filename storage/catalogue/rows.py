@@ -20,6 +20,7 @@ from storage.catalogue.records import (
     BlobState,
     Bucket,
     Content,
+    Notice,
     ObjectLock,
     ObjectVersion,
     Part,
@@ -41,6 +42,7 @@ from storage.catalogue.schema import (
     VersionRow,
 )
 
+_NOTICES = "notices"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # Kept, and asked without a look for blanks: `json.loads` takes three times as long for a version's attributes.
@@ -341,7 +343,15 @@ def part_row(record: Part) -> PartRow:
 
 def change(row: ChangeRow) -> Change:
     """The record of an outbox line."""
-    return Change(row.sequence, row.kind, from_micros(row.at), from_json(row.body))
+    body = from_json(row.body)
+    notices = tuple(Notice(target, event) for target, event in body.pop(_NOTICES, ()))
+    return Change(row.sequence, row.kind, from_micros(row.at), body, notices)
+
+
+def with_notices(body: Attributes, notices: Iterable[Notice]) -> Attributes:
+    """What a command did and who is to be told of it, as one."""
+    told = [[notice.target, notice.event] for notice in notices]
+    return {**body, _NOTICES: told} if told else body
 
 
 def lease(row: LeaseRow) -> Lease:

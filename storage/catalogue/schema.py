@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Part of every row's MAC, and of the realm row. A catalogue of another version is refused."""
 
 
@@ -181,6 +181,13 @@ class LeaseRow(NamedTuple):
     expires_at: int
 
 
+class CursorRow(NamedTuple):
+    """How far a reader of the outbox has come."""
+
+    name: str
+    position: int
+
+
 R = TypeVar("R", bound=tuple[object, ...])
 
 
@@ -243,10 +250,11 @@ UPLOADS = Table("uploads", UploadRow)
 PARTS = Table("parts", PartRow, key_size=2)
 OUTBOX = Table("outbox", ChangeRow)
 LEASES = Table("leases", LeaseRow)
+CURSORS = Table("cursors", CursorRow)
 
 TABLES: tuple[Table[Any], ...] = (
     REALM, ACCOUNTS, ACCESS_KEYS, BUCKETS, CONFIGURATIONS, VERSIONS, CONTENTS, BLOBS, INLINE_BLOBS, UPLOADS, PARTS,
-    OUTBOX, LEASES,
+    OUTBOX, LEASES, CURSORS,
 )  # fmt: skip  # a list of names reads better in one line
 """Every table."""
 
@@ -329,6 +337,10 @@ CREATE TABLE outbox (
     sequence INTEGER NOT NULL PRIMARY KEY, kind TEXT NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
     mac BLOB NOT NULL
 ) STRICT;
+
+CREATE TABLE cursors (
+    name TEXT NOT NULL PRIMARY KEY, position INTEGER NOT NULL, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE leases (
     name TEXT NOT NULL PRIMARY KEY, holder TEXT NOT NULL, epoch INTEGER NOT NULL, expires_at INTEGER NOT NULL,

@@ -3,7 +3,7 @@
 A `Session` reads; a `Transaction` also writes, numbers changes and fills the outbox. Source: DESIGN part 4.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar, cast
 
@@ -11,7 +11,7 @@ import apsw
 
 from storage.catalogue import rows
 from storage.catalogue.findings import Findings
-from storage.catalogue.records import Attributes
+from storage.catalogue.records import Attributes, Notice
 from storage.catalogue.rowmac import RowMac, describe
 from storage.catalogue.schema import BUCKETS, OUTBOX, REALM, BucketRow, ChangeRow, R, RealmRow, Table
 from storage.errors import RowDamaged
@@ -163,10 +163,10 @@ class Transaction(Session):
         self.sequence += 1
         return self.sequence
 
-    def record(self, kind: str, body: Attributes, sequence: int | None = None) -> None:
-        """Write what the command did to the outbox, in its own transaction."""
+    def record(self, kind: str, body: Attributes, sequence: int | None = None, notices: Sequence[Notice] = ()) -> None:
+        """Write what the command did, and who is to be told of it, to the outbox, in its own transaction."""
         number = self.next_sequence() if sequence is None else sequence
-        self.insert(OUTBOX, ChangeRow(number, kind, self.now, rows.to_json(body)))
+        self.insert(OUTBOX, ChangeRow(number, kind, self.now, rows.to_json(rows.with_notices(body, notices))))
 
     def save_counters(self) -> None:
         """Write the counters that moved; the last step before a commit."""

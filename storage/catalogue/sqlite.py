@@ -445,6 +445,14 @@ class SqliteCatalogue:
         """See `Catalogue.read_changes`."""
         return await self._scan(lambda session: jobs.read_changes(session, after, limit))
 
+    async def get_cursor(self, name: str) -> int:
+        """See `Catalogue.get_cursor`."""
+        return self._read(lambda session: jobs.get_cursor(session, name))
+
+    async def set_cursor(self, name: str, sequence: int) -> None:
+        """See `Catalogue.set_cursor`."""
+        await self._write(lambda tx: jobs.set_cursor(tx, name, sequence))
+
     async def verify(self) -> int:
         """See `Catalogue.verify`. References are judged beside the loop: among many rows a statement takes seconds."""
         async with self._long_read() as session:

@@ -67,7 +67,7 @@ def complete_upload(tx: Transaction, command: CompleteUpload) -> ObjectVersion:
     blobs.add(tx, command.manifest, upload.content_id)
     content = rows.content_row(rows.upload(upload).content, blob_count=len(command.parts) + 1)
     tx.insert(CONTENTS, content)
-    published = versions.make_current(tx, command.version, current, None, "complete_upload")
+    published = versions.make_current(tx, command.version, current, None, "complete_upload", command.notices)
     completed = upload._replace(part_count=0, completed_at=tx.now, completed=rows.published_json(published))
     tx.update(UPLOADS, completed)
     return published

@@ -4,6 +4,7 @@ What becomes of the version that was current is decided in one place (`_retire`)
 null one, every other stays below the new one. Source: `base`; S3 "How S3 Versioning works", "DeleteObject".
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from storage.catalogue import blobs, rows
@@ -17,7 +18,7 @@ from storage.catalogue.base import (
     PublishVersion,
     VersionChange,
 )
-from storage.catalogue.records import NULL_VERSION_ID, Blob, ObjectVersion, Versioning
+from storage.catalogue.records import NULL_VERSION_ID, Blob, Notice, ObjectVersion, Versioning
 from storage.catalogue.rowmac import describe
 from storage.catalogue.rules import (
     changed,
@@ -49,7 +50,7 @@ def publish_version(tx: Transaction, command: PublishVersion) -> ObjectVersion:
         blobs.share_content(tx, command.share_content_id)
     if command.link is not None:
         blobs.add(tx, command.link, None)
-    return make_current(tx, command.version, current, command.link, "publish_version")
+    return make_current(tx, command.version, current, command.link, "publish_version", command.notices)
 
 
 def judge(tx: Transaction, version: ObjectVersion, conditions: Conditions) -> VersionRow | None:
@@ -108,7 +109,12 @@ def named_version(session: Session, bucket_id: bytes, object_key: bytes, version
 
 
 def make_current(
-    tx: Transaction, version: ObjectVersion, current: VersionRow | None, link: Blob | None, kind: str
+    tx: Transaction,
+    version: ObjectVersion,
+    current: VersionRow | None,
+    link: Blob | None,
+    kind: str,
+    notices: Sequence[Notice] = (),
 ) -> ObjectVersion:
     """Insert a version above the current one, with its number and a time that never goes back."""
     created_at = version.created_at
@@ -118,7 +124,7 @@ def make_current(
     published = replace(version, sequence=tx.next_sequence(), created_at=created_at, is_latest=True)
     tx.insert(VERSIONS, rows.version_row(published, link_id=None if link is None else link.blob_id))
     tx.count_version(version.bucket_id, 1)
-    tx.record(kind, version_change(published, link), published.sequence)
+    tx.record(kind, version_change(published, link), published.sequence, notices)
     return published
 
 
@@ -161,7 +167,8 @@ def delete_version(tx: Transaction, bucket_id: bytes, command: DeleteVersion) ->
     remove_version(tx, target)
     if target.is_latest and bucket.versioning != Versioning.NEVER:
         _promote_newest(tx, bucket_id, command.object_key)
-    tx.record("delete_version", removal_change(bucket_id, command.object_key, target.version_id))
+    change = removal_change(bucket_id, command.object_key, target.version_id)
+    tx.record("delete_version", change, notices=command.removal_notices)
     return Deleted(command.object_key, removed_version_id=target.version_id, removed_a_marker=target.content_id is None)
 
 
@@ -170,7 +177,7 @@ def _lay_marker(tx: Transaction, bucket: BucketRow, command: DeleteVersion, curr
     marker_id = command.marker_id if bucket.versioning == Versioning.ENABLED else NULL_VERSION_ID
     check_version_id(marker_id, Versioning(bucket.versioning))
     marker = delete_marker(bucket.bucket_id, command.object_key, marker_id, rows.from_micros(tx.now))
-    make_current(tx, marker, current, None, "publish_version")
+    make_current(tx, marker, current, None, "publish_version", command.marker_notices)
     return Deleted(command.object_key, marker_version_id=marker_id)
 
 

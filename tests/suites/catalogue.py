@@ -54,6 +54,7 @@ from storage.catalogue.records import (
     BlobState,
     Bucket,
     Content,
+    Notice,
     ObjectLock,
     ObjectVersion,
     Part,
@@ -1128,6 +1129,53 @@ class CatalogueSuite:
                 await refused
         assert await ready.list_parts(upload.upload_id) == (part,)
         await ready.complete_upload(make.complete(upload, part))
+        await ready.verify()
+
+    async def test_notices_stand_with_the_change_or_not_at_all(self, ready: Catalogue, make: Maker) -> None:
+        def notice(name: str) -> Notice:
+            return Notice("target", {"name": name, "nested": {"ü": ["☃", 1, None]}})
+
+        async def told() -> list[tuple[str, tuple[Notice, ...]]]:
+            changes = await ready.read_changes(before, 100)
+            assert all("notices" not in change.body for change in changes)
+            return [(change.kind, change.notices) for change in changes if change.notices]
+
+        before = (await ready.read_changes(0, 1000))[-1].sequence
+        await ready.publish_version(replace(make.publish(b"key"), notices=(notice("put"), notice("also"))))
+        with pytest.raises(PreconditionRefused):
+            await ready.publish_version(
+                replace(make.publish(b"key", conditions=Conditions(if_none_match_any=True)), notices=(notice("no"),))
+            )
+        delete = DeleteVersion(b"key", removal_notices=(notice("gone"),), marker_notices=(notice("marked"),))
+        await ready.delete_versions(BUCKET.bucket_id, [delete, delete])
+        upload = make.upload()
+        part = make.part(upload, 1)
+        await ready.create_upload(upload)
+        await ready.put_part(part)
+        complete = replace(make.complete(upload, part), notices=(notice("completed"),))
+        await ready.complete_upload(complete)
+        await ready.complete_upload(complete)
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        marked = replace(delete, marker_id=make.version_id())
+        await ready.delete_versions(BUCKET.bucket_id, [marked])
+        await ready.delete_versions(BUCKET.bucket_id, [replace(delete, version_id=marked.marker_id)])
+        assert await told() == [
+            ("publish_version", (notice("put"), notice("also"))),
+            ("delete_version", (notice("gone"),)),
+            ("complete_upload", (notice("completed"),)),
+            ("publish_version", (notice("marked"),)),
+            ("delete_version", (notice("gone"),)),
+        ]
+        await ready.verify()
+
+    async def test_cursors_only_go_on(self, ready: Catalogue) -> None:
+        assert await ready.get_cursor("one") == 0
+        await ready.set_cursor("one", 7)
+        await ready.set_cursor("two", 3)
+        await ready.set_cursor("one", 5)
+        assert (await ready.get_cursor("one"), await ready.get_cursor("two")) == (7, 3)
+        await ready.set_cursor("one", 8)
+        assert await ready.get_cursor("one") == 8
         await ready.verify()
 
     async def test_the_outbox_tells_what_was_committed(self, ready: Catalogue, make: Maker, clock: FakeClock) -> None:

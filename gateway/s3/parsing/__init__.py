@@ -29,6 +29,10 @@ from gateway.s3.parsing.multipart import (
     parse_list_parts,
     parse_upload_part,
 )
+from gateway.s3.parsing.notifying import (
+    parse_get_bucket_notification_configuration,
+    parse_put_bucket_notification_configuration,
+)
 from gateway.s3.parsing.objects import (
     parse_delete_object,
     parse_delete_objects,
@@ -53,6 +57,7 @@ __all__ = [
     "parse_get_bucket_encryption",
     "parse_get_bucket_lifecycle_configuration",
     "parse_get_bucket_location",
+    "parse_get_bucket_notification_configuration",
     "parse_get_bucket_versioning",
     "parse_get_object",
     "parse_get_object_tagging",
@@ -65,6 +70,7 @@ __all__ = [
     "parse_list_parts",
     "parse_post_object",
     "parse_put_bucket_lifecycle_configuration",
+    "parse_put_bucket_notification_configuration",
     "parse_put_object",
     "parse_upload_part",
     "parse_upload_part_copy",

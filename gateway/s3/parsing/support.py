@@ -41,6 +41,7 @@ SERVED: Final = frozenset(
         "x-amz-mp-object-size",
         "x-amz-sdk-checksum-algorithm",
         "x-amz-security-token",
+        "x-amz-skip-destination-validation",
         "x-amz-storage-class",
         "x-amz-trailer",
         "x-amz-transition-default-minimum-object-size",

@@ -31,6 +31,10 @@ from gateway.s3.serialising.multipart import (
     serialise_upload_part,
     serialise_upload_part_copy,
 )
+from gateway.s3.serialising.notifying import (
+    serialise_get_bucket_notification_configuration,
+    serialise_put_bucket_notification_configuration,
+)
 from gateway.s3.serialising.objects import (
     serialise_copy_object,
     serialise_delete_object,
@@ -56,6 +60,7 @@ __all__ = [
     "serialise_get_bucket_encryption",
     "serialise_get_bucket_lifecycle_configuration",
     "serialise_get_bucket_location",
+    "serialise_get_bucket_notification_configuration",
     "serialise_get_bucket_versioning",
     "serialise_get_object",
     "serialise_get_object_tagging",
@@ -68,6 +73,7 @@ __all__ = [
     "serialise_list_parts",
     "serialise_post_object",
     "serialise_put_bucket_lifecycle_configuration",
+    "serialise_put_bucket_notification_configuration",
     "serialise_put_object",
     "serialise_upload_part",
     "serialise_upload_part_copy",

@@ -10,8 +10,11 @@ import pytest
 
 from gateway.engine import lifecycle as module
 from gateway.engine.lifecycle import KIND, LEASE_DURATION, LEASE_NAME, LifecycleReport, LifecycleRunner, Lifecycles
+from gateway.engine.notifying import KIND as NOTIFICATION
+from gateway.engine.notifying import Announcements
 from gateway.s3.lifecycle import Age, Filter, Lifecycle, Rule
 from gateway.s3.lifecycle_document import encode_lifecycle
+from gateway.s3.notifications import Configuration, Destination, Notifications, notifications_node
 from storage.catalogue.base import DeleteVersion, HistoryQuery, LeaseLost, NoSuchBucket, UploadsQuery
 from storage.catalogue.memory import MemoryCatalogue
 from storage.catalogue.records import NULL_VERSION_ID, ObjectLock, ObjectVersion, Versioning
@@ -35,7 +38,11 @@ class World:
         await populate(self.catalogue)
         self.lifecycles = Lifecycles(self.catalogue, age)
         self.runner = LifecycleRunner(
-            catalogue=self.catalogue, lifecycles=self.lifecycles, holder="me", clock=self.clock
+            catalogue=self.catalogue,
+            lifecycles=self.lifecycles,
+            announcements=Announcements(self.catalogue, "us-east-1", ["hook"]),
+            holder="me",
+            clock=self.clock,
         )
         return self
 
@@ -402,6 +409,33 @@ def test_rules_are_parsed_once_and_the_memory_of_them_is_limited() -> None:
                 assert found.rules[0].expiration_days == days
         assert reads == 3
         assert len(lifecycles._kept) == 2
+
+    run(body)
+
+
+def test_what_expires_is_announced() -> None:
+    async def body(world: World) -> None:
+        line = Configuration(Destination.QUEUE, "c", "hook", ("LifecycleExpiration:*", "ObjectRemoved:*"))
+        document = notifications_node(Notifications((line,))).document()
+        await world.catalogue.put_configuration(BUCKET.bucket_id, NOTIFICATION, document)
+        await world.rules(rule(expiration_days=1, noncurrent_days=1))
+        await world.put(b"gone")
+        world.clock.now = midnight(START, 1)
+        before = (await world.catalogue.read_changes(0, 1000))[-1].sequence
+        await world.runner.run()
+        await world.catalogue.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        old = await world.version(b"covered")
+        world.clock.now = midnight(world.clock(), 1)
+        await world.runner.run()
+        world.clock.now = midnight(world.clock(), 1)
+        await world.runner.run()
+        changes = await world.catalogue.read_changes(before, 1000)
+        events = [notice.event for change in changes for notice in change.notices]
+        told = [(event["eventName"], event["s3"]["object"].get("versionId")) for event in events]
+        # The marker stands alone once the version under it has gone: the same rule takes it the day after.
+        assert told[0] == ("LifecycleExpiration:Delete", None)
+        assert told[1][0] == "LifecycleExpiration:DeleteMarkerCreated"
+        assert told[2] == ("LifecycleExpiration:Delete", old)
 
     run(body)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import boto3
@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message
 
 from gateway.access.identities import Identities
 from gateway.engine.lifecycle import Lifecycles
+from gateway.engine.notifying import Announcements
 from gateway.engine.objects import new_id
 from gateway.http.app import make_app
 from gateway.http.endpoint import Endpoint, EndpointSettings
@@ -35,6 +36,7 @@ from gateway.s3.checksums import ALGORITHMS, PayloadDigests
 from gateway.telemetry import Telemetry
 from keys.realm import RealmKeys
 from storage.catalogue.records import AccessKey, Account
+from tests.gateway.engine.hook import Hook
 from tests.gateway.engine.rig import Rig, rig_parts
 from tests.gateway.http.asgi import ACCESS_KEY_ID, HOST, SECRET, Answer, call, signed_headers
 
@@ -80,6 +82,7 @@ class Stage:
     rig: Rig
     services: Services
     app: ASGIApp
+    hooks: dict[str, Hook]
     exchanges: list[Answer] = field(default_factory=list)
     """Every answer that was given to a client, as it went over the wire."""
     sent: list[Mapping[str, str]] = field(default_factory=list)
@@ -218,6 +221,7 @@ async def _wire(runner: asyncio.Runner, rig: Rig) -> Stage:
     for account, access_key_id in ((rig.account, ALICE), (rig.account, ALICE_TOO), (bob, BOB)):
         sealed = realm_keys.seal_credential(SECRET, access_key_id)
         await rig.catalogue.create_access_key(AccessKey(access_key_id, account.account_id, sealed, rig.clock()))
+    hooks = {name: Hook(name) for name in ("hook", "other")}
     services = Services(
         catalogue=rig.catalogue,
         objects=rig.objects,
@@ -225,6 +229,8 @@ async def _wire(runner: asyncio.Runner, rig: Rig) -> Stage:
         custody=rig.custody,
         cursors=SealedCursors(realm_keys.cursor_key.material()),
         lifecycles=Lifecycles(rig.catalogue),
+        announcements=Announcements(rig.catalogue, REGION, hooks),
+        webhooks=cast("Any", hooks),
         region=REGION,
         max_buckets_per_account=MAX_BUCKETS,
         clock=rig.clock,
@@ -238,4 +244,4 @@ async def _wire(runner: asyncio.Runner, rig: Rig) -> Stage:
         EndpointSettings(REGION, (HOST,)),
         lambda: datetime.now(UTC),
     )
-    return Stage(runner, rig, services, make_app(endpoint, telemetry))
+    return Stage(runner, rig, services, make_app(endpoint, telemetry), hooks)

@@ -120,7 +120,11 @@ def test_rules_are_carried_out(stage: Stage) -> None:
     for key in ("tmp/a", "tmp/b", "keep"):
         stage.put(key)
     runner = LifecycleRunner(
-        catalogue=stage.rig.catalogue, lifecycles=stage.services.lifecycles, holder="me", clock=stage.rig.clock
+        catalogue=stage.rig.catalogue,
+        lifecycles=stage.services.lifecycles,
+        announcements=stage.services.announcements,
+        holder="me",
+        clock=stage.rig.clock,
     )
     assert stage.run(runner.run()).expired_count == 0
     stage.rig.clock.now += timedelta(days=32)

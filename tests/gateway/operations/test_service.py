@@ -82,6 +82,8 @@ CALLS: dict[str, dict[str, Any]] = {
         "LifecycleConfiguration": {"Rules": [{"Prefix": "", "Status": "Enabled", "Expiration": {"Days": 1}}]},
     },
     "get_bucket_lifecycle_configuration": {"Bucket": "bucket"},
+    "put_bucket_notification_configuration": {"Bucket": "bucket", "NotificationConfiguration": {}},
+    "get_bucket_notification_configuration": {"Bucket": "bucket"},
     "delete_bucket_lifecycle": {"Bucket": "bucket"},
     "list_objects": {"Bucket": "bucket"},
     "list_objects_v2": {"Bucket": "bucket"},

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from gateway.s3 import errors, types
 from gateway.s3.errors import S3Error
 from gateway.s3.lifecycle import Filter, Lifecycle, Rule
+from gateway.s3.notifications import Configuration, Destination, Notifications
 from gateway.s3.parsing.support import ONLY_INERT, SERVED
 from gateway.s3.request import Headers, Request
 from gateway.s3.routing import ROUTES
@@ -125,6 +126,43 @@ def test_lifecycle(loop: Loop) -> None:
     result = loop("get_bucket_lifecycle_configuration", types.LifecycleOutput(lifecycle), Bucket="bucket")
     assert result == {"Rules": sent, "TransitionDefaultMinimumObjectSize": minimum, "status": 200}
     assert loop("delete_bucket_lifecycle", types.EmptyOutput(), Bucket="bucket") == {"status": 204}
+
+
+def test_notifications(loop: Loop) -> None:
+    arn = "arn:sealgate:webhook:::hook"
+    lines = (
+        Configuration(Destination.TOPIC, "t", "hook", ("ObjectCreated:*",), "a/", ".jpg"),
+        Configuration(Destination.QUEUE, "q", "hook", ("ObjectRemoved:Delete", "LifecycleExpiration:*")),
+        Configuration(Destination.CLOUD_FUNCTION, "l", "hook", ("ObjectCreated:Put",), "b/"),
+    )
+    rules = [{"Name": "Prefix", "Value": "a/"}, {"Name": "Suffix", "Value": ".jpg"}]
+    sent = {
+        "TopicConfigurations": [
+            {"Id": "t", "TopicArn": arn, "Events": ["s3:ObjectCreated:*"], "Filter": {"Key": {"FilterRules": rules}}}
+        ],
+        "QueueConfigurations": [
+            {"Id": "q", "QueueArn": arn, "Events": ["s3:ObjectRemoved:Delete", "s3:LifecycleExpiration:*"]}
+        ],
+        "LambdaFunctionConfigurations": [
+            {
+                "Id": "l",
+                "LambdaFunctionArn": arn,
+                "Events": ["s3:ObjectCreated:Put"],
+                "Filter": {"Key": {"FilterRules": [{"Name": "Prefix", "Value": "b/"}]}},
+            }
+        ],
+    }
+    result = loop(
+        "put_bucket_notification_configuration",
+        types.EmptyOutput(),
+        Bucket="bucket",
+        NotificationConfiguration=sent,
+        SkipDestinationValidation=True,
+    )
+    assert loop.seen == types.PutBucketNotificationConfigurationInput("bucket", Notifications(lines), True)
+    assert result == {"status": 200}
+    output = types.NotificationsOutput(Notifications(lines))
+    assert loop("get_bucket_notification_configuration", output, Bucket="bucket") == {**sent, "status": 200}
 
 
 def test_put_object(loop: Loop) -> None:

@@ -18,6 +18,8 @@ NOT_IN_MODEL = {"PostObject"}
 UNREACHABLE = {
     "WriteGetObjectResponse": "its path is no bucket name, so addressing refuses it with 400",
     "ListBuckets": "served",
+    "GetBucketNotification": "the first version of GetBucketNotificationConfiguration, with the same path",
+    "PutBucketNotification": "the first version of PutBucketNotificationConfiguration, with the same path",
     "GetBucketLifecycle": "the first version of GetBucketLifecycleConfiguration, with the same path",
     "PutBucketLifecycle": "the first version of PutBucketLifecycleConfiguration, with the same path",
     "ListDirectoryBuckets": "its path is that of ListBuckets; only max-directory-buckets tells it",
@@ -48,6 +50,8 @@ def refused(row: ErrorRow, method: str, target: str, headers: dict[str, str] | N
         ("GET", "/bucket?location=", "GetBucketLocation"),
         ("GET", "/bucket?encryption", "GetBucketEncryption"),
         ("GET", "/bucket?versioning", "GetBucketVersioning"),
+        ("PUT", "/bucket?notification", "PutBucketNotificationConfiguration"),
+        ("GET", "/bucket?notification", "GetBucketNotificationConfiguration"),
         ("PUT", "/bucket?lifecycle", "PutBucketLifecycleConfiguration"),
         ("GET", "/bucket?lifecycle", "GetBucketLifecycleConfiguration"),
         ("DELETE", "/bucket?lifecycle", "DeleteBucketLifecycle"),

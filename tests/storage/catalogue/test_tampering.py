@@ -70,6 +70,7 @@ async def fill(catalogue: SqliteCatalogue) -> None:
         await catalogue.publish_version(command)
     await catalogue.delete_versions(OTHER.bucket_id, [DeleteVersion(b"gone", marker_id="4" * 32)])
     await catalogue.acquire_lease("sweep", "one", timedelta(hours=1))
+    await catalogue.set_cursor("reader", 5)
 
 
 def reads(catalogue: SqliteCatalogue) -> dict[str, Callable[[], Awaitable[object]]]:
@@ -98,6 +99,7 @@ def reads(catalogue: SqliteCatalogue) -> dict[str, Callable[[], Awaitable[object
         "uploads": lambda: catalogue.list_uploads(bucket_id, UploadsQuery()),
         "live": catalogue.count_live_blobs,
         "condemned": lambda: catalogue.list_condemned(after, 100),
+        "cursor": lambda: catalogue.get_cursor("reader"),
         "changes": lambda: catalogue.read_changes(0, 100),
     }
     for key in (b"stored", b"inline", b"shared", b"whole"):

@@ -32,6 +32,15 @@ def _rules(**parts: Any) -> dict[str, Any]:
     return {"LifecycleConfiguration": {"Rules": [given]}}
 
 
+def _line(kind: str) -> dict[str, Any]:
+    """One notification whose filter has a rule, of a kind of destination."""
+    rules = {"FilterRules": [{"Name": "prefix", "Value": "v"}]}
+    arn = {f"{kind}Arn": "arn:sealgate:webhook:::a"}
+    line = {"Id": "i", "Events": ["s3:ObjectCreated:*"], **arn, "Filter": {"Key": rules}}
+    return {"NotificationConfiguration": {f"{kind}Configurations": [line]}}
+
+
+_KINDS = ("Topic", "Queue", "LambdaFunction")
 _RULE = "LifecycleConfiguration.Rules"
 _BOTH = _rules(Filter={"And": {"Prefix": "p", "Tags": [{"Key": "k", "Value": "v"}]}})
 _REPLACED = {"MetadataDirective": "REPLACE"}
@@ -71,6 +80,11 @@ ALONG: dict[tuple[str, str], dict[str, Any]] = {
                 NoncurrentVersionExpiration={"NoncurrentDays": 1}
             ),
         }.items()
+    },
+    **{
+        ("PutBucketNotificationConfiguration", f"NotificationConfiguration.{kind}Configurations.{name}"): _line(kind)
+        for kind in _KINDS
+        for name in ("Id", f"{kind}Arn", "Events", "Filter.Key.FilterRules.Name", "Filter.Key.FilterRules.Value")
     },
     ("CreateMultipartUpload", "ChecksumType"): {"ChecksumAlgorithm": "CRC32"},
     ("ListMultipartUploads", "UploadIdMarker"): {"KeyMarker": "k"},

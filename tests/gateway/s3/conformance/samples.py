@@ -36,6 +36,10 @@ BY_NAME: Final[Mapping[str, tuple[Any, Any]]] = {
     "CopySourceRange": ("bytes=0-9", "bytes=0-8"),
     "Date": (PAST.replace(hour=0, minute=0, second=0), PAST.replace(day=3, hour=0, minute=0, second=0)),
     "EncodingType": ("url", "url"),
+    **dict.fromkeys(
+        ("TopicArn", "QueueArn", "LambdaFunctionArn"), ("arn:sealgate:webhook:::a", "arn:sealgate:webhook:::b")
+    ),
+    "Events": (["s3:ObjectCreated:*"], ["s3:ObjectRemoved:*"]),
     "ETag": ('"' + "0" * 32 + '"', '"' + "1" * 32 + '"'),
     "IfMatch": ('"' + "0" * 32 + '"', '"' + "1" * 32 + '"'),
     "IfNoneMatch": ("*", "*"),

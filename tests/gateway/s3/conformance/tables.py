@@ -51,6 +51,7 @@ NOT_GIVEN: Final[Mapping[str, str]] = {
         f"GetBucketLifecycleConfiguration.{name}": _TRANSITIONS
         for name in ("Days", "NewerNoncurrentVersions", "NoncurrentDays", "StorageClass")
     },
+    "GetBucketNotificationConfiguration.EventBridgeConfiguration": "there is no EventBridge",
     "GetBucketLocation.LocationConstraint": "the text of the root element; botocore reads it apart from the model",
     "GetObject.DeleteMarker": "versions are not there yet",
     "HeadObject.DeleteMarker": "versions are not there yet",

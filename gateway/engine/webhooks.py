@@ -1,0 +1,79 @@
+"""Webhooks that the operator names: HTTPS, verified, no redirect followed, no proxy asked, little read of the answer.
+
+Source: RFC 2104 for the signature. http.client takes neither proxies nor redirects of its own accord.
+"""
+
+import asyncio
+import hmac
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+TIMEOUT_S: Final = 5.0
+"""For the connection, and for each wait for the answer."""
+_MAX_ANSWER_BYTES: Final = 64 * 1024
+REJECTED: Final = frozenset({400, 413, 415, 422})
+"""Statuses by which a target says that it will never take this message; any other is tried again."""
+
+
+class DeliveryFailed(Exception):
+    """The target could not be reached or did not say that it has the message; `why` names no address."""
+
+    def __init__(self, why: str, *, is_final: bool = False) -> None:
+        super().__init__(why)
+        self.is_final = is_final
+        """Whether the target refused the message itself, so that a second try is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One target."""
+
+    name: str
+    url: str = field(repr=False)
+    """`https://...`; it may hold a token."""
+    context: ssl.SSLContext
+    secret: bytes | None = field(default=None, repr=False)
+    """Keys the signature of what is sent; None: nothing is signed."""
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send a message; return once the target has answered 2xx. Raises: DeliveryFailed."""
+        body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+        await asyncio.to_thread(self._post, body, self._headers(body, int(time.time())))
+
+    def _headers(self, body: bytes, now_s: int) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "User-Agent": "Sealgate"}
+        if self.secret is not None:
+            signed = hmac.digest(self.secret, b"%d." % now_s + body, "sha256").hex()
+            headers |= {"X-Sealgate-Timestamp": str(now_s), "X-Sealgate-Signature": f"v1={signed}"}
+        return headers
+
+    def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
+        parts = urlsplit(self.url)
+        assert parts.scheme == "https", "the settings take nothing else"
+        assert parts.hostname is not None, "the settings take nothing else"
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=TIMEOUT_S, context=self.context)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            connection.request("POST", target, body, dict(headers))
+            answer = connection.getresponse()
+            answer.read(_MAX_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise DeliveryFailed(type(error).__name__) from None
+        finally:
+            connection.close()
+        if not 200 <= answer.status < 300:
+            raise DeliveryFailed(f"status {answer.status}", is_final=answer.status in REJECTED)
+
+
+def client_context(ca_file: Path | None) -> ssl.SSLContext:
+    """A context that verifies, by the system's authorities or by that file alone. Raises: OSError, ssl.SSLError."""
+    context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
