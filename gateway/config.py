@@ -234,6 +234,16 @@ class Settings(BaseSettings):
     max_requests: int = _row(
         1024, "Requests answered at once; further ones get 503 SlowDown. Each stream holds a few MiB.", ge=1, le=65_536
     )
+    body_memory_bytes: int = _row(
+        512 * _MIB,
+        "Memory for all bodies on their way, at most 2.5 MiB each; who finds none waits, then gets 503 SlowDown.",
+        unit="bytes",
+        ge=8 * _MIB,
+        le=64 * 1024 * _MIB,
+    )
+    body_memory_wait_s: float = _row(
+        5, "Time that a request waits for its share of `body_memory_bytes`.", unit="s", ge=0, le=60
+    )
     max_connections: int = _row(
         4096,
         "Open connections, TLS spoken or not; where there are more, the oldest that nobody answers are closed.",

@@ -19,7 +19,8 @@ from gateway.http.answers import RawHeaders, common_headers, encode_headers
 from gateway.http.bodies import RequestBody, WireBody, decode_body, refuse_streaming
 from gateway.http.failures import as_s3_error
 from gateway.http.forms import FormBody, is_form
-from gateway.http.protocol import ABORT
+from gateway.http.memory import ANSWER_BYTES, REQUEST_BYTES, BodyMemory, Lease
+from gateway.http.protocol import ABORT, UNREAD
 from gateway.operations.admission import admit
 from gateway.operations.context import BodyUse, Context, Operation, Services
 from gateway.s3.addressing import Address, resolve
@@ -50,6 +51,7 @@ _TLS_NAMES = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 _LONG_DOCUMENT_BYTES = 64 * 1024
 """Longer ones are parsed beside the loop: a Complete of 10,000 parts takes 0.1 s."""
 _BODILESS = frozenset({204, 304})
+_COPIES = frozenset({"CopyObject", "UploadPartCopy"})
 _READS = ("Get", "Head", "List")
 
 
@@ -70,6 +72,10 @@ class EndpointSettings:
     hosts: Container[str] | None = None
     """All further names of this endpoint; None lets every name in."""
     max_document_bytes: int = 2 * 1024 * 1024
+    body_memory_bytes: int = 512 * 1024 * 1024
+    """What the bodies of all requests and answers may hold in memory."""
+    body_memory_wait_s: float = 5.0
+    """How long a request waits for its share before it is told to slow down."""
     signatures: SignatureSettings = field(default_factory=SignatureSettings)
 
 
@@ -80,6 +86,7 @@ class _Exchange:
     request: Request
     wire: WireBody
     record: RequestRecord
+    lease: Lease
     body: RequestBody | FormBody | None = None
 
 
@@ -129,13 +136,22 @@ class Endpoint:
         self._telemetry = telemetry
         self._settings = settings
         self._clock = clock
+        self._memory = BodyMemory(settings.body_memory_bytes, settings.body_memory_wait_s)
+        self._ending: set[asyncio.Future[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         record: RequestRecord = scope["state"][RECORD]
         request = request_of(scope, record.request_id, self._clock())
         record.client_host = request.client_host
-        exchange = _Exchange(request, WireBody(receive, request.headers), record)
+        exchange = _Exchange(request, WireBody(receive, request.headers), record, Lease(self._memory))
+        try:
+            await self._exchange(exchange, scope, receive, send)
+        finally:
+            self._end(exchange.lease, scope)
+
+    async def _exchange(self, exchange: _Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        record = exchange.record
         try:
             ready = await self._make_ready(exchange)
         except Exception as error:  # noqa: BLE001 - the one place where every failure becomes an answer
@@ -148,6 +164,15 @@ class Endpoint:
         else:
             await self._send_stream(ready.body, ready, record, scope, receive, send)
 
+    def _end(self, lease: Lease, scope: Scope) -> None:
+        """Give back the memory of an exchange; behind its back, since the client may take its time to read the rest."""
+        if not lease.held_bytes:
+            return
+        is_unread: Callable[[], bool] = scope.get("extensions", {}).get(UNREAD, {}).get("call", lambda: False)
+        ending = asyncio.ensure_future(lease.end(is_unread))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
     async def _make_ready(self, exchange: _Exchange) -> _Ready:
         """Get the response and, of a stream, the first bytes: they are authenticated before a status line goes out."""
         response = await self._answer(exchange)
@@ -156,6 +181,7 @@ class Endpoint:
         try:
             headers = _headers_of(response, exchange)
             length = _length_of(headers)
+            await exchange.lease.hold(length, ANSWER_BYTES)
             first = await anext(response.body, None)
         except BaseException:
             await _close(response.body)
@@ -239,6 +265,7 @@ class Endpoint:
         mode, headers = verified.payload.mode, exchange.request.headers
         if operation.body is BodyUse.NONE:
             refuse_streaming(mode)
+        await exchange.lease.hold(_bytes_under_way(operation, exchange), REQUEST_BYTES)
         if isinstance(exchange.body, FormBody):
             return b""
         body = exchange.body = decode_body(exchange.wire, headers, mode, verified.chunk_signer)
@@ -352,6 +379,14 @@ def _refuse_anonymous() -> NoReturn:
     """Refuse who presents nothing, before it matters what is asked for: no policy can allow it yet."""
     authorise(None, "", None)
     raise AssertionError("the anonymous caller passed")
+
+
+def _bytes_under_way(operation: Operation, exchange: _Exchange) -> int:
+    """How long the body is that an operation reads: its own, or the source of a copy, of which no length is known."""
+    if operation.body is BodyUse.NONE:
+        return REQUEST_BYTES if operation.name in _COPIES else 0
+    length = exchange.wire.content_length
+    return REQUEST_BYTES if length is None else length
 
 
 def _headers_of(response: Response, exchange: _Exchange) -> RawHeaders:

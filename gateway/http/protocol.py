@@ -7,6 +7,8 @@ already refuses conflicting lengths, folded headers, bare line feeds and control
 import asyncio
 import fcntl
 import re
+import socket
+import struct
 import sys
 import termios
 from collections.abc import Callable
@@ -32,6 +34,9 @@ from gateway.s3.errors import (
 ABORT = "sealgate.abort"
 """ASGI extension: `scope["extensions"][ABORT]["call"]()` resets the connection, without any clean end."""
 
+UNREAD = "sealgate.unread"
+"""ASGI extension: whether the client has yet to receive bytes of what was sent to it."""
+
 READ_HIGH_WATER_BYTES = 512 * 1024
 WRITE_HIGH_WATER_BYTES = 512 * 1024
 MIN_BODY_BYTES_PER_S = 1024
@@ -46,6 +51,7 @@ _SINGLE = frozenset({
 _HOST = re.compile(rb"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 """Origin form alone (RFC 9112 section 3.2.1), in visible ASCII and without a fragment."""
+_LINGER_NOT = struct.pack("ii", 1, 0)
 _TLS_NUMBERS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
 
@@ -161,7 +167,10 @@ class S3Protocol(HttpToolsProtocol):
         self._in_head = self._head_began_in_read = True
         self._head_bytes = self._head_reads_bytes = 0
         self._seen = set()
-        extensions: dict[str, dict[object, object]] = {ABORT: {"call": self.abort}}
+        extensions: dict[str, dict[object, object]] = {
+            ABORT: {"call": self.abort},
+            UNREAD: {"call": lambda: self in self.connections and self.has_unread_answer},
+        }
         tls = self.transport.get_extra_info("ssl_object")
         if tls is not None:
             extensions["tls"] = {"tls_version": _TLS_NUMBERS.get(tls.version())}
@@ -288,6 +297,10 @@ class S3Protocol(HttpToolsProtocol):
     def abort(self) -> None:
         """Reset the connection. The request's task sees a disconnect; what was sent gets no clean end."""
         self._disconnect_cycle()
+        held = self.transport.get_extra_info("socket")
+        if held is not None and held.fileno() >= 0 and self.has_unread_answer:
+            # Else the kernel would keep for minutes what a client that does not read will never take (socket(7)).
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         self.transport.abort()
 
     def _disconnect_cycle(self) -> None:
