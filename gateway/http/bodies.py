@@ -5,6 +5,7 @@ iterates, because the first receive is what makes the server answer `Expect: 100
 """
 
 from collections.abc import AsyncIterator, Mapping
+from typing import Self
 
 from starlette.types import Receive
 
@@ -19,6 +20,35 @@ GATHER_BYTES = 256 * 1024
 
 MAX_BODY_BYTES = 5 * 1024**3
 """No single request carries more (AWS: 5 GiB for one PUT or part); holds also where no length was declared."""
+
+_MERGE_BYTES = 16 * 1024
+"""Smaller pieces are put together as they come, so that a client who sends single bytes costs no object for each."""
+
+
+class HeldBody:
+    """What came of a body and was not asked for yet. uvicorn keeps a bytearray there, which copies each byte twice."""
+
+    __slots__ = ("_pieces", "_size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes | bytearray] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iadd__(self, piece: bytes) -> Self:
+        self._size += len(piece)
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(last, bytearray) and len(last) < _MERGE_BYTES:
+            last += piece
+        else:
+            self._pieces.append(piece if len(piece) >= _MERGE_BYTES else bytearray(piece))
+        return self
+
+    def __bytes__(self) -> bytes:
+        only = self._pieces[0] if len(self._pieces) == 1 else None
+        return only if isinstance(only, bytes) else b"".join(self._pieces)
 
 
 class WireBody:

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from gateway.http.answers import new_request_id, raw_refusal
+from gateway.http.bodies import HeldBody
 from gateway.s3.errors import (
     BAD_REQUEST,
     METHOD_NOT_ALLOWED,
@@ -224,6 +225,9 @@ class S3Protocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle.response_complete:
             return
+        if not cycle.body:
+            # uvicorn puts an empty bytearray there at the start, and whenever it has given out what was held.
+            cycle.body = HeldBody()  # type: ignore[assignment]  # it does what uvicorn asks of a bytearray
         cycle.body += body
         if len(cycle.body) > READ_HIGH_WATER_BYTES:
             self.flow.pause_reading()

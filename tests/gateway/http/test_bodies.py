@@ -3,10 +3,12 @@ import random
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.types import Message, Receive
 
 from gateway.http import bodies
-from gateway.http.bodies import GATHER_BYTES, ChunkedBody, PlainBody, RequestBody, WireBody, decode_body
+from gateway.http.bodies import GATHER_BYTES, ChunkedBody, HeldBody, PlainBody, RequestBody, WireBody, decode_body
 from gateway.s3.errors import S3Error
 from gateway.s3.request import Headers
 from gateway.s3.sigv4 import PayloadMode
@@ -146,3 +148,28 @@ def test_a_body_without_end_is_refused_at_the_limit(monkeypatch: pytest.MonkeyPa
 def test_a_streaming_form_needs_its_decoded_length() -> None:
     with pytest.raises(S3Error, match="MissingContentLength"):
         decode_body(WireBody(receiving([]), CHUNKED), CHUNKED, TRAILER_FORM, None)
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=3), st.sampled_from([bytes(16383), bytes(16384), bytes(20000)])), max_size=9)
+)
+def test_what_is_held_is_given_as_it_came(pieces: list[bytes]) -> None:
+    held = HeldBody()
+    for piece in pieces:
+        held += piece
+    assert bytes(held) == b"".join(pieces)
+    assert len(held) == len(bytes(held))
+
+
+def test_a_large_piece_is_held_and_given_without_a_copy() -> None:
+    held, piece = HeldBody(), bytes(100_000)
+    held += piece
+    assert bytes(held) is piece
+
+
+def test_single_bytes_cost_no_object_each() -> None:
+    held = HeldBody()
+    for _ in range(100_000):
+        held += b"x"
+    assert bytes(held) == b"x" * 100_000
+    assert len(held._pieces) < 10
