@@ -63,6 +63,11 @@ class ClientEnv:
         current = cls.of(settings, folders, held.access_key_id, held.secret_access_key)
         return None if current == held else current
 
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """What a file says; None where it is not as it was written here. Raises: KeysError."""
+        return cls._decode(read_private_file(path, _MAX_BYTES))
+
     def write(self, folders: Folders) -> None:
         """Write the file. Raises: KeysError."""
         write_private_file(folders.client_env, self.encode(), replace=True)

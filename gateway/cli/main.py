@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from gateway.cli import accounts, keys, offline, serve, settings, sweep, verify
+from gateway.cli.bench import command as bench
 from gateway.cli.check import command as check
 from gateway.cli.exits import Exit, exit_of
 from gateway.cli.options import help_without_command, is_debug
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for family in (serve, check, accounts, keys, sweep, verify, offline, settings):
+for family in (serve, check, bench, accounts, keys, sweep, verify, offline, settings):
     family.register(app)
 
 

@@ -48,6 +48,8 @@ def test_the_families_are_all_there() -> None:
     names = {" ".join(path) for path in every_command()}
     assert names >= {
         "serve",
+        "bench",
+        "check",
         "sweep",
         "verify",
         "inspect",

@@ -1,0 +1,1 @@
+"""`sealgate bench`: what this machine gives a user, and what limits it."""
