@@ -1,4 +1,4 @@
-"""How the catalogue's answers grow with the number of objects: a listing page, common prefixes, a read, a write.
+"""How the catalogue's answers grow with the number of objects: a page, common prefixes, a read, a write, opening it.
 
 In-process, through the catalogue's own contract; every version has one content with one small inline blob: listings
 read no blobs. The time is that of the call, on the loop, with nothing beside it.
@@ -32,6 +32,8 @@ class Growth:
     prefixes_ms: float
     get_ms: float
     put_ms: float
+    open_ms: float
+    """Opening it again, with the count of its versions and the first moment of its audit."""
     build_s: float
 
 
@@ -61,25 +63,34 @@ async def _measure(folder: Path, sizes: list[int], inline_bytes: int) -> list[Gr
             if built % 50_000 == 0:
                 print(f"  {built} objects, {time.perf_counter() - began:.0f} s", flush=True)
         build_s = time.perf_counter() - began
-
-        async def page() -> object:
-            return await catalogue.list_versions(bucket.bucket_id, ListQuery(start_after=_key(7)))
-
-        async def prefixes() -> object:
-            return await catalogue.list_versions(bucket.bucket_id, ListQuery(delimiter=b"/"))
-
-        async def get(most: int = size) -> object:
-            return await catalogue.get_version(bucket.bucket_id, _key(secrets.randbelow(most)))
-
-        async def put() -> object:
-            return await catalogue.publish_version(_command(bucket, b"~" + secrets.token_bytes(4).hex().encode(), 0))
-
-        medians = [await _median_ms(call) for call in (page, prefixes, get, put)]
-        page_ms, prefixes_ms, get_ms, put_ms = medians
-        found.append(Growth(size, page_ms, prefixes_ms, get_ms, put_ms, build_s))
-        print(f"  at {size}: " + ", ".join(f"{value:.2f} ms" for value in medians), flush=True)
+        page_ms, prefixes_ms, get_ms, put_ms = await _medians(catalogue, bucket, size)
+        await catalogue.close()
+        reopening = time.perf_counter()
+        # What is left of the audit ends while the next size is built.
+        catalogue = SqliteCatalogue.open(folder / "catalogue", *keys, lambda: datetime.now(UTC))
+        open_ms = (time.perf_counter() - reopening) * 1000
+        found.append(Growth(size, page_ms, prefixes_ms, get_ms, put_ms, open_ms, build_s))
+        print(f"  {found[-1]}", flush=True)
     await catalogue.close()
     return found
+
+
+async def _medians(catalogue: SqliteCatalogue, bucket: Bucket, size: int) -> list[float]:
+    """Of a page, common prefixes, a read and a write, in milliseconds."""
+
+    async def page() -> object:
+        return await catalogue.list_versions(bucket.bucket_id, ListQuery(start_after=_key(7)))
+
+    async def prefixes() -> object:
+        return await catalogue.list_versions(bucket.bucket_id, ListQuery(delimiter=b"/"))
+
+    async def get() -> object:
+        return await catalogue.get_version(bucket.bucket_id, _key(secrets.randbelow(size)))
+
+    async def put() -> object:
+        return await catalogue.publish_version(_command(bucket, b"~" + secrets.token_bytes(4).hex().encode(), 0))
+
+    return [await _median_ms(call) for call in (page, prefixes, get, put)]
 
 
 async def _median_ms(call: Callable[[], Awaitable[object]]) -> float:

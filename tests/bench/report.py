@@ -110,10 +110,10 @@ def _table(cases: Sequence[Case]) -> list[str]:
 
 
 def _growth(growth: Sequence[Growth]) -> list[str]:
-    lines = ["| objects | page of 1,000 | 1,000 prefixes | get | durable put |", "|---|---|---|---|---|"]
+    lines = ["| objects | page of 1,000 | 1,000 prefixes | get | durable put | open |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {one.objects:,} | {one.page_ms:.2f} ms | {one.prefixes_ms:.2f} ms | {one.get_ms:.2f} ms "
-        f"| {one.put_ms:.2f} ms |"
+        f"| {one.put_ms:.2f} ms | {one.open_ms:.0f} ms |"
         for one in growth
     ]
     return [*lines, ""]
