@@ -4,25 +4,51 @@ Sources: AWS "Protecting data with server-side encryption", "Using server-side e
 docs/decisions/0006-encryption-modes.md.
 """
 
+import hashlib
+import json
+from dataclasses import asdict
+
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.protection import DEFAULT_PROTECTION, Mode, Protection
 from gateway.operations.context import Context
-from gateway.s3.errors import ACCESS_DENIED, INVALID_ARGUMENT, INVALID_REQUEST, KMS_DISABLED, KMS_NOT_FOUND, S3Error
+from gateway.s3.errors import (
+    ACCESS_DENIED,
+    INVALID_ARGUMENT,
+    INVALID_REQUEST,
+    KMS_DISABLED,
+    KMS_NOT_FOUND,
+    SERVER_SIDE_ENCRYPTION_CONFIGURATION_NOT_FOUND,
+    S3Error,
+)
 from gateway.s3.types import (
     AES256,
     AWS_KMS,
+    SSE_C,
     Body,
     BucketEncryption,
     BucketInput,
     CustomerKey,
+    EmptyOutput,
     EncryptionReport,
     EncryptionRequest,
     GetBucketEncryptionOutput,
+    PutBucketEncryptionInput,
 )
 from keys.customer import customer_key as wrapping_key
 from keys.datakey import DataKey
 from keys.errors import CustomerKeyMismatch, KmsKeyDisabled, KmsKeyNotFound
 from storage.catalogue.records import ObjectVersion, Upload
+
+CONFIGURATION = "encryption"
+"""The kind under which a bucket's default is kept."""
+MAX_PARSED = 1000
+"""Documents whose parsed form is remembered."""
+
+_UNSET = BucketEncryption()
+_REMOVED = BucketEncryption(algorithm="")
+"""Stands for a default that was taken away: as if it had never been set, but for GetBucketEncryption."""
+_parsed: dict[str, BucketEncryption] = {}
+"""By the SHA-256 of the document, so that no entry can grow old."""
 
 _NOT_APPLICABLE = "The encryption parameters are not applicable to this object."
 _NEEDS_KEY = (
@@ -52,10 +78,10 @@ async def protection_for(context: Context, request: EncryptionRequest) -> Protec
     """
     default = await bucket_default(context)
     if request.customer_key is not None:
-        if "SSE-C" in default.blocked_types:
+        if SSE_C in default.blocked_types:
             raise S3Error(ACCESS_DENIED, "This bucket has blocked server-side encryption with customer-provided keys.")
         return Protection(Mode.CUSTOMER)
-    algorithm = request.algorithm or default.algorithm
+    algorithm = request.algorithm or default.algorithm or AES256
     if algorithm == AES256:
         if request.bucket_key_enabled:
             raise S3Error(
@@ -78,9 +104,32 @@ async def protection_for(context: Context, request: EncryptionRequest) -> Protec
 
 
 async def bucket_default(context: Context) -> BucketEncryption:
-    """The default encryption of the admitted bucket."""
-    del context
-    return BucketEncryption()
+    """The default encryption of the admitted bucket, parsed once for each document."""
+    bucket = context.bucket
+    digest = bucket.configurations.get(CONFIGURATION)
+    if digest is None:
+        return _UNSET
+    known = _parsed.get(digest)
+    if known is not None:
+        return known
+    document = await context.services.catalogue.get_configuration(bucket.bucket_id, CONFIGURATION)
+    if document is None:
+        return _UNSET
+    encryption = _decode(document)
+    if len(_parsed) >= MAX_PARSED:
+        _parsed.clear()
+    # By the hash of what was read, which may be newer than what the bucket's row said.
+    _parsed[hashlib.sha256(document).hexdigest()] = encryption
+    return encryption
+
+
+def _encode(encryption: BucketEncryption) -> bytes:
+    return json.dumps(asdict(encryption), sort_keys=True).encode("ascii")
+
+
+def _decode(document: bytes) -> BucketEncryption:
+    fields = json.loads(document)
+    return BucketEncryption(**fields | {"blocked_types": tuple(fields["blocked_types"])})
 
 
 def brought(key: CustomerKey | None) -> DataKey | None:
@@ -157,5 +206,26 @@ def report(protection: Protection, key: CustomerKey | None = None) -> Encryption
 
 async def get_bucket_encryption(context: Context, request: BucketInput, _: Body) -> GetBucketEncryptionOutput:
     """GetBucketEncryption: every bucket is encrypted, by default as SSE-S3."""
+    encryption = await bucket_default(context)
+    if encryption == _REMOVED:
+        raise S3Error(SERVER_SIDE_ENCRYPTION_CONFIGURATION_NOT_FOUND, fields={"BucketName": request.bucket})
+    return GetBucketEncryptionOutput(encryption)
+
+
+async def put_bucket_encryption(context: Context, request: PutBucketEncryptionInput, _: Body) -> EmptyOutput:
+    """PutBucketEncryption. As on AWS, whether the KMS key exists is seen when an object is written."""
+    document = _encode(request.encryption)
+    await context.services.catalogue.put_configuration(context.bucket.bucket_id, CONFIGURATION, document)
+    return EmptyOutput()
+
+
+async def delete_bucket_encryption(context: Context, request: BucketInput, _: Body) -> EmptyOutput:
+    """DeleteBucketEncryption: the default is SSE-S3 again, and nothing is blocked.
+
+    That it was removed is remembered, since GetBucketEncryption then finds no configuration, while a bucket that never
+    had one tells its default (AWS answered so until every bucket had a default of its own in 2023).
+    """
     del request
-    return GetBucketEncryptionOutput(await bucket_default(context))
+    document = _encode(_REMOVED)
+    await context.services.catalogue.put_configuration(context.bucket.bucket_id, CONFIGURATION, document)
+    return EmptyOutput()

@@ -28,6 +28,8 @@ _ROWS = (
     ("DeleteBucket", "s3:DeleteBucket", _NONE, True, buckets.delete_bucket),
     ("GetBucketLocation", "s3:GetBucketLocation", _NONE, True, buckets.get_bucket_location),
     ("GetBucketEncryption", "s3:GetEncryptionConfiguration", _NONE, True, encryption.get_bucket_encryption),
+    ("PutBucketEncryption", "s3:PutEncryptionConfiguration", _DOCUMENT, True, encryption.put_bucket_encryption),
+    ("DeleteBucketEncryption", "s3:PutEncryptionConfiguration", _NONE, True, encryption.delete_bucket_encryption),
     ("GetBucketVersioning", "s3:GetBucketVersioning", _NONE, True, buckets.get_bucket_versioning),
     (
         "PutBucketLifecycleConfiguration",

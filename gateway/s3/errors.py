@@ -199,6 +199,11 @@ REQUEST_TIME_TOO_SKEWED = ErrorRow(
     "RequestTimeTooSkewed", 403, "The difference between the request time and the server's time is too large."
 )
 SERVICE_UNAVAILABLE = ErrorRow("ServiceUnavailable", 503, "Service is unable to handle request.")
+SERVER_SIDE_ENCRYPTION_CONFIGURATION_NOT_FOUND = ErrorRow(
+    "ServerSideEncryptionConfigurationNotFoundError",
+    404,
+    "The server side encryption configuration was not found",
+)
 SIGNATURE_DOES_NOT_MATCH = ErrorRow(
     "SignatureDoesNotMatch",
     403,

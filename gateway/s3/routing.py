@@ -90,6 +90,8 @@ ROUTES: Final = MappingProxyType(
         _at("DELETE", Level.BUCKET): _Route("DeleteBucket"),
         _at("GET", Level.BUCKET, "location"): _Route("GetBucketLocation"),
         _at("GET", Level.BUCKET, "encryption"): _Route("GetBucketEncryption"),
+        _at("PUT", Level.BUCKET, "encryption"): _Route("PutBucketEncryption"),
+        _at("DELETE", Level.BUCKET, "encryption"): _Route("DeleteBucketEncryption"),
         _at("GET", Level.BUCKET, "versioning"): _Route("GetBucketVersioning"),
         _at("PUT", Level.BUCKET, "notification"): _Route("PutBucketNotificationConfiguration"),
         _at("GET", Level.BUCKET, "notification"): _Route("GetBucketNotificationConfiguration"),

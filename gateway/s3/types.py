@@ -92,6 +92,8 @@ AES256 = "AES256"
 """SSE-S3: the service holds the key."""
 AWS_KMS = "aws:kms"
 """SSE-KMS: a named key of the KMS."""
+SSE_C = "SSE-C"
+"""A key of the client; no header's value, but what a bucket may block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class BucketEncryption:
     """Id, alias or ARN, as it was put; None for the managed key."""
     bucket_key_enabled: bool = False
     blocked_types: tuple[str, ...] = ()
-    """`SSE-C`, or nothing."""
+    """`SSE-C` where nobody may bring a key; `NONE` says that everybody may, as nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,14 @@ class GetBucketLocationOutput:
 class GetBucketEncryptionOutput:
     """GetBucketEncryption."""
 
+    encryption: BucketEncryption
+
+
+@dataclass(frozen=True, slots=True)
+class PutBucketEncryptionInput:
+    """PutBucketEncryption."""
+
+    bucket: str
     encryption: BucketEncryption
 
 
@@ -790,6 +800,7 @@ Input = (
     ListBucketsInput
     | CreateBucketInput
     | BucketInput
+    | PutBucketEncryptionInput
     | PutObjectInput
     | GetObjectInput
     | DeleteObjectInput

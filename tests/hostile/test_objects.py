@@ -177,7 +177,7 @@ ROWS: Final = {
         "/alice-1/keep", 412, "PreconditionFailed", [("x-amz-copy-source-if-match", '"0"')]
     ),
     "copy-source-sse-c": copy(
-        "/alice-1/keep", 501, "NotImplemented",
+        "/alice-1/keep", 400, "InvalidArgument",
         [("x-amz-copy-source-server-side-encryption-customer-algorithm", "AES256")],
     ),
     "rename": Row(

@@ -4,9 +4,11 @@ All parsers have one signature and raise S3Error alone. `document` is the whole 
 CompleteMultipartUpload, and empty for the others. Sources stand in the families' modules.
 """
 
+from gateway.s3.parsing.bucket_encryption import parse_put_bucket_encryption
 from gateway.s3.parsing.buckets import (
     parse_create_bucket,
     parse_delete_bucket,
+    parse_delete_bucket_encryption,
     parse_get_bucket_encryption,
     parse_get_bucket_location,
     parse_get_bucket_versioning,
@@ -51,6 +53,7 @@ __all__ = [
     "parse_create_bucket",
     "parse_create_multipart_upload",
     "parse_delete_bucket",
+    "parse_delete_bucket_encryption",
     "parse_delete_bucket_lifecycle",
     "parse_delete_object",
     "parse_delete_objects",
@@ -69,6 +72,7 @@ __all__ = [
     "parse_list_objects_v2",
     "parse_list_parts",
     "parse_post_object",
+    "parse_put_bucket_encryption",
     "parse_put_bucket_lifecycle_configuration",
     "parse_put_bucket_notification_configuration",
     "parse_put_object",

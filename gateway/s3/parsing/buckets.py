@@ -59,4 +59,5 @@ parse_head_bucket = _parse_bucket
 parse_delete_bucket = _parse_bucket
 parse_get_bucket_location = _parse_bucket
 parse_get_bucket_encryption = _parse_bucket
+parse_delete_bucket_encryption = _parse_bucket
 parse_get_bucket_versioning = _parse_bucket

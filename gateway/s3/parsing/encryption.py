@@ -39,7 +39,7 @@ MAX_KMS_KEY_ID_CHARS: Final = 2048
 """As AWS KMS has it."""
 _KEY_SIZE: Final = 32
 _MD5_SIZE: Final = 16
-_DUAL_LAYER: Final = "aws:kms:dsse"
+DUAL_LAYER: Final = "aws:kms:dsse"
 
 
 def refuse_untaken(name: str, takes: Collection[str]) -> None:
@@ -63,7 +63,7 @@ def encryption_request(headers: Headers) -> EncryptionRequest:
     kms_key_id, context = single(headers, _KMS_KEY_ID), single(headers, _CONTEXT)
     bucket_key = _flag(single(headers, _BUCKET_KEY))
     brought = customer_key(headers)
-    if algorithm == _DUAL_LAYER:
+    if algorithm == DUAL_LAYER:
         raise S3Error(NOT_IMPLEMENTED, fields={"Header": SSE})
     if algorithm not in (None, AES256, AWS_KMS):
         raise S3Error(INVALID_ENCRYPTION_ALGORITHM)

@@ -6,11 +6,13 @@ Sources stand in the families' modules. `Content-Length` is set here only for ob
 from gateway.s3.serialising.buckets import (
     serialise_create_bucket,
     serialise_delete_bucket,
+    serialise_delete_bucket_encryption,
     serialise_get_bucket_encryption,
     serialise_get_bucket_location,
     serialise_get_bucket_versioning,
     serialise_head_bucket,
     serialise_list_buckets,
+    serialise_put_bucket_encryption,
 )
 from gateway.s3.serialising.errors import error_response
 from gateway.s3.serialising.lifecycle import (
@@ -54,6 +56,7 @@ __all__ = [
     "serialise_create_bucket",
     "serialise_create_multipart_upload",
     "serialise_delete_bucket",
+    "serialise_delete_bucket_encryption",
     "serialise_delete_bucket_lifecycle",
     "serialise_delete_object",
     "serialise_delete_objects",
@@ -72,6 +75,7 @@ __all__ = [
     "serialise_list_objects_v2",
     "serialise_list_parts",
     "serialise_post_object",
+    "serialise_put_bucket_encryption",
     "serialise_put_bucket_lifecycle_configuration",
     "serialise_put_bucket_notification_configuration",
     "serialise_put_object",

@@ -85,6 +85,16 @@ def serialise_get_bucket_encryption(output: GetBucketEncryptionOutput) -> Respon
     )
 
 
+def serialise_put_bucket_encryption(output: EmptyOutput) -> Response:  # noqa: ARG001 - one signature for all
+    """Write PutBucketEncryption."""
+    return Response(200)
+
+
+def serialise_delete_bucket_encryption(output: EmptyOutput) -> Response:  # noqa: ARG001 - one signature for all
+    """Write DeleteBucketEncryption."""
+    return Response(204)
+
+
 def serialise_get_bucket_versioning(output: GetBucketVersioningOutput) -> Response:
     """Write GetBucketVersioning."""
     return document(Node("VersioningConfiguration", optional("Status", output.status or None)))

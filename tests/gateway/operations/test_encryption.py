@@ -14,6 +14,7 @@ import pytest
 from gateway.engine.attributes import ObjectAttributes, SealedChecksum
 from gateway.engine.custody import Envelope
 from gateway.engine.protection import Mode
+from gateway.operations import encryption
 from keys.kms.base import KeyState
 from keys.kms.memory import DEFAULT_KEY_ID, Fault
 from storage.catalogue.records import Content, ObjectVersion
@@ -529,3 +530,156 @@ def test_the_setting_wrapping_is_for_sse_s3_alone(bucket_keys: Stage) -> None:
         envelope = Envelope.decode(version_of(bucket_keys, "k")[1].wrapped_key)
         assert (envelope.bucket_key is not None) == has_bucket_key
         assert Mode(version_of(bucket_keys, "k")[1].encryption)
+
+
+# The bucket's default
+
+
+def put_default(stage: Stage, algorithm: str = "aws:kms", **rule: Any) -> None:
+    by_default = {"SSEAlgorithm": algorithm} | ({"KMSMasterKeyID": rule.pop("key")} if "key" in rule else {})
+    stage.alice.put_bucket_encryption(
+        Bucket="bucket",
+        ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": by_default, **rule}]},
+    )
+
+
+def rule_of(stage: Stage) -> dict[str, Any]:
+    (rule,) = stage.alice.get_bucket_encryption(Bucket="bucket")["ServerSideEncryptionConfiguration"]["Rules"]
+    found: dict[str, Any] = rule
+    return found
+
+
+def test_a_bucket_tells_its_default_until_it_is_taken_away(keys: Stage) -> None:
+    plain = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}
+    assert rule_of(keys) == plain
+    put_default(keys, key="alias/team/mine", BucketKeyEnabled=True)
+    assert rule_of(keys) == {
+        "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "alias/team/mine"},
+        "BucketKeyEnabled": True,
+    }
+    put_default(keys, "AES256", BlockedEncryptionTypes={"EncryptionType": ["SSE-C"]})
+    assert rule_of(keys) == plain | {"BlockedEncryptionTypes": {"EncryptionType": ["SSE-C"]}}
+    assert headers_of(keys.alice.delete_bucket_encryption(Bucket="bucket"))
+    missing = "ServerSideEncryptionConfigurationNotFoundError"
+    refused(keys.alice.get_bucket_encryption, 404, missing, Bucket="bucket")
+    keys.alice.delete_bucket_encryption(Bucket="bucket")
+    assert shown(keys.put("k", BODY)) == SHOWN["none"]
+    keys.put("k", BODY, **CUSTOMER)
+    put_default(keys, "AES256")
+    assert rule_of(keys) == plain
+
+
+@pytest.mark.parametrize("bucket_key", [False, True])
+def test_the_default_is_for_what_names_nothing(keys: Stage, bucket_key: bool) -> None:
+    put_default(keys, key=NAMED, BucketKeyEnabled=bucket_key)
+    by_default = "sse-kms-bucket-key" if bucket_key else "sse-kms"
+    assert shown(keys.put("k", BODY)) == SHOWN[by_default]
+    check_object(keys, "k", by_default, BODY)
+    upload = Upload.__new__(Upload)
+    upload.stage, upload.where, upload.mode, upload.parts = keys, {"Bucket": "bucket", "Key": "big"}, "none", []
+    made = keys.alice.create_multipart_upload(**upload.where)
+    assert shown(made) == SHOWN[by_default]
+    upload.where["UploadId"] = made["UploadId"]
+    upload.put(LAST)
+    upload.complete()
+    check_object(keys, "big", by_default, LAST, parts=1)
+    keys.put("plain", BODY, ServerSideEncryption="AES256")
+    check_object(keys, "plain", "sse-s3", BODY)
+    copied = keys.alice.copy_object(Bucket="bucket", Key="copy", CopySource="bucket/plain")
+    assert shown(copied) == SHOWN[by_default]
+    check_object(keys, "copy", by_default, BODY)
+    keys.put("c", BODY, **CUSTOMER)
+    check_object(keys, "c", "sse-c", BODY)
+    # `aws:kms` alone is the managed key, with the bucket's word on bucket keys; a request's own word comes first.
+    managed = keys.put("m", BODY, ServerSideEncryption="aws:kms")
+    assert (managed["SSEKMSKeyId"], managed.get("BucketKeyEnabled", False)) == (DEFAULT_ARN, bucket_key)
+    turned = keys.put("m", BODY, ServerSideEncryption="aws:kms", BucketKeyEnabled=not bucket_key)
+    assert turned.get("BucketKeyEnabled", False) is not bucket_key
+    assert keys.put("m", BODY, BucketKeyEnabled=not bucket_key).get("BucketKeyEnabled", False) is not bucket_key
+
+
+def test_a_bucket_key_needs_sse_kms(keys: Stage) -> None:
+    refused(keys.alice.put_object, 400, "InvalidArgument", Bucket="bucket", Key="k", Body=b"", BucketKeyEnabled=True)
+
+
+def test_a_default_key_that_is_not_there_is_found_out_by_the_first_write(keys: Stage) -> None:
+    put_default(keys, key="alias/none")
+    refused(keys.alice.put_object, 400, "KMS.NotFoundException", Bucket="bucket", Key="k", Body=b"")
+    put_default(keys, key=NAMED)
+    keys.rig.kms.set_key_state(KeyState.DISABLED, NAMED)
+    refused(keys.alice.put_object, 400, "KMS.DisabledException", Bucket="bucket", Key="k", Body=b"")
+    assert keys.keys() == []
+
+
+def test_a_bucket_may_block_clients_keys(keys: Stage) -> None:
+    keys.put("old", BODY, **CUSTOMER)
+    upload = Upload(keys, "big", "sse-c")
+    put_default(keys, "AES256", BlockedEncryptionTypes={"EncryptionType": ["SSE-C"]})
+    for call, arguments in (
+        (keys.alice.put_object, {"Body": b"x"}),
+        (keys.alice.create_multipart_upload, {}),
+        (keys.alice.copy_object, {"CopySource": "bucket/old"} | customer(prefix="CopySource")),
+    ):
+        refused(call, 403, "AccessDenied", Bucket="bucket", Key="k", **CUSTOMER, **arguments)
+    check_object(keys, "old", "sse-c", BODY)
+    upload.put(LAST)
+    keys.alice.copy_object(Bucket="bucket", Key="copy", CopySource="bucket/old", **customer(prefix="CopySource"))
+    check_object(keys, "copy", "sse-s3", BODY)
+    put_default(keys, "AES256", BlockedEncryptionTypes={"EncryptionType": ["NONE"]})
+    keys.put("new", BODY, **CUSTOMER)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "document"),
+    [
+        (400, "MalformedXML", ""),
+        (400, "MalformedXML", "<X/>"),
+        (400, "MalformedXML", "<ServerSideEncryptionConfiguration/>"),
+        (400, "MalformedXML", "<R/><R/>"),
+        (400, "MalformedXML", "<R><A><S>aes256</S></A></R>"),
+        (400, "MalformedXML", "<R><A/></R>"),
+        (400, "MalformedXML", "<R><A><S>AES256</S><S>AES256</S></A></R>"),
+        (400, "MalformedXML", "<R><A><S>AES256</S></A><BucketKeyEnabled>yes</BucketKeyEnabled></R>"),
+        (400, "MalformedXML", "<R><A><S>AES256</S></A><Other/></R>"),
+        (400, "MalformedXML", "<R><A><S>AES256</S></A><B/></R>"),
+        (400, "MalformedXML", "<R><A><S>AES256</S></A><B><E>SSE-KMS</E></B></R>"),
+        (400, "MalformedXML", "<R><A><S>AES256</S></A><B><E>NONE</E><E>SSE-C</E></B></R>"),
+        (400, "InvalidArgument", "<R><A><S>AES256</S><K>key</K></A></R>"),
+        (400, "InvalidArgument", "<R><A><S>aws:kms</S><K>a key</K></A></R>"),
+        (501, "NotImplemented", "<R><A><S>aws:kms:dsse</S></A></R>"),
+    ],
+)
+def test_a_default_that_is_none_is_refused(keys: Stage, status: int, code: str, document: str) -> None:
+    names = {
+        "R": "Rule",
+        "A": "ApplyServerSideEncryptionByDefault",
+        "S": "SSEAlgorithm",
+        "K": "KMSMasterKeyID",
+        "B": "BlockedEncryptionTypes",
+        "E": "EncryptionType",
+    }
+    written = re.sub(r"(?<=[</])[RASKBE](?=[/>])", lambda match: names[match[0]], document)
+    if "Rule" in written:
+        written = f"<ServerSideEncryptionConfiguration>{written}</ServerSideEncryptionConfiguration>"
+    put_default(keys, key=NAMED)
+    answer = keys.raw("PUT", "/bucket?encryption", body=written.encode())
+    assert (answer.status, f"<Code>{code}</Code>".encode() in answer.body) == (status, True), answer.body
+    assert rule_of(keys)["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == NAMED
+
+
+def test_only_the_owner_sets_a_default(keys: Stage) -> None:
+    for call in (keys.bob.get_bucket_encryption, keys.bob.delete_bucket_encryption):
+        refused(call, 403, "AccessDenied", Bucket="bucket")
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    arguments = {"Bucket": "bucket", "ServerSideEncryptionConfiguration": {"Rules": [rule]}}
+    refused(keys.bob.put_bucket_encryption, 403, "AccessDenied", **arguments)
+
+
+def test_what_was_parsed_is_remembered_up_to_a_limit(keys: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encryption, "_parsed", {})
+    monkeypatch.setattr(encryption, "MAX_PARSED", 2)
+    for name in (NAMED, "alias/team/mine", ARN, NAMED):
+        put_default(keys, key=name)
+        for _ in range(2):
+            assert keys.put("k", b"x")["SSEKMSKeyId"] == ARN
+        assert 1 <= len(encryption._parsed) <= 2

@@ -76,6 +76,13 @@ CALLS: dict[str, dict[str, Any]] = {
     "delete_bucket": {"Bucket": "bucket"},
     "get_bucket_location": {"Bucket": "bucket"},
     "get_bucket_encryption": {"Bucket": "bucket"},
+    "put_bucket_encryption": {
+        "Bucket": "bucket",
+        "ServerSideEncryptionConfiguration": {
+            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+    },
+    "delete_bucket_encryption": {"Bucket": "bucket"},
     "get_bucket_versioning": {"Bucket": "bucket"},
     "put_bucket_lifecycle_configuration": {
         "Bucket": "bucket",

@@ -81,6 +81,20 @@ def test_bucket_configuration(loop: Loop) -> None:
     )
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}
     assert result["ServerSideEncryptionConfiguration"] == {"Rules": [rule]}
+    by_default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "alias/mine"}
+    blocked = {"EncryptionType": ["SSE-C"]}
+    rule = {
+        "ApplyServerSideEncryptionByDefault": by_default,
+        "BucketKeyEnabled": True,
+        "BlockedEncryptionTypes": blocked,
+    }
+    encryption = types.BucketEncryption("aws:kms", "alias/mine", bucket_key_enabled=True, blocked_types=("SSE-C",))
+    configuration = {"Bucket": "bucket", "ServerSideEncryptionConfiguration": {"Rules": [rule]}}
+    assert loop("put_bucket_encryption", types.EmptyOutput(), **configuration) == {"status": 200}
+    assert loop.seen == types.PutBucketEncryptionInput("bucket", encryption)
+    result = loop("get_bucket_encryption", types.GetBucketEncryptionOutput(encryption), Bucket="bucket")
+    assert result["ServerSideEncryptionConfiguration"] == {"Rules": [rule]}
+    assert loop("delete_bucket_encryption", types.EmptyOutput(), Bucket="bucket") == {"status": 204}
     assert "Status" not in loop("get_bucket_versioning", types.GetBucketVersioningOutput(), Bucket="bucket")
     result = loop("get_bucket_versioning", types.GetBucketVersioningOutput("Suspended"), Bucket="bucket")
     assert result["Status"] == "Suspended"

@@ -184,4 +184,5 @@ def _with(base: Any, shape: Shape, path: Path, other: int) -> Any:
 def _parsed(operation: str, arguments: dict[str, Any]) -> Any:
     sent, body = written(operation, arguments)
     found, parsed = understand(sent, body)
-    return found, parsed, document_expectation(sent, found).algorithm
+    expected = document_expectation(sent, found)
+    return found, parsed, expected.algorithm, expected.content_md5

@@ -50,6 +50,7 @@ BY_NAME: Final[Mapping[str, tuple[Any, Any]]] = {
     "PartNumber": (1, 2),
     "Range": ("bytes=0-4", "bytes=1-4"),
     "ServerSideEncryption": ("AES256", "AES256"),
+    "SSEAlgorithm": ("aws:kms", "AES256"),
     "SSEKMSKeyId": ("a-key", "another-key"),
     "SSEKMSEncryptionContext": ("eyJhIjoiYiJ9", "eyJhIjoiYyJ9"),
     **dict.fromkeys(("SSECustomerAlgorithm", "CopySourceSSECustomerAlgorithm"), ("AES256", "AES256")),
