@@ -36,6 +36,10 @@ _DELETE: Final = b"<Delete><Object><Key>k</Key></Object></Delete>"
 _COMPLETE: Final = (
     b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
 )
+_ENCRYPTION: Final = (
+    b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
+    b"</ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
+)
 _PART: Final = "/{bucket}/mpu?partNumber=2&uploadId={upload}"
 _MD5: Final = {"Content-MD5": base64.b64encode(hashlib.md5(_DELETE).digest()).decode()}
 
@@ -46,6 +50,8 @@ ROUTES: Final[Mapping[str, Route]] = {
     "DeleteBucket": Route("DELETE", "/{empty}", status=204),
     "GetBucketLocation": Route("GET", "/{bucket}?location="),
     "GetBucketEncryption": Route("GET", "/{bucket}?encryption="),
+    "PutBucketEncryption": Route("PUT", "/{bucket}?encryption=", _ENCRYPTION),
+    "DeleteBucketEncryption": Route("DELETE", "/{bucket}?encryption=", status=204),
     "GetBucketVersioning": Route("GET", "/{bucket}?versioning="),
     "ListObjects": Route("GET", "/{bucket}"),
     "ListObjectsV2": Route("GET", "/{bucket}?list-type=2"),
