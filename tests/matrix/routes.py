@@ -32,6 +32,10 @@ class Route:
         return OPERATIONS[operation].body is not BodyUse.NONE
 
 
+def _digest(document: bytes) -> Mapping[str, str]:
+    return {"Content-MD5": base64.b64encode(hashlib.md5(document).digest()).decode()}
+
+
 _DELETE: Final = b"<Delete><Object><Key>k</Key></Object></Delete>"
 _COMPLETE: Final = (
     b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
@@ -41,7 +45,10 @@ _ENCRYPTION: Final = (
     b"</ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
 )
 _PART: Final = "/{bucket}/mpu?partNumber=2&uploadId={upload}"
-_MD5: Final = {"Content-MD5": base64.b64encode(hashlib.md5(_DELETE).digest()).decode()}
+_LIFECYCLE: Final = (
+    b"<LifecycleConfiguration><Rule><Filter><Prefix>tmp/</Prefix></Filter><Status>Disabled</Status>"
+    b"<Expiration><Days>9</Days></Expiration></Rule></LifecycleConfiguration>"
+)
 
 ROUTES: Final[Mapping[str, Route]] = {
     "ListBuckets": Route("GET", "/", stranger=200),
@@ -53,6 +60,11 @@ ROUTES: Final[Mapping[str, Route]] = {
     "PutBucketEncryption": Route("PUT", "/{bucket}?encryption=", _ENCRYPTION),
     "DeleteBucketEncryption": Route("DELETE", "/{bucket}?encryption=", status=204),
     "GetBucketVersioning": Route("GET", "/{bucket}?versioning="),
+    "GetBucketLifecycleConfiguration": Route("GET", "/{bucket}?lifecycle="),
+    "PutBucketLifecycleConfiguration": Route("PUT", "/{bucket}?lifecycle=", _LIFECYCLE, _digest(_LIFECYCLE)),
+    "DeleteBucketLifecycle": Route("DELETE", "/{bucket}?lifecycle=", status=204),
+    "GetBucketNotificationConfiguration": Route("GET", "/{bucket}?notification="),
+    "PutBucketNotificationConfiguration": Route("PUT", "/{bucket}?notification=", b"<NotificationConfiguration/>"),
     "ListObjects": Route("GET", "/{bucket}"),
     "ListObjectsV2": Route("GET", "/{bucket}?list-type=2"),
     "PutObject": Route("PUT", "/{bucket}/new", b"data"),
@@ -60,7 +72,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "GetObject": Route("GET", "/{bucket}/k"),
     "HeadObject": Route("HEAD", "/{bucket}/k"),
     "DeleteObject": Route("DELETE", "/{bucket}/k", status=204),
-    "DeleteObjects": Route("POST", "/{bucket}?delete=", _DELETE, _MD5),
+    "DeleteObjects": Route("POST", "/{bucket}?delete=", _DELETE, _digest(_DELETE)),
     "CopyObject": Route("PUT", "/{bucket}/copy", headers={"x-amz-copy-source": "{source}/k"}),
     "GetObjectTagging": Route("GET", "/{bucket}/k?tagging="),
     "CreateMultipartUpload": Route("POST", "/{bucket}/other?uploads="),

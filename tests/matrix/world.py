@@ -16,6 +16,7 @@ from tests.matrix.routes import Route
 CALLERS: Final = ("owner", "another account", "disabled key", "unknown key")
 UNKNOWN: Final = "AKIDNOBODYHASTHISKEY"
 FRESH: Final = "fresh"
+RULE: Final = {"Filter": {"Prefix": "tmp/"}, "Status": "Disabled", "Expiration": {"Days": 9}}
 _TIMEOUT_S: Final = 20
 
 
@@ -65,6 +66,7 @@ class World:
 
     def _fill(self, client: Any, bucket: str) -> None:
         client.put_object(Bucket=bucket, Key="k", Body=b"secret")
+        client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [RULE]})
         uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
         upload_id, _ = self.uploads.get(bucket, ("", ""))
         if upload_id not in {entry["UploadId"] for entry in uploads}:
@@ -95,6 +97,7 @@ class InProcess:
 
     stage: Stage
     signers: Mapping[str, Signer]
+    _newest: int = 0
 
     @property
     def alice(self) -> Any:
@@ -113,9 +116,10 @@ class InProcess:
         return answer
 
     def changes(self) -> object:
-        """How many changes the catalogue wrote down, and which blobs there are."""
-        written = self.stage.run(self.stage.rig.catalogue.read_changes(0, 10**9))
-        return len(written), frozenset(self.stage.rig.stored())
+        """The newest change that the catalogue wrote down, and which blobs there are."""
+        later = self.stage.run(self.stage.rig.catalogue.read_changes(self._newest, 10**9))
+        self._newest = max([self._newest, *(change.sequence for change in later)])
+        return self._newest, frozenset(self.stage.rig.stored())
 
 
 @contextmanager
