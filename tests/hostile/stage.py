@@ -10,10 +10,12 @@ import os
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -224,3 +226,28 @@ def _ask(secure: ssl.SSLSocket, shot: Shot) -> Answer:
 
 def _lasting(answer: Answer) -> bytes:
     return re.sub(rb"<RequestId>[^<]*</RequestId>", b"", answer.body)
+
+
+def cpu(stage: Stage) -> float:
+    """Seconds of CPU that the gateway has used; ticks are 10 ms."""
+    fields = Path(f"/proc/{stage.gateway.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[int, list[str]]]:
+    """A port that notes whoever connects."""
+    callers: list[str] = []
+
+    class Note(BaseRequestHandler):
+        def handle(self) -> None:
+            callers.append(str(self.client_address))
+
+    with TCPServer(("127.0.0.1", 0), Note) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server.server_address[1], callers
+        finally:
+            server.shutdown()
+            thread.join()

@@ -383,8 +383,8 @@ def test_h89_conditions_are_no_oracle_for_who_may_not_read(stage: Stage, header:
         is_refusal(answer, 403, "AccessDenied")
 
 
-def test_x_forwarded_headers_change_nothing(stage: Stage) -> None:
-    """H44: neither scheme nor host nor address may be claimed."""
+def test_h44_x_forwarded_headers_change_nothing(stage: Stage) -> None:
+    """Neither scheme nor host nor address may be claimed."""
     claims = [("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Proto", "http"), ("X-Forwarded-Host", "evil.example")]
     answer = stage.send(get(stage, headers=claims))
     assert (answer.status, answer.body) == (200, b"kept")

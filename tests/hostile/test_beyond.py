@@ -23,7 +23,7 @@ from urllib.parse import quote, quote_from_bytes
 import pytest
 
 from tests.hostile.signing import Shot, unsigned_chunks
-from tests.hostile.stage import BIG, NAMED_5XX, TIMEOUT_S, Answer, Row, Stage, is_refusal, read_answer
+from tests.hostile.stage import BIG, NAMED_5XX, TIMEOUT_S, Answer, Row, Stage, cpu, is_refusal, read_answer
 from tests.hostile.test_chunked import crc32, resident, trailer
 
 KEEP: Final = "/alice-1/keep"
@@ -188,12 +188,6 @@ def test_many_names_in_query_and_headers_cost_a_stranger_more_than_us(stage: Sta
     for _ in range(20):
         is_refusal(stage.send(shot), 403, "InvalidAccessKeyId")
     assert cpu(stage) - started[1] < 1.0, "seconds of CPU for 20 requests"
-
-
-def cpu(stage: Stage) -> float:
-    """Seconds of CPU that the gateway has used; ticks are 10 ms."""
-    fields = Path(f"/proc/{stage.gateway.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def test_a_body_that_nobody_will_read_is_not_held(stage: Stage) -> None:

@@ -5,6 +5,7 @@ that a test can wait for.
 """
 
 import json
+import resource
 import socket
 import statistics
 import subprocess
@@ -162,6 +163,22 @@ def test_h116_more_requests_than_allowed_get_slow_down(cramped: Stage) -> None:
     until(lambda: cramped.send(cramped.alice.header("GET", "/crowd/small")).status == 200)
 
 
+def test_h117_a_store_that_takes_no_more_says_so_and_keeps_what_it_has(cramped: Stage) -> None:
+    """A limit on the size of files stands in for a disk that is full; `tests/faults` fills a real one."""
+    pid = cramped.gateway.pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4 * MIB, before[1]))
+    try:
+        full = cramped.send(cramped.alice.header("PUT", "/crowd/big", b"n" * (6 * MIB)))
+        is_refusal(full, 507, "InsufficientStorage")
+        held = cramped.send(cramped.alice.header("GET", "/crowd/big"))
+        assert (held.status, held.body) == (200, b"b" * BIG_BYTES)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+    until(lambda: not list((cramped.gateway.data / "blobs").rglob("*.tmp")))
+    assert cramped.send(cramped.alice.header("PUT", "/crowd/more", b"n" * (6 * MIB))).status == 200
+
+
 # H108 to H110, H113: a crowd of slow clients
 
 SHORT: Final = {"header": 3.0, "body": 3.0, "idle": 3.0, "write": 3.0}
@@ -210,8 +227,8 @@ def crowded(stage: Stage, kinds: list[Kind], patience_s: float) -> Iterator[Call
             process.kill()
 
 
-def p99_ms(stage: Stage) -> float:
-    """Ask for a small object again and again; every answer must be right."""
+def latency_ms(stage: Stage) -> tuple[float, float]:
+    """Ask for a small object again and again; every answer must be right. 99th percentile, median."""
     times = []
     with stage.connected() as secure:
         end = time.monotonic() + GOOD_S
@@ -222,26 +239,29 @@ def p99_ms(stage: Stage) -> float:
             answer = read_answer(secure)
             times.append(time.perf_counter() - began)
             assert (answer.status, answer.body) == (200, b"good")
-    return statistics.quantiles(times, n=100)[98] * 1000
+    percentiles = statistics.quantiles(times, n=100)
+    return percentiles[98] * 1000, percentiles[49] * 1000
 
 
 def test_h110_a_crowd_of_slow_clients_is_ended_in_time_and_holds_up_nobody(tmp_path: Path, full: bool) -> None:
     deadlines = PRODUCTION if full else SHORT
     count = 400 if full else 40
     settings = {f"SEALGATE_{name.upper()}_TIMEOUT_S": str(seconds) for name, seconds in deadlines.items()}
+    settings["SEALGATE_BODY_MEMORY_WAIT_S"] = "1"  # a stall begins when the wait for memory is over
     ratios = []
     for turn in range(3 if full else 1):
         folder = tmp_path / str(turn)
         folder.mkdir()
         with standing(folder, settings) as stage:
-            alone = p99_ms(stage)
+            alone, usual = latency_ms(stage)
             before = resident(stage.gateway.pid)
             kinds = crowd(stage, count)
             with crowded(stage, list(kinds), max(deadlines.values()) + 4 * SLACK_S) as outcome:
-                beside = p99_ms(stage)
+                beside, usual_beside = latency_ms(stage)
                 grown = resident(stage.gateway.pid) - before
                 told = outcome()
-            ratios.append(beside / alone)
+            # One short run beside other work says little of a hundredth part of its requests; three long ones do.
+            ratios.append(beside / alone if full else usual_beside / usual)
             print(
                 f"{5 * count} slow clients: p99 {alone:.2f} ms alone, {beside:.2f} ms beside, grew {grown // MIB} MiB"
             )
@@ -254,5 +274,4 @@ def test_h110_a_crowd_of_slow_clients_is_ended_in_time_and_holds_up_nobody(tmp_p
             assert ended.ended == ended.count == count, kind.name
             assert ended.most_s < deadlines[deadline] + SLACK_S, kind.name
     print(f"ratios {[f'{ratio:.2f}' for ratio in ratios]}")
-    # One short run beside other work says little of a hundredth part of its requests; three long ones say it.
-    assert statistics.median(ratios) <= (MAX_RATIO if full else 5 * MAX_RATIO)
+    assert statistics.median(ratios) <= (MAX_RATIO if full else 2 * MAX_RATIO)

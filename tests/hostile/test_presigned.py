@@ -138,7 +138,7 @@ ROWS: Final = {
     "H21-sse-c-in-query": Row(
         lambda s: s.alice.presigned(
             "PUT", f"{NEW}?x-amz-server-side-encryption-customer-algorithm=AES256", b"x"
-        ), 501, "NotImplemented",
+        ), 400, "InvalidArgument",
     ),
     "H21-unsigned-body-made-signed-in-query": Row(
         lambda s: s.alice.presigned("PUT", f"{NEW}?X-Amz-Content-Sha256={'0' * 64}", b"x"), 400, "InvalidArgument"
@@ -205,11 +205,11 @@ ROWS: Final = {
     "H24-post-form": Row(
         lambda s: s.alice.header(
             "POST", "/alice-1", b"--b\r\n\r\n", [("Content-Type", "multipart/form-data; boundary=b")]
-        ), 501, "NotImplemented",
+        ), 412, "PreconditionFailed",
     ),
     "H24-anonymous-post-form": Row(
         lambda s: Shot("POST", "/alice-1", [("Host", s.alice.host), ("Content-Type", "multipart/form-data")], b"x"),
-        403, DENIED,
+        412, "PreconditionFailed",
     ),
     "H24-post-to-a-key": Row(lambda s: s.alice.header("POST", KEEP, b"x"), 405, "MethodNotAllowed"),
     "v2-expired": Row(lambda s: v2(s, ahead_s=-2), 403, DENIED, "expired"),
