@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from gateway.s3.checksums import PayloadDigests
 from gateway.s3.types import Buffer
 from keys.datakey import DataKey
+from keys.errors import CanaryFailed
 from storage.blobs.base import BlobStore
 from storage.budget import StreamBudget
 from storage.catalogue.records import Blob, BlobRole
@@ -81,6 +82,7 @@ class BlobWriter:
         self._description_key = description_key
         self._hashing_pool = hashing_pool
         self._inline_max_bytes = inline_max_bytes
+        self._may_publish = True
         self._budget = StreamBudget(HASH_BUDGET_BYTES, least_bytes=INLINE_HASH_SIZE, most_bytes=HASH_BATCH_BYTES)
 
     async def write(
@@ -127,13 +129,21 @@ class BlobWriter:
             inline=inline,
         )
 
+    def stop_publishing(self) -> None:
+        """Let nothing more be published: what was sealed meanwhile may lie under a key that opens nothing."""
+        self._may_publish = False
+
     @asynccontextmanager
     async def publishing(self, blob: Blob) -> AsyncIterator[None]:
         """Stand around the command that publishes a blob, and take the blob away again where that is refused.
 
         A refusal is final, and nobody else knows the id. Left to the sweep, the blobs of lost races would fill the
         disk for a day, and enough of them would make it refuse its work.
+
+        Raises: CanaryFailed, with the blob left to the sweep, once publishing was stopped.
         """
+        if not self._may_publish:
+            raise CanaryFailed("the KMS no longer holds the right key, so nothing is published")
         try:
             yield
         except CatalogueConflict:

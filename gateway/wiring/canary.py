@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from collections.abc import Callable
 
 from gateway.telemetry import Telemetry
 from gateway.wiring.realm import RealmRecord
@@ -15,11 +16,21 @@ _log = logging.getLogger(__name__)
 class CanaryWatch:
     """Asks the KMS to open the canary, and holds what came of it."""
 
-    def __init__(self, kms: Kms, realm: RealmRecord, telemetry: Telemetry, *, deadline_s: float) -> None:
+    def __init__(
+        self,
+        kms: Kms,
+        realm: RealmRecord,
+        telemetry: Telemetry,
+        *,
+        deadline_s: float,
+        on_wrong: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_wrong` is called at once where the KMS is the wrong one, before the server is told to stop."""
         self._kms = kms
         self._realm = realm
         self._telemetry = telemetry
         self._deadline_s = deadline_s
+        self._on_wrong = on_wrong
         self.is_kms_right = True
         """The KMS answered, and rightly, when it was last asked."""
         self.is_wrong_kms = False
@@ -31,6 +42,7 @@ class CanaryWatch:
             await check_canary(self._kms, self._realm.realm_id, self._realm.canary, deadline_s=self._deadline_s)
         except CanaryFailed:
             self.is_kms_right, self.is_wrong_kms = False, True
+            self._on_wrong()
             self._telemetry.alarm("canary")
             # The server drains as it does for an operator; the command then ends with the code for wrong keys.
             signal.raise_signal(signal.SIGTERM)

@@ -152,7 +152,13 @@ class Gateway:
             holder=_LEASE_HOLDER,
             clock=utc_now,
         )
-        self.canary = CanaryWatch(opened.kms, opened.realm, self.telemetry, deadline_s=settings.kms_deadline_s)
+        self.canary = CanaryWatch(
+            opened.kms,
+            opened.realm,
+            self.telemetry,
+            deadline_s=settings.kms_deadline_s,
+            on_wrong=writer.stop_publishing,
+        )
         self.app = make_app(
             Endpoint(
                 OPERATIONS,

@@ -14,6 +14,7 @@ from gateway.engine.integrity import EtagMode
 from gateway.engine.objects import REFERENCES_PER_TURN, NewObject, blob_references, in_turns
 from gateway.s3.errors import S3Error
 from gateway.s3.types import Checksum, ChecksumAlgorithm, ObjectHeaders, PayloadExpectation
+from keys.errors import CanaryFailed
 from storage.catalogue.base import Conditions, DeleteVersion, NoSuchVersion, PreconditionRefused
 from storage.errors import BlobMissing, SealedDamaged
 from tests.gateway.engine.rig import PieceBody, Rig, run
@@ -27,6 +28,20 @@ def flip(index: int, held: bytes) -> bytes:
 
 def content_of(size: int) -> bytes:
     return random.Random(size).randbytes(size)
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_put_that_ends_after_the_canary_failed_is_not_published(size: int) -> None:
+    """Its key may come from the wrong KMS: nothing but a restart with the right one opens or wraps again."""
+
+    async def body(rig: Rig) -> None:
+        await rig.put(b"k", b"old")
+        rig.writer.stop_publishing()
+        with pytest.raises(CanaryFailed):
+            await rig.put(b"k", content_of(size))
+        assert await rig.get(b"k") == b"old"
+
+    run(body)
 
 
 @pytest.mark.parametrize("wrapping", list(WrappingMode))

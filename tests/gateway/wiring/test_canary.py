@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from gateway.wiring import Gateway
 from keys.context import WrapContext
 from keys.datakey import DataKey, WrappedKey
-from keys.errors import KmsUnavailable
+from keys.errors import CanaryFailed, KmsUnavailable
+from storage.catalogue.records import Blob, BlobRole
 from tests.gateway.wiring.opened import with_gateway
 
 
@@ -47,6 +50,10 @@ def test_a_wrong_answer_to_the_canary_stops_the_gateway(place: Path) -> None:
         assert seen == [signal.SIGTERM]
         assert gateway.canary.is_wrong_kms
         assert not await gateway.is_ready()
+        blob = Blob(bytes(16), BlobRole.OBJECT, 0, 0, 0, bytes(32), bytes(32), bytes(32))
+        with pytest.raises(CanaryFailed):
+            async with gateway.services.objects._writer.publishing(blob):
+                pytest.fail("requests that run on may publish nothing")
 
     with_gateway(place, look)
 
