@@ -18,13 +18,11 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote_from_bytes
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from gateway.cli.bootstrap import is_first_start, owned
 from gateway.cli.directory import Answer
 from gateway.cli.exits import CommandError, Exit, SetupError
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, progress, settings_of
 from gateway.cli.unsealing import FileReader, Unsealer
 from gateway.config import Settings
 from gateway.engine.attributes import ObjectAttributes
@@ -304,20 +302,11 @@ async def _unseal_store(settings: Settings, output: Path, customer_key: DataKey 
     return unsealed.finish()
 
 
-@contextlib.contextmanager
-def _progress(what: str, total: int | None) -> Any:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
-
-
 async def _by_catalogue(gateway: Gateway, unsealed: _Unsealed, customer_key: DataKey | None) -> None:
     catalogue, objects = gateway.stores.catalogue, gateway.services.objects
     accounts = await catalogue.list_accounts()
     buckets = [bucket for account in accounts for bucket in await catalogue.list_buckets(account.account_id)]
-    with _progress("objects", None) as advance:
+    with progress("objects", None) as advance:
         for bucket in buckets:
             query = ListQuery()
             while True:
@@ -372,7 +361,7 @@ async def _by_blobs(unsealer: Unsealer, blobs: BlobStore, unsealed: _Unsealed) -
     Deletes and writes that were never acknowledged cannot be told apart from others; small objects are not here.
     """
     newest: dict[tuple[str, bytes], RecoveredBlob] = {}
-    with _progress("reading descriptions", None) as advance:
+    with progress("reading descriptions", None) as advance:
         async for stat in blobs.iterate():
             try:
                 async with _opened(blobs, stat.blob_id) as reader:
@@ -382,7 +371,7 @@ async def _by_blobs(unsealer: Unsealer, blobs: BlobStore, unsealed: _Unsealed) -
             else:
                 _keep_newest(newest, recovered)
             advance()
-    with _progress("objects", len(newest)) as advance:
+    with progress("objects", len(newest)) as advance:
         for (bucket, object_key), recovered in newest.items():
             async with _opened(blobs, recovered.header.blob_id) as reader:
                 await unsealed.take(bucket, object_key, _described(recovered), unsealer.open(recovered, reader))

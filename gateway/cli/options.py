@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from gateway.cli.exits import Exit
 from gateway.config import Settings, load_settings, setting_rows
@@ -101,6 +102,16 @@ def working(on_what: str) -> Iterator[None]:
     console = Console(stderr=True)
     with console.status(on_what) if console.is_terminal else nullcontext():
         yield
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar, where a person looks at standard error; gives the function that moves it on by one."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
 
 
 def help_without_command(context: typer.Context) -> None:

@@ -6,16 +6,14 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from gateway.cli.bench.baselines import Baselines, measure_baselines
 from gateway.cli.bench.load import Load, Sample
 from gateway.cli.bench.target import Target, folder_beside, own_gateway, running_endpoint
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, print_table, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, print_table, progress, settings_of
 from gateway.config import Settings
 from gateway.wiring import Folders
 
@@ -84,7 +82,7 @@ def bench(
     shape = QUICK if quick else FULL
     place = folder_beside(settings.data)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left behind
-    with _progress(_STEPS + 1) as advance:
+    with progress("measuring", _STEPS + 1) as advance:
         baselines = measure_baselines(place, shape.seconds / 8)
         advance()
         with _target(settings, place, endpoint, client_env) as target:
@@ -191,12 +189,3 @@ def _print(results: list[Result], baselines: Baselines) -> None:
         "cores": str(baselines.cores),
     }
     print_table([("this machine at best", ""), *best.items()])
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], Any]]:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("measuring", total=total)
-        yield lambda: progress.advance(task)
