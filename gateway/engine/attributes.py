@@ -5,7 +5,7 @@ One shape for versions, uploads and parts: absent members are left out, so that 
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gateway.engine.protection import DEFAULT_PROTECTION, Protection
@@ -26,6 +26,9 @@ KeptChecksum = Checksum | SealedChecksum
 """As rows keep it: the protection decides which."""
 
 
+_HEADERS = tuple(each.name for each in fields(ObjectHeaders))
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectAttributes:
     """The attributes of an object version, of an upload that will become one, or of a part (checksum alone)."""
@@ -42,7 +45,7 @@ class ObjectAttributes:
     def encode(self) -> Attributes:
         """JSON values for the catalogue."""
         encoded: dict[str, Any] = {}
-        headers = {name: value for name, value in asdict(self.headers).items() if value is not None}
+        headers = {name: value for name in _HEADERS if (value := getattr(self.headers, name)) is not None}
         if headers:
             encoded["headers"] = headers
         if self.metadata:
