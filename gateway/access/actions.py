@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.access.condition_keys import EXISTING_TAG, GLOBAL, REQUEST_TAG
 from gateway.access.wildcards import pattern_of
+from gateway.s3.acl import Permission
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,30 @@ VERSIONED: Final = MappingProxyType(
     }
 )
 """What an action becomes where the request names a version."""
+
+
+BUCKET_ACL_NEEDS: Final = MappingProxyType(
+    {
+        "s3:ListBucket": Permission.READ,
+        "s3:ListBucketVersions": Permission.READ,
+        "s3:ListBucketMultipartUploads": Permission.READ,
+        "s3:PutObject": Permission.WRITE,
+        "s3:GetBucketAcl": Permission.READ_ACP,
+        "s3:PutBucketAcl": Permission.WRITE_ACP,
+    }
+)
+"""Action -> what the bucket's ACL must grant for it."""
+OBJECT_ACL_NEEDS: Final = MappingProxyType(
+    {
+        "s3:GetObject": Permission.READ,
+        "s3:GetObjectVersion": Permission.READ,
+        "s3:GetObjectAcl": Permission.READ_ACP,
+        "s3:GetObjectVersionAcl": Permission.READ_ACP,
+        "s3:PutObjectAcl": Permission.WRITE_ACP,
+        "s3:PutObjectVersionAcl": Permission.WRITE_ACP,
+    }
+)
+"""Action -> what the object's ACL must grant for it."""
 
 
 def named_by(pattern: str) -> frozenset[str]:

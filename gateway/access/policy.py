@@ -7,14 +7,11 @@ buckets, as the root of an AWS account; there are no users below it.
 
 from dataclasses import dataclass, field
 
-from gateway.access.acl import BUCKET_ACL_NEEDS, OBJECT_ACL_NEEDS, Acl, private
-from gateway.access.actions import OWNER_ALWAYS
-from gateway.access.identities import Identity
-from gateway.access.public_access import ALL_BLOCKED, ObjectOwnership, PublicAccessBlock
+from gateway.access.actions import BUCKET_ACL_NEEDS, OBJECT_ACL_NEEDS, OWNER_ALWAYS
 from gateway.access.statements import Policy, Verdict
 from gateway.access.templates import Lookup
-from gateway.s3.errors import ACCESS_DENIED, S3Error
-from storage.catalogue.records import Bucket
+from gateway.s3.acl import Acl, private
+from gateway.s3.public_access import ALL_BLOCKED, ObjectOwnership, PublicAccessBlock
 
 SERVICE_ACTIONS = frozenset({"s3:ListAllMyBuckets", "s3:CreateBucket"})
 """Actions that need no bucket: every account has them for itself."""
@@ -117,20 +114,5 @@ def _granted(question: Question, rules: BucketRules) -> bool:
 
 def could_allow(caller_id: str | None, owner_id: str, rules: BucketRules) -> bool:
     """Whether some action of a caller could be allowed at all: asked before a body is read that names the resources."""
-    return caller_id == owner_id or not rules.are_plain
-
-
-def authorise(identity: Identity | None, action: str, bucket: Bucket | None) -> None:
-    """Let the request pass, or raise. `identity` None is the anonymous caller; `bucket` None: no bucket is concerned.
-
-    Raises:
-        S3Error: AccessDenied, in words that do not tell why.
-    """
-    if identity is None:
-        raise S3Error(ACCESS_DENIED)
-    if bucket is None:
-        if action not in SERVICE_ACTIONS:
-            raise S3Error(ACCESS_DENIED)
-        return
-    if bucket.account_id != identity.account.account_id:
-        raise S3Error(ACCESS_DENIED)
+    named = rules.policy is not None and any(each.principals.include(caller_id) for each in rules.policy.allows)
+    return caller_id == owner_id or rules.have_acls or named

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gateway.engine.protection import DEFAULT_PROTECTION, Protection
+from gateway.s3.acl import Acl
 from gateway.s3.types import Checksum, ChecksumAlgorithm, ChecksumType, ObjectHeaders
 from storage.catalogue.records import Attributes
 
@@ -41,6 +42,8 @@ class ObjectAttributes:
     """Of an upload: what its parts are to be summed with; None where the client named none."""
     checksum_type: ChecksumType | None = None
     protection: Protection = DEFAULT_PROTECTION
+    acl: Acl | None = None
+    """Where others than the bucket's owner have a part in it; None: he alone, with full control."""
 
     def encode(self) -> Attributes:
         """JSON values for the catalogue."""
@@ -60,6 +63,8 @@ class ObjectAttributes:
             encoded["checksum_type"] = self.checksum_type.value
         if self.protection != DEFAULT_PROTECTION:
             encoded["encryption"] = self.protection.encode()
+        if self.acl is not None:
+            encoded["acl"] = self.acl.encode()
         return encoded
 
     @classmethod
@@ -74,6 +79,7 @@ class ObjectAttributes:
             checksum_algorithm=None if algorithm is None else ChecksumAlgorithm(algorithm),
             checksum_type=None if kind is None else ChecksumType(kind),
             protection=Protection.decode(attributes.get("encryption")),
+            acl=None if attributes.get("acl") is None else Acl.decode(attributes["acl"]),
         )
 
 

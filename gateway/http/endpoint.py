@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, Protocol, cast
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.access.facts import Caller
 from gateway.access.identities import Identity
-from gateway.access.policy import authorise
 from gateway.engine.integrity import EtagMode, PayloadCheck
 from gateway.http.answers import RawHeaders, common_headers, encode_headers
 from gateway.http.bodies import RequestBody, WireBody, decode_body, refuse_streaming
@@ -21,10 +21,11 @@ from gateway.http.failures import as_s3_error
 from gateway.http.forms import FormBody, is_form
 from gateway.http.memory import ANSWER_BYTES, REQUEST_BYTES, BodyMemory, Lease
 from gateway.http.protocol import ABORT, UNREAD
-from gateway.operations.admission import admit
+from gateway.operations.admission import Admission
 from gateway.operations.context import BodyUse, Context, Operation, Services
+from gateway.operations.cors import headers_for, preflight
 from gateway.s3.addressing import Address, resolve
-from gateway.s3.errors import MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
+from gateway.s3.errors import ACCESS_DENIED, MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
 from gateway.s3.form import request_of_form
 from gateway.s3.parsing import document_expectation
 from gateway.s3.request import Headers, Request
@@ -43,6 +44,7 @@ from gateway.s3.sigv4 import (
 )
 from gateway.s3.types import Buffer, PayloadExpectation
 from gateway.telemetry import RequestRecord, Telemetry
+from storage.catalogue.records import Bucket
 
 RECORD = "sealgate.record"
 """Key of the request's `RequestRecord` in `scope["state"]`; the middleware puts it there."""
@@ -88,6 +90,8 @@ class _Exchange:
     record: RequestRecord
     lease: Lease
     body: RequestBody | FormBody | None = None
+    cors: tuple[tuple[str, str], ...] = ()
+    """What the bucket's cross-origin rules add to the answer, refusals included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ class Endpoint:
         """`clock` gives aware UTC."""
         self._operations = operations
         self._services = services
+        self._admission = Admission(services.catalogue, services.region)
         self._callers = callers
         self._telemetry = telemetry
         self._settings = settings
@@ -194,24 +199,29 @@ class Endpoint:
         request, record = exchange.request, exchange.record
         address = resolve(request, self._settings.domains, self._settings.hosts)
         record.bucket, record.object_key = address.bucket or "", address.object_key
+        if request.method == "OPTIONS":
+            record.operation = "PreflightCors"
+            return await preflight(self._admission, request, address.bucket)
         if is_form(request, address):
             form = await self._take_form(exchange, address)
-            verified, identity = form.verified, form.identity
+            verified: Verified | Anonymous = form.verified
+            caller = Caller(form.identity, form.verified.kind)
         else:
             form = None
-            verified, identity = await self._authenticate(request, address)
-        record.access_key_id = verified.access_key_id
-        record.account_id = identity.account.canonical_id
+            verified, caller = await self._authenticate(request, address)
+        if caller.identity is not None:
+            record.access_key_id = caller.identity.access_key_id
+            record.account_id = caller.identity.account.canonical_id
         operation = self._operations[route(request, address)]
         if form is not None:
             request, address = form.request, form.address
             record.object_key = address.object_key
         record.operation = operation.name
-        bucket_name = address.bucket if operation.needs_bucket else None
-        bucket = await admit(self._services.catalogue, identity, operation.action, bucket_name)
+        bucket = await self._find_bucket(operation, address, caller, exchange)
+        access = await self._admission.admit(request, address, operation.name, operation.action, caller, bucket)
         document = await self._take_body(operation, exchange, verified)
         parsed = await _parse(operation, request, address, document)
-        context = Context(self._services, identity, request, address, bucket)
+        context = Context(self._services, access, request, address, bucket)
         assert exchange.body is not None
         response = operation.serialise(await operation.run(context, parsed, exchange.body))
         if not operation.name.startswith(_READS):
@@ -219,8 +229,19 @@ class Endpoint:
             self._telemetry.mutation(record)
         return response
 
-    async def _authenticate(self, request: Request, address: Address) -> tuple[Verified, Identity]:
-        """Find out who asks. Raises S3Error: as `present` and `verify`; AccessDenied for the anonymous caller."""
+    async def _find_bucket(
+        self, operation: Operation, address: Address, caller: Caller, exchange: _Exchange
+    ) -> Bucket | None:
+        """Look up the bucket that the request names, and the headers that its rules add. Raises S3Error."""
+        if not operation.needs_bucket:
+            return None
+        assert address.bucket is not None, "routing knows the level"
+        bucket = await self._admission.find_bucket(address.bucket, caller)
+        exchange.cors = await headers_for(self._admission.rules, exchange.request, bucket)
+        return bucket
+
+    async def _authenticate(self, request: Request, address: Address) -> tuple[Verified | Anonymous, Caller]:
+        """Find out who asks. Raises S3Error: as `present` and `verify`."""
         presentation = present(
             request,
             request.received_at,
@@ -229,11 +250,11 @@ class Endpoint:
             bucket_from_host=address.bucket if address.bucket_in_host else None,
         )
         if isinstance(presentation, Anonymous):
-            _refuse_anonymous()
+            return presentation, Caller(None)
         found = await self._callers.resolve(presentation.access_key_id)
         verified = verify(presentation, request, found[1] if found is not None else None)
         assert found is not None, "verify() refuses a key that nobody knows"
-        return verified, found[0]
+        return verified, Caller(found[0], verified.kind)
 
     async def _take_form(self, exchange: _Exchange, address: Address) -> _Form:
         """Read a form up to its file, and find out who signed it and whether it does what was signed.
@@ -247,7 +268,7 @@ class Endpoint:
         fields = await body.fields(address.bucket)
         presentation = present_form(fields, settings.region, settings.signatures)
         if presentation is None:
-            _refuse_anonymous()
+            raise S3Error(ACCESS_DENIED)  # a form without a policy has nothing that would bound what it uploads
         found = await self._callers.resolve(presentation.access_key_id)
         verified = verify_form(presentation, found[1] if found is not None else None)
         assert found is not None, "verify_form() refuses a key that nobody knows"
@@ -256,7 +277,7 @@ class Endpoint:
         body.allowed = policy.size
         return _Form(verified, found[0], *request_of_form(request, fields, address))
 
-    async def _take_body(self, operation: Operation, exchange: _Exchange, verified: Verified) -> bytes:
+    async def _take_body(self, operation: Operation, exchange: _Exchange, verified: Verified | Anonymous) -> bytes:
         """Prepare the body as the operation wants it; read it only where it is a document.
 
         Raises:
@@ -268,7 +289,9 @@ class Endpoint:
         await exchange.lease.hold(_bytes_under_way(operation, exchange), REQUEST_BYTES)
         if isinstance(exchange.body, FormBody):
             return b""
-        body = exchange.body = decode_body(exchange.wire, headers, mode, verified.chunk_signer)
+        body = exchange.body = decode_body(
+            exchange.wire, headers, mode, None if isinstance(verified, Anonymous) else verified.chunk_signer
+        )
         if operation.body is not BodyUse.DOCUMENT:
             return b""
         expectation = document_expectation(exchange.request, operation.name)
@@ -375,12 +398,6 @@ async def read_document(body: RequestBody, expectation: PayloadExpectation, max_
     return whole
 
 
-def _refuse_anonymous() -> NoReturn:
-    """Refuse who presents nothing, before it matters what is asked for: no policy can allow it yet."""
-    authorise(None, "", None)
-    raise AssertionError("the anonymous caller passed")
-
-
 def _bytes_under_way(operation: Operation, exchange: _Exchange) -> int:
     """How long the body is that an operation reads: its own, or the source of a copy, of which no length is known."""
     if operation.body is BodyUse.NONE:
@@ -390,7 +407,7 @@ def _bytes_under_way(operation: Operation, exchange: _Exchange) -> int:
 
 
 def _headers_of(response: Response, exchange: _Exchange) -> RawHeaders:
-    headers = common_headers(exchange.record.request_id) + encode_headers(response.headers)
+    headers = common_headers(exchange.record.request_id) + encode_headers((*response.headers, *exchange.cors))
     is_bodiless = exchange.request.method == "HEAD" or response.status in _BODILESS
     if isinstance(response.body, bytes) and not is_bodiless and all(name != b"content-length" for name, _ in headers):
         headers.append((b"content-length", str(len(response.body)).encode("ascii")))

@@ -1,30 +1,205 @@
-"""What stands between an authenticated request and its operation: the bucket exists, and the caller may do this.
+"""What stands between a request and its operation: the bucket exists, and the caller may do this.
 
-Runs before a byte of the body is read. Copies use the same function for their source.
+Runs before a byte of the body is read. What follows from the document, or from what is found (keys of DeleteObjects,
+sources of copies, whether a key that is missing may be told), is asked of the same `Access` later.
 """
 
-from gateway.access.identities import Identity
-from gateway.access.policy import authorise
-from gateway.s3.errors import NO_SUCH_BUCKET, S3Error
-from storage.catalogue.base import Catalogue, NoSuchBucket
-from storage.catalogue.records import Bucket
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.access.actions import OBJECT_ACL_NEEDS
+from gateway.access.facts import Caller, Facts
+from gateway.access.policy import SERVICE_ACTIONS, BucketRules, Question, could_allow, decide
+from gateway.access.templates import Values
+from gateway.engine.attributes import ObjectAttributes
+from gateway.operations.needs import JUDGED_LATER, actions_of
+from gateway.operations.rules import RulesOfBuckets
+from gateway.s3.acl import private
+from gateway.s3.addressing import Address
+from gateway.s3.cors import CorsRule
+from gateway.s3.errors import ACCESS_DENIED, INVALID_REQUEST, NO_SUCH_BUCKET, NO_SUCH_KEY, NO_SUCH_VERSION, S3Error
+from gateway.s3.query import parse_query
+from gateway.s3.request import Request
+from storage.catalogue.base import Catalogue, NoSuchBucket, NoSuchVersion
+from storage.catalogue.records import Bucket, ObjectVersion
+
+_NOTHING: Final[Mapping[str, Values | None]] = {}
 
 
-async def admit(catalogue: Catalogue, identity: Identity | None, action: str, bucket_name: str | None) -> Bucket | None:
-    """Find the bucket that a request names and authorise the action on it.
+class Admission:
+    """Admits requests; one for the whole gateway."""
 
-    `bucket_name` is None for actions that need none (`ListBuckets`, `CreateBucket`). An anonymous caller is refused
-    before the look-up, so that he cannot learn which buckets exist.
+    def __init__(self, catalogue: Catalogue, region: str) -> None:
+        self.catalogue = catalogue
+        self.region = region
+        self.rules = RulesOfBuckets(catalogue)
 
-    Raises:
-        S3Error: AccessDenied, NoSuchBucket.
-    """
-    if bucket_name is None or identity is None:
-        authorise(identity, action, None)
-        return None
-    try:
-        bucket = await catalogue.get_bucket(bucket_name)
-    except NoSuchBucket:
-        raise S3Error(NO_SUCH_BUCKET, fields={"BucketName": bucket_name}) from None
-    authorise(identity, action, bucket)
-    return bucket
+    async def find_bucket(self, name: str, caller: Caller) -> Bucket:
+        """Look a bucket up. The anonymous caller cannot tell a missing bucket from one that is not his to see.
+
+        Raises:
+            S3Error: NoSuchBucket, AccessDenied.
+        """
+        try:
+            return await self.catalogue.get_bucket(name)
+        except NoSuchBucket:
+            if caller.identity is None:
+                raise S3Error(ACCESS_DENIED) from None
+            raise S3Error(NO_SUCH_BUCKET, fields={"BucketName": name}) from None
+
+    async def admit(
+        self, request: Request, address: Address, operation: str, action: str, caller: Caller, bucket: Bucket | None
+    ) -> "Access":
+        """Judge what the request itself shows. `bucket` is None for ListBuckets and CreateBucket.
+
+        Raises:
+            S3Error: AccessDenied; InvalidRequest for response-* of the anonymous caller.
+        """
+        if bucket is None:
+            if caller.identity is None or action not in SERVICE_ACTIONS:
+                raise S3Error(ACCESS_DENIED)
+            return Access(self, request, operation, caller, None, BucketRules())
+        access = Access(self, request, operation, caller, bucket, await self.rules.of(bucket))
+        if access.is_free:
+            return access
+        if operation in JUDGED_LATER:
+            access.require_some()
+        query = parse_query(request)
+        for needed in actions_of(operation, action, request):
+            await access.require(needed, address.object_key, query.get("versionId"))
+        if caller.identity is None and any(name.startswith("response-") for name in query):
+            message = "Request specific response headers cannot be used for anonymous GET requests."
+            raise S3Error(INVALID_REQUEST, message)
+        return access
+
+
+class Access:
+    """What one caller may do in one bucket, asked as a request goes on."""
+
+    __slots__ = ("_admission", "_bucket", "_operation", "_request", "caller", "is_free", "is_owner", "rules")
+
+    def __init__(
+        self,
+        admission: Admission,
+        request: Request,
+        operation: str,
+        caller: Caller,
+        bucket: Bucket | None,
+        rules: BucketRules,
+    ) -> None:
+        self._admission = admission
+        self._request = request
+        self._operation = operation
+        self._bucket = bucket
+        self.caller = caller
+        self.rules = rules
+        identity = caller.identity
+        self.is_owner = identity is not None and bucket is not None and identity.account.account_id == bucket.account_id
+        self.is_free = self.is_owner and rules.are_plain
+        """Whether nothing needs to be asked: the owner, in a bucket that has neither policy nor ACLs."""
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket that is asked about."""
+        assert self._bucket is not None, "the operation needs no bucket"
+        return self._bucket
+
+    @property
+    def owner_id(self) -> str:
+        """Canonical id of the bucket's owner."""
+        return self.bucket.account_id.hex()
+
+    def require_some(self) -> None:
+        """Refuse a caller to whom nothing at all could be allowed, before his document is read.
+
+        Raises:
+            S3Error: AccessDenied.
+        """
+        if not could_allow(self.caller.account_id, self.owner_id, self.rules):
+            raise S3Error(ACCESS_DENIED)
+
+    async def allows(
+        self,
+        action: str,
+        object_key: bytes | None = None,
+        version_id: str | None = None,
+        more: Mapping[str, Values | None] = _NOTHING,
+    ) -> bool:
+        """Whether the caller may do it. `action` is the one for the version, where one is named.
+
+        `more` are facts that stand in the document. Raises: StorageError.
+        """
+        if self.is_free:
+            return True
+        policy = self.rules.policy
+        version: ObjectVersion | None = None
+        asks_tags = policy is not None and action in policy.tag_actions
+        asks_acl = self.rules.have_acls and action in OBJECT_ACL_NEEDS
+        if object_key is not None and (asks_tags or asks_acl):
+            version = await self._version(object_key, version_id)
+        held = ObjectAttributes() if version is None else ObjectAttributes.decode(version.attributes)
+        facts = Facts(
+            request=self._request,
+            caller=self.caller,
+            operation=self._operation,
+            owner_id=self.owner_id,
+            region=self._admission.region,
+            more={**more, "s3:versionid": None if version_id is None else (version_id,)},
+            object_tags=dict(held.tags),
+        )
+        question = Question(
+            caller_id=self.caller.account_id,
+            owner_id=self.owner_id,
+            action=action,
+            bucket_name=self.bucket.name,
+            object_key=None if object_key is None else object_key.decode("utf-8"),
+            lookup=facts.lookup,
+            object_acl=None if version is None else held.acl or private(self.owner_id),
+        )
+        return decide(question, self.rules)
+
+    async def _version(self, object_key: bytes, version_id: str | None) -> ObjectVersion | None:
+        try:
+            found = await self._admission.catalogue.get_version(
+                self.bucket.bucket_id, object_key, version_id, with_content=False
+            )
+        except NoSuchVersion:
+            return None
+        return None if found.version.is_delete_marker else found.version
+
+    async def require(
+        self,
+        action: str,
+        object_key: bytes | None = None,
+        version_id: str | None = None,
+        more: Mapping[str, Values | None] = _NOTHING,
+    ) -> None:
+        """As `allows`, but raises.
+
+        Raises:
+            S3Error: AccessDenied, in words that do not tell why.
+        """
+        if not await self.allows(action, object_key, version_id, more):
+            raise S3Error(ACCESS_DENIED)
+
+    async def cors(self) -> tuple[CorsRule, ...]:
+        """The bucket's cross-origin rules. Raises: StorageError."""
+        return await self._admission.rules.cors_of(self.bucket)
+
+    async def absent(self, error: S3Error) -> S3Error:
+        """What a caller may hear of a failure: only who may list the bucket learns that a key is missing.
+
+        Source: S3 "GetObject", permissions: "If you don't have the s3:ListBucket permission ... 403".
+        """
+        tells = error.row in (NO_SUCH_KEY, NO_SUCH_VERSION)
+        return S3Error(ACCESS_DENIED) if tells and not await self.allows("s3:ListBucket") else error
+
+    async def enter(self, bucket_name: str) -> "Access":
+        """The same caller and request in another bucket: the source of a copy.
+
+        Raises:
+            S3Error: NoSuchBucket, AccessDenied.
+        """
+        bucket = await self._admission.find_bucket(bucket_name, self.caller)
+        rules = await self._admission.rules.of(bucket)
+        return Access(self._admission, self._request, self._operation, self.caller, bucket, rules)

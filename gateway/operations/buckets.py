@@ -2,16 +2,21 @@
 
 from gateway.engine.objects import new_id
 from gateway.operations.context import Context
+from gateway.operations.granting import resolve, stored
+from gateway.operations.rules import ACL, OWNERSHIP, encode_acl, encode_ownership
+from gateway.s3.acl import Acl
 from gateway.s3.errors import (
     BUCKET_ALREADY_EXISTS,
     BUCKET_ALREADY_OWNED_BY_YOU,
     BUCKET_NOT_EMPTY,
     ILLEGAL_LOCATION_CONSTRAINT,
+    INVALID_BUCKET_ACL_WITH_OBJECT_OWNERSHIP,
     INVALID_LOCATION_CONSTRAINT,
     NO_SUCH_BUCKET,
     TOO_MANY_BUCKETS,
     S3Error,
 )
+from gateway.s3.public_access import ALL_BLOCKED, ObjectOwnership
 from gateway.s3.types import (
     Body,
     BucketInput,
@@ -35,6 +40,7 @@ async def create_bucket(context: Context, request: CreateBucketInput, _: Body) -
     _check_location(request.location_constraint, services.region)
     account_id = context.identity.account.account_id
     bucket = Bucket(new_id(), request.bucket, account_id, services.clock())
+    acl = await _acl_to_create(context, request)
     try:
         await services.catalogue.create_bucket(bucket, services.max_buckets_per_account)
     except BucketExists as taken:
@@ -42,7 +48,28 @@ async def create_bucket(context: Context, request: CreateBucketInput, _: Body) -
         raise S3Error(row, fields={"BucketName": request.bucket}) from None
     except TooManyBuckets:
         raise S3Error(TOO_MANY_BUCKETS) from None
+    # A crash between these leaves a bucket that gives less than was asked for, never more.
+    if request.ownership is not None:
+        document = encode_ownership(request.ownership)
+        await services.catalogue.put_configuration(bucket.bucket_id, OWNERSHIP, document)
+    if acl is not None:
+        await services.catalogue.put_configuration(bucket.bucket_id, ACL, encode_acl(acl))
     return CreateBucketOutput(request.bucket)
+
+
+async def _acl_to_create(context: Context, request: CreateBucketInput) -> Acl | None:
+    """The ACL of a new bucket, None for the owner's alone; a new bucket blocks public ones.
+
+    Raises:
+        S3Error: InvalidBucketAclWithObjectOwnership; as `granting.resolve`.
+    """
+    asked = request.acl
+    if request.ownership in (None, ObjectOwnership.BUCKET_OWNER_ENFORCED):
+        if asked.grants is not None or asked.canned not in (None, "private"):
+            raise S3Error(INVALID_BUCKET_ACL_WITH_OBJECT_OWNERSHIP)
+        return None
+    owner_id = context.identity.account.canonical_id
+    return stored(owner_id, await resolve(context.services.catalogue, asked, owner_id, owner_id, ALL_BLOCKED))
 
 
 def _check_location(constraint: str, region: str) -> None:

@@ -13,6 +13,7 @@ from gateway.engine.multipart import MultipartEngine
 from gateway.engine.notifying import Announcements
 from gateway.engine.objects import ObjectEngine
 from gateway.engine.webhooks import Webhook
+from gateway.operations.admission import Access
 from gateway.s3.addressing import Address
 from gateway.s3.request import Request
 from gateway.s3.response import Response
@@ -66,11 +67,18 @@ class Context:
     """One request on its way through an operation."""
 
     services: Services
-    identity: Identity
+    access: Access
     request: Request
     address: Address
     bucket_or_none: Bucket | None = None
-    """The admitted bucket (`gateway.operations.admission.admit`); None for ListBuckets and CreateBucket."""
+    """The admitted bucket (`gateway.operations.admission`); None for ListBuckets and CreateBucket."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks, for the operations that need no bucket: those never admit the anonymous caller."""
+        identity = self.access.caller.identity
+        assert identity is not None, "admission lets nobody pass who is not known"
+        return identity
 
     @property
     def bucket(self) -> Bucket:
@@ -86,10 +94,10 @@ class Operation:
     name: str
     """As in the API: `PutObject`."""
     action: str
-    """The IAM action that access is judged by: `s3:PutObject`."""
+    """The IAM action that access is judged by: `s3:PutObject`; `gateway.operations.needs` adds what a request shows."""
     body: BodyUse
     needs_bucket: bool
-    """Whether `admit` looks the addressed bucket up; false for ListBuckets and CreateBucket alone."""
+    """Whether admission looks the addressed bucket up; false for ListBuckets and CreateBucket alone."""
     parse: Callable[[Request, Address, bytes], Any]
     """(request, address, document) -> Input. Raises S3Error."""
     run: Callable[[Context, Any, Body], Awaitable[Any]]

@@ -1,17 +1,23 @@
 """Copies: CopyObject and UploadPartCopy. The source is admitted and found by the very values that were parsed."""
 
+from dataclasses import replace
+
+from gateway.access.facts import tag_facts
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.integrity import MAX_SINGLE_UPLOAD_BYTES
 from gateway.engine.objects import NewObject, Published
 from gateway.engine.protection import Protection
-from gateway.operations.admission import admit
+from gateway.operations.admission import Access
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_reader, check_uploader, protection_for, protection_of, report
+from gateway.operations.granting import acl_to_write
 from gateway.operations.lifecycle import expiry_of
 from gateway.operations.multipart import find_upload, no_such_upload
+from gateway.operations.needs import versioned
 from gateway.operations.notifying import announcer
 from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
 from gateway.s3 import conditions
+from gateway.s3.acl import Acl
 from gateway.s3.errors import (
     INVALID_ARGUMENT,
     INVALID_REQUEST,
@@ -34,52 +40,71 @@ from keys.datakey import DataKey
 from storage.catalogue.base import ContentGone, Found, NoSuchUpload, NoSuchVersion, PreconditionRefused
 from storage.catalogue.records import Bucket
 
+Tags = tuple[tuple[str, str], ...]
+
 SHARE_ATTEMPTS = 3
 """Times that a copy looks its source up again when it was replaced meanwhile."""
 
 
-async def find_source(context: Context, source: CopySource) -> tuple[Bucket, Found, DataKey | None]:
+async def find_source(context: Context, source: CopySource) -> tuple[Access, Found, DataKey | None]:
     """Admit the caller to the source, find it there, and judge the key that was brought for it.
 
     Raises:
         S3Error: AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion, InvalidRequest, PreconditionFailed.
     """
     services = context.services
-    bucket = await admit(services.catalogue, context.identity, "s3:GetObject", source.bucket)
-    assert bucket is not None, "a source names a bucket"
+    there = await context.access.enter(source.bucket)
+    bucket = there.bucket
+    await there.require(versioned("s3:GetObject", source.version_id), source.object_key, source.version_id)
     try:
         found = await services.catalogue.get_version(bucket.bucket_id, source.object_key, source.version_id)
     except NoSuchVersion:
         row = NO_SUCH_KEY if source.version_id is None else NO_SUCH_VERSION
-        raise S3Error(row, fields={"Key": source.object_key.decode("utf-8")}) from None
+        missing = S3Error(row, fields={"Key": source.object_key.decode("utf-8")})
+        raise await there.absent(missing) from None
     if found.version.is_delete_marker:
         if source.version_id is None:
-            raise S3Error(NO_SUCH_KEY, fields={"Key": source.object_key.decode("utf-8")})
+            raise await there.absent(S3Error(NO_SUCH_KEY, fields={"Key": source.object_key.decode("utf-8")}))
         raise S3Error(INVALID_REQUEST, "The source of a copy request may not specifically refer to a delete marker.")
     customer_key = check_reader(context, found.version, source.customer_key)
     conditions.check_copy_source(source.conditions, found.version.etag, found.version.created_at)
-    return bucket, found, customer_key
+    return there, found, customer_key
+
+
+async def _admit_tags(context: Context, there: Access, source: CopySource, object_key: bytes, tags: Tags) -> None:
+    """Tags that a copy takes along must be the caller's to read and to write (AWS: CopyObject).
+
+    Raises:
+        S3Error: AccessDenied.
+    """
+    if tags:
+        reads = versioned("s3:GetObjectTagging", source.version_id)
+        await there.require(reads, source.object_key, source.version_id)
+        await context.access.require("s3:PutObjectTagging", object_key, more=tag_facts(dict(tags)))
 
 
 async def copy_object(context: Context, request: CopyObjectInput, _: Body) -> CopyObjectOutput:
     """CopyObject."""
     protection = await protection_for(context, request.encryption)
+    acl = await acl_to_write(context, request.acl)
     await refuse_early(context, request.object_key, write_conditions(request.conditions))
     for _attempt in range(SHARE_ATTEMPTS):
-        source_bucket, found, source_key = await find_source(context, request.source)
+        there, found, source_key = await find_source(context, request.source)
         if found.version.size > MAX_SINGLE_UPLOAD_BYTES:
             raise S3Error(
                 INVALID_REQUEST,
                 f"The specified copy source is larger than the maximum allowable size for a copy source: "
                 f"{MAX_SINGLE_UPLOAD_BYTES}",
             )
-        _refuse_copy_onto_itself(context, request, source_bucket)
+        _refuse_copy_onto_itself(context, request, there.bucket)
+        tags = ObjectAttributes.decode(found.version.attributes).tags
+        await _admit_tags(context, there, request.source, request.object_key, tags)
         try:
-            published = await _copy(context, request, found, protection, source_key)
+            published = await _copy(context, request, found, protection, source_key, acl)
         except ContentGone:
             continue
         except (PreconditionRefused, NoSuchVersion) as conflict:
-            raise refusal(conflict, request.object_key) from None
+            raise await context.access.absent(refusal(conflict, request.object_key)) from None
         return CopyObjectOutput(
             etag=published.version.etag,
             last_modified=published.version.created_at,
@@ -93,16 +118,19 @@ async def copy_object(context: Context, request: CopyObjectInput, _: Body) -> Co
 
 
 async def _copy(
-    context: Context, request: CopyObjectInput, found: Found, protection: Protection, source_key: DataKey | None
+    context: Context,
+    request: CopyObjectInput,
+    found: Found,
+    protection: Protection,
+    source_key: DataKey | None,
+    acl: Acl | None,
 ) -> Published:
     held = ObjectAttributes.decode(found.version.attributes)
-    kept = ObjectAttributes(headers=held.headers, metadata=held.metadata, tags=held.tags, protection=protection)
-    replaced = ObjectAttributes(
-        headers=request.headers, metadata=request.metadata, tags=held.tags, protection=protection
-    )
+    kept = ObjectAttributes(headers=held.headers, metadata=held.metadata, tags=held.tags)
+    replaced = ObjectAttributes(headers=request.headers, metadata=request.metadata, tags=held.tags)
     new = NewObject(
         request.object_key,
-        replaced if request.replace_metadata else kept,
+        replace(replaced if request.replace_metadata else kept, protection=protection, acl=acl),
         write_conditions(request.conditions),
         brought(request.encryption.customer_key),
         (await announcer(context)).created(CREATED_COPY),

@@ -45,7 +45,7 @@ async def list_objects(context: Context, request: ListObjectsInput, _: Body) -> 
     """ListObjects (version 1)."""
     limit = min(request.max_keys, MAX_KEYS)
     page = await _page(context, ListQuery(request.prefix, request.delimiter, request.marker, limit))
-    owner = owner_of(context)
+    owner = await owner_of(context)
     return ListObjectsOutput(
         request=request,
         entries=tuple(entry_of(version, owner) for version in page.versions),
@@ -63,7 +63,7 @@ async def list_objects_v2(context: Context, request: ListObjectsV2Input, _: Body
         start_after = services.cursors.open(request.continuation_token, bucket_id)
     limit = min(request.max_keys, MAX_KEYS)
     page = await _page(context, ListQuery(request.prefix, request.delimiter, start_after, limit))
-    owner = owner_of(context) if request.fetch_owner else None
+    owner = await owner_of(context) if request.fetch_owner else None
     token = services.cursors.seal(page.next_start_after, bucket_id) if page.is_truncated else None
     return ListObjectsV2Output(
         request=request,

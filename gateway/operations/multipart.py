@@ -4,6 +4,7 @@ from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.protection import Mode
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_uploader, protection_for, protection_of, report
+from gateway.operations.granting import acl_to_write
 from gateway.operations.lifecycle import abortion_of, expiry_of
 from gateway.operations.notifying import announcer
 from gateway.operations.objects import refusal, refuse_early, shown_version, write_conditions
@@ -81,6 +82,7 @@ async def create_multipart_upload(
         checksum_algorithm=request.checksum_algorithm,
         checksum_type=request.checksum_type,
         protection=protection,
+        acl=await acl_to_write(context, request.acl),
     )
     customer_key = brought(request.encryption.customer_key)
     upload = await context.services.multipart.create(context.bucket, request.object_key, attributes, customer_key)
@@ -138,7 +140,7 @@ async def complete_multipart_upload(
     except NoSuchUpload:
         raise no_such_upload(request.upload_id) from None
     except (PreconditionRefused, NoSuchVersion) as conflict:
-        raise refusal(conflict, request.object_key) from None
+        raise await context.access.absent(refusal(conflict, request.object_key)) from None
     host = context.request.headers.get("host") or ""
     return CompleteMultipartUploadOutput(
         bucket=request.bucket,
@@ -200,7 +202,7 @@ async def list_parts(context: Context, request: ListPartsInput, _: Body) -> List
             for part, checksum in zip(page, checksums, strict=True)
         ),
         is_truncated=len(parts) > limit > 0,
-        owner=owner_of(context),
+        owner=await owner_of(context),
         next_part_number_marker=page[-1].part_number if page else 0,
         checksum_algorithm=attributes.checksum_algorithm,
         checksum_type=attributes.checksum_type,
@@ -228,7 +230,7 @@ async def list_multipart_uploads(
         context.bucket.bucket_id,
         UploadsQuery(request.prefix, request.delimiter, request.key_marker, marker, limit),
     )
-    owner = owner_of(context)
+    owner = await owner_of(context)
     entries = []
     for upload in page.uploads:
         attributes = ObjectAttributes.decode(upload.attributes)

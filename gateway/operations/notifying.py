@@ -16,6 +16,9 @@ from gateway.s3.types import (
     PutBucketNotificationConfigurationInput,
 )
 
+_ANONYMOUS = "Anonymous"
+"""Who acted, where nobody signed."""
+
 
 async def put_bucket_notification_configuration(
     context: Context, request: PutBucketNotificationConfigurationInput, _: Body
@@ -78,7 +81,7 @@ def _cause(context: Context) -> Cause:
         region=context.services.region,
         bucket_name=bucket.name,
         owner_id=bucket.account_id.hex(),
-        principal_id=context.identity.account.canonical_id,
+        principal_id=context.access.caller.account_id or _ANONYMOUS,
         source_address=request.client_host,
         request_id=request.request_id,
         at=context.services.clock(),

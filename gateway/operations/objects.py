@@ -6,10 +6,13 @@ from gateway.engine.attributes import ObjectAttributes, SealedChecksum
 from gateway.engine.objects import NewObject
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_reader, protection_for, report
+from gateway.operations.granting import acl_to_write
 from gateway.operations.lifecycle import expiry_of
+from gateway.operations.needs import versioned
 from gateway.operations.notifying import announcer
 from gateway.s3 import conditions, ranges
 from gateway.s3.errors import (
+    ACCESS_DENIED,
     INVALID_PART_NUMBER,
     METHOD_NOT_ALLOWED,
     NO_SUCH_KEY,
@@ -28,6 +31,7 @@ from gateway.s3.types import (
     DeleteObjectsOutput,
     GetObjectInput,
     GetObjectOutput,
+    ObjectIdentifier,
     PutObjectInput,
     PutObjectOutput,
     WriteConditions,
@@ -72,9 +76,10 @@ async def put_object(context: Context, request: PutObjectInput, body: Body) -> P
 async def put_by(context: Context, request: PutObjectInput, body: Body, event: str) -> PutObjectOutput:
     """Put an object, and tell whoever wants to know that it came by that event."""
     protection = await protection_for(context, request.encryption)
+    acl = await acl_to_write(context, request.acl)
     new = NewObject(
         request.object_key,
-        ObjectAttributes(headers=request.headers, metadata=request.metadata, protection=protection),
+        ObjectAttributes(headers=request.headers, metadata=request.metadata, protection=protection, acl=acl),
         write_conditions(request.conditions),
         brought(request.encryption.customer_key),
         (await announcer(context)).created(event),
@@ -83,7 +88,7 @@ async def put_by(context: Context, request: PutObjectInput, body: Body, event: s
     try:
         published = await context.services.objects.put(context.bucket, new, request.payload, body)
     except (PreconditionRefused, NoSuchVersion) as conflict:
-        raise refusal(conflict, request.object_key) from None
+        raise await context.access.absent(refusal(conflict, request.object_key)) from None
     return PutObjectOutput(
         etag=published.version.etag,
         encryption=report(protection, request.encryption.customer_key),
@@ -114,7 +119,7 @@ async def refuse_early(context: Context, object_key: bytes, wanted: Conditions) 
         raise S3Error(PRECONDITION_FAILED)
     if wanted.if_match_etag is not None:
         if absent:
-            raise no_such_key(object_key)
+            raise await context.access.absent(no_such_key(object_key))
         assert version is not None, "it is present"
         if wanted.if_match_etag not in ("*", version.etag):
             raise S3Error(PRECONDITION_FAILED)
@@ -134,12 +139,13 @@ async def find(context: Context, request: GetObjectInput, *, with_content: bool)
     except NoSuchVersion:
         if request.version_id is not None:
             fields = {"Key": request.object_key.decode("utf-8"), "VersionId": request.version_id}
-            raise S3Error(NO_SUCH_VERSION, fields=fields) from None
-        raise no_such_key(request.object_key) from None
+            raise await context.access.absent(S3Error(NO_SUCH_VERSION, fields=fields)) from None
+        raise await context.access.absent(no_such_key(request.object_key)) from None
     if found.version.is_delete_marker:
         marker = {"x-amz-delete-marker": "true", "x-amz-version-id": found.version.version_id}
         if request.version_id is None:
-            raise S3Error(NO_SUCH_KEY, fields={"Key": request.object_key.decode("utf-8")}, headers=marker)
+            gone = S3Error(NO_SUCH_KEY, fields={"Key": request.object_key.decode("utf-8")}, headers=marker)
+            raise await context.access.absent(gone)
         raise S3Error(METHOD_NOT_ALLOWED, headers={**marker, "Allow": "DELETE"})
     return found
 
@@ -250,7 +256,7 @@ async def delete_object(context: Context, request: DeleteObjectInput, _: Body) -
     command = (await announcer(context)).removing(DeleteVersion(request.object_key, request.version_id, wanted))
     (result,) = await context.services.objects.delete(context.bucket, [command])
     if isinstance(result, CatalogueConflict):
-        raise refusal(result, request.object_key)
+        raise await context.access.absent(refusal(result, request.object_key))
     return DeleteObjectOutput(
         version_id=result.marker_version_id or shown_version(result.removed_version_id or NULL_VERSION_ID),
         delete_marker=result.marker_version_id is not None,
@@ -258,22 +264,35 @@ async def delete_object(context: Context, request: DeleteObjectInput, _: Body) -
 
 
 async def delete_objects(context: Context, request: DeleteObjectsInput, _: Body) -> DeleteObjectsOutput:
-    """DeleteObjects: each key by itself, all of them durable before the answer."""
+    """DeleteObjects: each key judged and deleted by itself, all of them durable before the answer."""
     told = await announcer(context)
+    may = [await _may_delete(context, entry) for entry in request.objects]
     commands = [
         DeleteVersion(entry.object_key, entry.version_id, Conditions(if_match_etag=entry.etag))
-        for entry in request.objects
+        for entry, allowed in zip(request.objects, may, strict=True)
+        if allowed
     ]
-    results = await context.services.objects.delete(context.bucket, [told.removing(command) for command in commands])
+    removals = [told.removing(command) for command in commands]
+    results = iter(await context.services.objects.delete(context.bucket, removals) if removals else ())
     deleted: list[DeletedEntry] = []
     errors: list[DeleteErrorEntry] = []
-    for entry, result in zip(request.objects, results, strict=True):
+    for entry, allowed in zip(request.objects, may, strict=True):
+        result = next(results) if allowed else None
         if isinstance(result, Deleted):
             deleted.append(_deleted_entry(result, entry.version_id))
-        else:
-            error = refusal(result, entry.object_key)
-            errors.append(DeleteErrorEntry(entry.object_key, entry.version_id, error.row.code, error.message))
+            continue
+        error = S3Error(ACCESS_DENIED) if result is None else refusal(result, entry.object_key)
+        error = await context.access.absent(error)
+        errors.append(DeleteErrorEntry(entry.object_key, entry.version_id, error.row.code, error.message))
     return DeleteObjectsOutput(() if request.quiet else tuple(deleted), tuple(errors))
+
+
+async def _may_delete(context: Context, entry: ObjectIdentifier) -> bool:
+    action = versioned("s3:DeleteObject", entry.version_id)
+    if not await context.access.allows(action, entry.object_key, entry.version_id):
+        return False
+    # Whether an ETag is the object's is for its readers to know.
+    return entry.etag is None or await context.access.allows("s3:GetObject", entry.object_key)
 
 
 def _deleted_entry(result: Deleted, asked_version_id: str | None) -> DeletedEntry:

@@ -39,7 +39,16 @@ class S3Error(Exception):
         self.headers = MappingProxyType(dict(headers or {}))
 
 
+ACCESS_CONTROL_LIST_NOT_SUPPORTED = ErrorRow("AccessControlListNotSupported", 400, "The bucket does not allow ACLs")
 ACCESS_DENIED = ErrorRow("AccessDenied", 403, "Access Denied")
+ACCESS_FORBIDDEN = ErrorRow(
+    # One answer for no bucket, no configuration and no rule that fits: who asks is nobody yet.
+    "AccessForbidden",
+    403,
+    "CORSResponse: This CORS request is not allowed. This is usually because the evaluation of Origin, request "
+    "method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's "
+    "CORS spec.",
+)
 AUTHORIZATION_HEADER_MALFORMED = ErrorRow(
     "AuthorizationHeaderMalformed", 400, "The authorization header that you provided is not valid."
 )
@@ -99,6 +108,11 @@ INVALID_ACCESS_KEY_ID = ErrorRow(
 )
 INVALID_ARGUMENT = ErrorRow("InvalidArgument", 400, "Invalid Argument")
 INVALID_BUCKET_NAME = ErrorRow("InvalidBucketName", 400, "The specified bucket is not valid.")
+INVALID_BUCKET_ACL_WITH_OBJECT_OWNERSHIP = ErrorRow(
+    "InvalidBucketAclWithObjectOwnership",
+    400,
+    "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+)
 INVALID_CHUNK_SIZE = ErrorRow(
     "InvalidChunkSizeError", 400, "Only the last chunk is allowed to have a size less than 8192 bytes"
 )
@@ -165,10 +179,16 @@ MAX_POST_PRE_DATA_LENGTH_EXCEEDED = ErrorRow(
 METADATA_TOO_LARGE = ErrorRow("MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size")
 METHOD_NOT_ALLOWED = ErrorRow("MethodNotAllowed", 405, "The specified method is not allowed against this resource.")
 MISSING_CONTENT_LENGTH = ErrorRow("MissingContentLength", 411, "You must provide the Content-Length HTTP header.")
+MISSING_SECURITY_HEADER = ErrorRow("MissingSecurityHeader", 400, "Your request was missing a required header")
 NO_SUCH_BUCKET = ErrorRow("NoSuchBucket", 404, "The specified bucket does not exist")
+NO_SUCH_BUCKET_POLICY = ErrorRow("NoSuchBucketPolicy", 404, "The bucket policy does not exist")
+NO_SUCH_CORS_CONFIGURATION = ErrorRow("NoSuchCORSConfiguration", 404, "The CORS configuration does not exist")
 NO_SUCH_KEY = ErrorRow("NoSuchKey", 404, "The specified key does not exist.")
 NO_SUCH_LIFECYCLE_CONFIGURATION = ErrorRow(
     "NoSuchLifecycleConfiguration", 404, "The lifecycle configuration does not exist"
+)
+NO_SUCH_PUBLIC_ACCESS_BLOCK = ErrorRow(
+    "NoSuchPublicAccessBlockConfiguration", 404, "The public access block configuration was not found"
 )
 NO_SUCH_UPLOAD = ErrorRow(
     "NoSuchUpload",
@@ -181,6 +201,9 @@ NOT_IMPLEMENTED = ErrorRow(
     "NotImplemented", 501, "A header or query that you provided implies functionality that is not implemented"
 )
 NOT_MODIFIED = ErrorRow("NotModified", 304, "Not Modified")
+OWNERSHIP_CONTROLS_NOT_FOUND = ErrorRow(
+    "OwnershipControlsNotFoundError", 404, "The bucket ownership controls were not found"
+)
 POLICY_TOO_LARGE = ErrorRow("PolicyTooLarge", 400, "The policy is larger than the maximum allowed size of 20 KB.")
 PRECONDITION_FAILED = ErrorRow(
     "PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold"
@@ -211,6 +234,7 @@ SIGNATURE_DOES_NOT_MATCH = ErrorRow(
 )
 SLOW_DOWN = ErrorRow("SlowDown", 503, "Please reduce your request rate.")
 TOO_MANY_BUCKETS = ErrorRow("TooManyBuckets", 400, "You have attempted to create more buckets than allowed")
+UNEXPECTED_CONTENT = ErrorRow("UnexpectedContent", 400, "This request contains unsupported content.")
 X_AMZ_CONTENT_SHA256_MISMATCH = ErrorRow(
     "XAmzContentSHA256Mismatch",
     400,

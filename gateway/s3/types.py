@@ -11,8 +11,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.s3.acl import AclRequest
 from gateway.s3.lifecycle import Due, Lifecycle
 from gateway.s3.notifications import Notifications
+from gateway.s3.public_access import ObjectOwnership
 
 Buffer = bytes | bytearray | memoryview
 
@@ -226,6 +228,9 @@ class CreateBucketInput:
 
     bucket: str
     location_constraint: str = ""
+    acl: AclRequest = field(default_factory=AclRequest)
+    ownership: ObjectOwnership | None = None
+    """x-amz-object-ownership."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +341,7 @@ class PutObjectInput:
     """User metadata by lower-case name without `x-amz-meta-`."""
     conditions: WriteConditions = field(default_factory=WriteConditions)
     encryption: EncryptionRequest = field(default_factory=EncryptionRequest)
+    acl: AclRequest = field(default_factory=AclRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,6 +508,7 @@ class CopyObjectInput:
     conditions: WriteConditions = field(default_factory=WriteConditions)
     encryption: EncryptionRequest = field(default_factory=EncryptionRequest)
     checksum_algorithm: ChecksumAlgorithm | None = None
+    acl: AclRequest = field(default_factory=AclRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -612,6 +619,7 @@ class CreateMultipartUploadInput:
     encryption: EncryptionRequest = field(default_factory=EncryptionRequest)
     checksum_algorithm: ChecksumAlgorithm | None = None
     checksum_type: ChecksumType | None = None
+    acl: AclRequest = field(default_factory=AclRequest)
 
 
 @dataclass(frozen=True, slots=True)

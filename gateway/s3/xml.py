@@ -15,9 +15,11 @@ from xml.parsers import expat
 from gateway.s3.errors import MALFORMED_XML, MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
 
 NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
+XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 8
 
+_XSI_TYPE: Final = f"{XSI}}}type"
 _DECLARATION: Final = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*[\"']([^\"']*)[\"']")
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_PLAIN: Final = re.compile("[^\t\n !#-%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -35,6 +37,8 @@ class Element:
     """Local name; the namespace is S3's or none."""
     text: str = ""
     children: list["Element"] = field(default_factory=list)
+    xsi_type: str = ""
+    """Its attribute `xsi:type`, which only the grantees of an ACL have."""
 
     def leaf(self) -> str:
         """The text of an element that has no children.
@@ -100,12 +104,12 @@ class _Reader:
     parts calls them 120,000 times on the event loop.
     """
 
-    def __init__(self, max_elements: int) -> None:
+    def __init__(self, max_elements: int, *, xsi_types: bool) -> None:
         self._top = Element("")
         self._parser = expat.ParserCreate("utf-8", "}")
         self._parser.buffer_text = True
         self._parser.ordered_attributes = True
-        self._handle_elements(max_elements)
+        self._handle_elements(max_elements, [_XSI_TYPE] if xsi_types else [])
         # Without a document type there are neither entities nor anything external; each is refused by itself as well.
         self._parser.StartDoctypeDeclHandler = _refuse
         self._parser.EntityDeclHandler = _refuse
@@ -122,7 +126,7 @@ class _Reader:
         (root,) = self._top.children
         return root
 
-    def _handle_elements(self, max_elements: int) -> None:
+    def _handle_elements(self, max_elements: int, known_attributes: list[str]) -> None:
         left, current = max_elements, self._top
         opened: list[Element] = []
         text: list[str] = []
@@ -131,14 +135,14 @@ class _Reader:
         def start(tag: str, attributes: list[str]) -> None:
             nonlocal left, current
             left -= 1
-            if attributes or left < 0 or len(opened) == MAX_DEPTH:
+            if (attributes and attributes[::2] != known_attributes) or left < 0 or len(opened) == MAX_DEPTH:
                 _refuse()
             name = names.get(tag)
             if name is None:
                 name = names[tag] = _local_name(tag)
             if text:
                 take_blanks()
-            element = Element(name)
+            element = Element(name, xsi_type="".join(attributes[1:]))
             current.children.append(element)
             opened.append(current)
             current = element
@@ -176,8 +180,8 @@ def _local_name(tag: str) -> str:
     return name
 
 
-def parse(document: bytes, root: str, *, max_elements: int) -> Element:
-    """Read one document whose root element has the name `root`.
+def parse(document: bytes, root: str, *, max_elements: int, xsi_types: bool = False) -> Element:
+    """Read one document whose root element has the name `root`; `xsi_types` lets the attribute `xsi:type` pass.
 
     Refused: a document type, processing instructions, attributes, any namespace but S3's or none, any encoding but
     UTF-8, more than `max_elements` elements, more than `MAX_DEPTH` levels, and bytes behind the root.
@@ -188,7 +192,7 @@ def parse(document: bytes, root: str, *, max_elements: int) -> Element:
     if len(document) > MAX_DOCUMENT_BYTES:
         raise S3Error(MAX_MESSAGE_LENGTH_EXCEEDED, fields={"MaxMessageLengthBytes": str(MAX_DOCUMENT_BYTES)})
     _check_encoding(document)
-    found = _Reader(max_elements).read(document)
+    found = _Reader(max_elements, xsi_types=xsi_types).read(document)
     if found.name != root:
         raise S3Error(MALFORMED_XML)
     return found
@@ -243,6 +247,13 @@ class Node:
         attributes = f' xmlns="{namespace}"' if namespace else ""
         start = f'<?xml version="1.0" encoding="UTF-8"?>\n<{self._name}{attributes}>'
         return (start + self.text[len(self._name) + 2 :]).encode()
+
+
+def typed(name: str, xsi_type: str, *content: str | int | bool | Node | None) -> Node:
+    """Make a node with the attribute `xsi:type`, by which the grantees of an ACL tell what they are."""
+    node = Node(name, *content)
+    node.text = f'<{name} xmlns:xsi="{XSI}" xsi:type="{escape(xsi_type)}"{node.text[len(name) + 1 :]}'
+    return node
 
 
 def _written(item: str | int | bool | Node) -> str:

@@ -196,6 +196,8 @@ class VersionChange:
     retention: ObjectLock | None = None
     """Its mode and time; the legal hold in it does not count. Never shortens COMPLIANCE."""
     legal_hold: bool | None = None
+    acl: Attributes | None = None
+    """The whole new value of the attribute `acl`; where it is empty the attribute goes."""
     bypass_governance: bool = False
     """Whether a GOVERNANCE retention may be shortened or taken off."""
 

@@ -123,6 +123,10 @@ def changed(version: ObjectVersion, change: VersionChange, now: datetime) -> Obj
         attributes.pop("tags", None)
         if change.tags:
             attributes["tags"] = [list(tag) for tag in change.tags]
+    if change.acl is not None:
+        attributes.pop("acl", None)
+        if change.acl:
+            attributes["acl"] = dict(change.acl)
     if change.retention is not None:
         check_retention(lock, change.retention, now, bypass_governance=change.bypass_governance)
         lock = replace(lock, mode=change.retention.mode, retain_until=change.retention.retain_until)

@@ -322,7 +322,7 @@ ROWS: Final = {
         lambda s: replace(s.alice.header("PUT", "/alice-1/new"), body=b"x"), 400, "XAmzContentSHA256Mismatch"
     ),
     "H17-policy": Row(
-        lambda s: s.alice.header("PUT", "/alice-1?policy=", b"{}", payload="UNSIGNED-PAYLOAD"), 501, "NotImplemented"
+        lambda s: s.alice.header("PUT", "/alice-1?policy=", b"{}", payload="UNSIGNED-PAYLOAD"), 400, "InvalidRequest"
     ),
     "session-token": Row(
         lambda s: get(s, headers=[("x-amz-security-token", "t")]), 400, "InvalidToken"

@@ -31,7 +31,7 @@ def elsewhere(shot: Shot) -> Shot:
 
 
 SUBRESOURCES: Final = (
-    *("acl", "attributes", "legal-hold", "object-lock", "renameObject", "restore", "retention", "select", "tagging"),
+    *("attributes", "legal-hold", "object-lock", "renameObject", "restore", "retention", "select", "tagging"),
     *("torrent", "annotation", "policy", "website", "delete", "versions", "encryption"),
 )
 KEYS_REFUSED: Final = {
@@ -131,18 +131,26 @@ ROWS: Final = {
     **{f"H59-delete-{name}": bad("DELETE", f"{KEEP}?{name}=", "NotImplemented", 501) for name in SUBRESOURCES},
     **{
         f"H59-bucket-put-{name}": bad("PUT", f"/alice-1?{name}=", "NotImplemented", 501)
-        for name in ("acl", "cors", "policy", "versioning", "tagging", "publicAccessBlock")
+        for name in ("versioning", "tagging")
     },
     **{
         f"H59-bucket-delete-{name}": bad("DELETE", f"/alice-2?{name}=", "NotImplemented", 501)
-        for name in ("cors", "policy", "tagging", "website", "replication", "delete")
+        for name in ("tagging", "website", "replication", "delete")
     },
     "H59-bucket-put-lifecycle": bad("PUT", "/alice-1?lifecycle=", "InvalidRequest"),
     "H59-bucket-put-encryption": bad("PUT", "/alice-1?encryption=", "MalformedXML"),
+    "H59-put-acl": bad("PUT", f"{KEEP}?acl=", "MalformedACLError"),
+    "H59-bucket-put-acl": bad("PUT", "/alice-1?acl=", "MalformedACLError"),
+    "H59-bucket-put-cors": bad("PUT", "/alice-1?cors=", "MalformedXML"),
+    "H59-bucket-put-policy": bad("PUT", "/alice-1?policy=", "MalformedPolicy"),
+    "H59-bucket-put-block": bad("PUT", "/alice-1?publicAccessBlock=", "MalformedXML"),
+    "H59-bucket-put-ownership": bad("PUT", "/alice-1?ownershipControls=", "MalformedXML"),
     "H59-put-foo": bad("PUT", f"{KEEP}?foo", ARGUMENT),
     "H59-put-upper-case-acl": bad("PUT", f"{KEEP}?ACL", ARGUMENT),
     "H59-put-acl-encoded": Row(
-        lambda s: replace(s.alice.header("PUT", f"{KEEP}?acl=", b"x"), target=f"{KEEP}?%61cl="), 501, "NotImplemented"
+        lambda s: replace(s.alice.header("PUT", f"{KEEP}?acl=", b"x"), target=f"{KEEP}?%61cl="),
+        400,
+        "MalformedACLError",
     ),
     "H59-put-acl-and-upload-id": bad("PUT", f"{KEEP}?acl=&partNumber=1&uploadId=x", "NotImplemented", 501),
     "H59-put-empty-name": bad("PUT", f"{KEEP}?=x", ARGUMENT),

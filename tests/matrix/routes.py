@@ -50,6 +50,20 @@ _LIFECYCLE: Final = (
     b"<Expiration><Days>9</Days></Expiration></Rule></LifecycleConfiguration>"
 )
 
+_BLOCK: Final = b"<PublicAccessBlockConfiguration/>"
+_ENFORCED: Final = (
+    b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>"
+)
+_CORS: Final = (
+    b"<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule>"
+    b"</CORSConfiguration>"
+)
+_PRIVATE: Final = {"x-amz-acl": "private"}
+POLICY: Final = (
+    '{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:GetObjectTorrent","Resource":"arn:aws:s3:::BUCKET/*"}}'
+)
+"""Says nothing about any route."""
+
 ROUTES: Final[Mapping[str, Route]] = {
     "ListBuckets": Route("GET", "/", stranger=200),
     "CreateBucket": Route("PUT", "/{fresh}", stranger=200),
@@ -65,6 +79,23 @@ ROUTES: Final[Mapping[str, Route]] = {
     "DeleteBucketLifecycle": Route("DELETE", "/{bucket}?lifecycle=", status=204),
     "GetBucketNotificationConfiguration": Route("GET", "/{bucket}?notification="),
     "PutBucketNotificationConfiguration": Route("PUT", "/{bucket}?notification=", b"<NotificationConfiguration/>"),
+    "GetBucketPolicy": Route("GET", "/{bucket}?policy="),
+    "PutBucketPolicy": Route("PUT", "/{bucket}?policy=", POLICY.replace("BUCKET", "{bucket}").encode(), status=204),
+    "DeleteBucketPolicy": Route("DELETE", "/{bucket}?policy=", status=204),
+    "GetBucketPolicyStatus": Route("GET", "/{bucket}?policyStatus="),
+    "GetPublicAccessBlock": Route("GET", "/{bucket}?publicAccessBlock="),
+    "PutPublicAccessBlock": Route("PUT", "/{bucket}?publicAccessBlock=", _BLOCK),
+    "DeletePublicAccessBlock": Route("DELETE", "/{empty}?publicAccessBlock=", status=204),
+    "GetBucketOwnershipControls": Route("GET", "/{bucket}?ownershipControls="),
+    "PutBucketOwnershipControls": Route("PUT", "/{bucket}?ownershipControls=", _ENFORCED),
+    "DeleteBucketOwnershipControls": Route("DELETE", "/{empty}?ownershipControls=", status=204),
+    "GetBucketAcl": Route("GET", "/{bucket}?acl="),
+    "PutBucketAcl": Route("PUT", "/{bucket}?acl=", headers=_PRIVATE),
+    "GetObjectAcl": Route("GET", "/{bucket}/k?acl="),
+    "PutObjectAcl": Route("PUT", "/{bucket}/k?acl=", headers=_PRIVATE),
+    "GetBucketCors": Route("GET", "/{bucket}?cors="),
+    "PutBucketCors": Route("PUT", "/{bucket}?cors=", _CORS),
+    "DeleteBucketCors": Route("DELETE", "/{bucket}?cors=", status=204),
     "ListObjects": Route("GET", "/{bucket}"),
     "ListObjectsV2": Route("GET", "/{bucket}?list-type=2"),
     "PutObject": Route("PUT", "/{bucket}/new", b"data"),

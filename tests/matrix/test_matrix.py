@@ -23,6 +23,9 @@ NO_KEY: Verdict = (403, "InvalidAccessKeyId")
 NO_CHUNKS: Verdict = (400, "InvalidRequest")
 NO_FORM: Verdict = (412, "PreconditionFailed")
 
+UNSIGNED_BODIES = {"unsigned payload", "unsigned chunks and trailer", "presigned"}
+"""Ways whose signature does not cover the body: a policy is not taken by them."""
+
 CASES = [
     (operation, way, caller)
     for operation in ROUTES
@@ -39,6 +42,7 @@ RULES: list[tuple[Callable[[Route, str, str, str], bool], Verdict]] = [
     (lambda _, operation, way, __: way == "form" and operation != "PostObject", DENIED),
     (lambda _, __, ___, caller: caller in {"disabled key", "unknown key"}, NO_KEY),
     (lambda route, _, __, caller: caller == "another account" and route.stranger == DENIED[0], DENIED),
+    (lambda _, operation, way, __: operation == "PutBucketPolicy" and way in UNSIGNED_BODIES, NO_CHUNKS),
     (lambda route, operation, way, _: way in CHUNKED and not route.takes_chunks(operation), NO_CHUNKS),
     (lambda _, operation, way, __: operation == "PostObject" and way != "form", NO_FORM),
 ]

@@ -6,16 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+from botocore.exceptions import ClientError
+
 from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway
 from tests.gateway.http.asgi import HOST, SECRET, Answer, call
 from tests.gateway.operations.stage import ALICE, ALICE_TOO, BOB, REGION, Stage, make_stage, messages_of
 from tests.hostile.signing import Shot, Signer
-from tests.matrix.routes import Route
+from tests.matrix.routes import POLICY, Route
 
 CALLERS: Final = ("owner", "another account", "disabled key", "unknown key")
 UNKNOWN: Final = "AKIDNOBODYHASTHISKEY"
 FRESH: Final = "fresh"
+CORS_RULE: Final = {"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}
 RULE: Final = {"Filter": {"Prefix": "tmp/"}, "Status": "Disabled", "Expiration": {"Days": 9}}
 _TIMEOUT_S: Final = 20
 
@@ -66,6 +69,8 @@ class World:
 
     def _fill(self, client: Any, bucket: str) -> None:
         client.put_object(Bucket=bucket, Key="k", Body=b"secret")
+        client.put_bucket_policy(Bucket=bucket, Policy=POLICY.replace("BUCKET", bucket))
+        client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [CORS_RULE]})
         client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [RULE]})
         uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
         upload_id, _ = self.uploads.get(bucket, ("", ""))
@@ -163,7 +168,20 @@ class OverTls:
             for name in [entry["Name"] for entry in client.list_buckets()["Buckets"]]:
                 seen += [name, client.list_objects_v2(Bucket=name).get("Contents")]
                 seen += [client.list_multipart_uploads(Bucket=name).get("Uploads")]
+                seen += [_given(read, name) for read in _configurations(client)]
         return seen
+
+
+def _configurations(client: Any) -> tuple[Any, ...]:
+    return client.get_bucket_policy, client.get_bucket_cors, client.get_bucket_lifecycle_configuration
+
+
+def _given(read: Any, bucket: str) -> bool:
+    try:
+        read(Bucket=bucket)
+    except ClientError:
+        return False
+    return True
 
 
 @contextmanager

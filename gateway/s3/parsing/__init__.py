@@ -4,6 +4,22 @@ All parsers have one signature and raise S3Error alone. `document` is the whole 
 CompleteMultipartUpload, and empty for the others. Sources stand in the families' modules.
 """
 
+from gateway.s3.parsing.access import (
+    parse_delete_bucket_ownership_controls,
+    parse_delete_bucket_policy,
+    parse_delete_public_access_block,
+    parse_get_bucket_acl,
+    parse_get_bucket_ownership_controls,
+    parse_get_bucket_policy,
+    parse_get_bucket_policy_status,
+    parse_get_object_acl,
+    parse_get_public_access_block,
+    parse_put_bucket_acl,
+    parse_put_bucket_ownership_controls,
+    parse_put_bucket_policy,
+    parse_put_object_acl,
+    parse_put_public_access_block,
+)
 from gateway.s3.parsing.bucket_encryption import parse_put_bucket_encryption
 from gateway.s3.parsing.buckets import (
     parse_create_bucket,
@@ -16,6 +32,7 @@ from gateway.s3.parsing.buckets import (
     parse_list_buckets,
 )
 from gateway.s3.parsing.copying import parse_copy_object, parse_upload_part_copy
+from gateway.s3.parsing.cors import parse_delete_bucket_cors, parse_get_bucket_cors, parse_put_bucket_cors
 from gateway.s3.parsing.documents import document_expectation
 from gateway.s3.parsing.fields import response_overrides
 from gateway.s3.parsing.lifecycle import (
@@ -53,17 +70,28 @@ __all__ = [
     "parse_create_bucket",
     "parse_create_multipart_upload",
     "parse_delete_bucket",
+    "parse_delete_bucket_cors",
     "parse_delete_bucket_encryption",
     "parse_delete_bucket_lifecycle",
+    "parse_delete_bucket_ownership_controls",
+    "parse_delete_bucket_policy",
     "parse_delete_object",
     "parse_delete_objects",
+    "parse_delete_public_access_block",
+    "parse_get_bucket_acl",
+    "parse_get_bucket_cors",
     "parse_get_bucket_encryption",
     "parse_get_bucket_lifecycle_configuration",
     "parse_get_bucket_location",
     "parse_get_bucket_notification_configuration",
+    "parse_get_bucket_ownership_controls",
+    "parse_get_bucket_policy",
+    "parse_get_bucket_policy_status",
     "parse_get_bucket_versioning",
     "parse_get_object",
+    "parse_get_object_acl",
     "parse_get_object_tagging",
+    "parse_get_public_access_block",
     "parse_head_bucket",
     "parse_head_object",
     "parse_list_buckets",
@@ -72,10 +100,16 @@ __all__ = [
     "parse_list_objects_v2",
     "parse_list_parts",
     "parse_post_object",
+    "parse_put_bucket_acl",
+    "parse_put_bucket_cors",
     "parse_put_bucket_encryption",
     "parse_put_bucket_lifecycle_configuration",
     "parse_put_bucket_notification_configuration",
+    "parse_put_bucket_ownership_controls",
+    "parse_put_bucket_policy",
     "parse_put_object",
+    "parse_put_object_acl",
+    "parse_put_public_access_block",
     "parse_upload_part",
     "parse_upload_part_copy",
     "response_overrides",

@@ -3,11 +3,13 @@
 Sources: AWS "ListBuckets", "CreateBucket", "HeadBucket" and the configuration reads.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from gateway.s3 import xml
 from gateway.s3.addressing import Address
 from gateway.s3.errors import NOT_IMPLEMENTED, S3Error
+from gateway.s3.parsing.access import ACL_HEADERS, acl_request, object_ownership
 from gateway.s3.parsing.fields import bucket_of, invalid, number
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Request
@@ -40,14 +42,15 @@ def parse_create_bucket(request: Request, address: Address, document: bytes) -> 
     Raises:
         S3Error: MalformedXML; NotImplemented for the members of directory buckets and for tags; what `begin` raises.
     """
-    begin(request)
+    headers = begin(request, (*ACL_HEADERS, "x-amz-object-ownership")).headers
+    asked = CreateBucketInput(bucket_of(address), "", acl_request(headers), object_ownership(headers))
     if not document:
-        return CreateBucketInput(bucket_of(address))
+        return asked
     root = xml.parse(document, "CreateBucketConfiguration", max_elements=256)
     parts = root.parts(once=("LocationConstraint", "Location", "Bucket", "Tags"))
     if any(parts.once[name].children or parts.once[name].text for name in parts.once if name != "LocationConstraint"):
         raise S3Error(NOT_IMPLEMENTED)
-    return CreateBucketInput(bucket_of(address), parts.text("LocationConstraint") or "")
+    return replace(asked, location_constraint=parts.text("LocationConstraint") or "")
 
 
 def _parse_bucket(request: Request, address: Address, document: bytes) -> BucketInput:  # noqa: ARG001 - one signature for all

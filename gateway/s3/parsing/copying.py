@@ -12,6 +12,7 @@ from gateway.s3.checksums import algorithm_named
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_REQUEST, S3Error
 from gateway.s3.headers import single
 from gateway.s3.parsing import encryption, fields
+from gateway.s3.parsing.access import ACL_HEADERS, acl_request
 from gateway.s3.parsing.fields import bucket_of, key_of
 from gateway.s3.parsing.start import begin
 from gateway.s3.ranges import parse_copy_range
@@ -73,7 +74,7 @@ def parse_copy_object(request: Request, address: Address, document: bytes) -> Co
         S3Error: InvalidArgument for a bad source or directive; InvalidRequest for a copy onto itself that changes
             nothing; what `begin` and the readers of `fields` raise.
     """
-    headers = begin(request, encryption.ENCRYPTION).headers
+    headers = begin(request, encryption.ENCRYPTION | ACL_HEADERS).headers
     directive = single(headers, "x-amz-metadata-directive") or "COPY"
     if directive not in {"COPY", "REPLACE"}:
         raise fields.invalid("x-amz-metadata-directive", "Unknown metadata directive.")
@@ -89,6 +90,7 @@ def parse_copy_object(request: Request, address: Address, document: bytes) -> Co
         metadata=fields.metadata(headers) if replace else {},
         conditions=fields.write_conditions(headers),
         encryption=encryption.encryption_request(headers),
+        acl=acl_request(headers),
         checksum_algorithm=None if algorithm is None else ChecksumAlgorithm(algorithm_named(algorithm).name),
     )
     if _changes_nothing(asked):

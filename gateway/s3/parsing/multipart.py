@@ -20,6 +20,7 @@ from gateway.s3.errors import (
 )
 from gateway.s3.headers import single, unquote_etag
 from gateway.s3.parsing import encryption, fields
+from gateway.s3.parsing.access import ACL_HEADERS, acl_request
 from gateway.s3.parsing.fields import MAX_PART_NUMBER, bucket_of, key_of
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Headers, Request
@@ -49,7 +50,7 @@ def parse_create_multipart_upload(request: Request, address: Address, document: 
         S3Error: InvalidRequest for a checksum type without algorithm, or not for this one; what `begin` and the
             readers of `fields` raise.
     """
-    headers = begin(request, encryption.WRITE).headers
+    headers = begin(request, encryption.WRITE | ACL_HEADERS).headers
     algorithm_name = single(headers, "x-amz-checksum-algorithm")
     type_name = single(headers, "x-amz-checksum-type")
     if algorithm_name is None and type_name is not None:
@@ -65,6 +66,7 @@ def parse_create_multipart_upload(request: Request, address: Address, document: 
         headers=fields.object_headers(headers),
         metadata=fields.metadata(headers),
         encryption=encryption.encryption_request(headers),
+        acl=acl_request(headers),
         checksum_algorithm=algorithm,
         checksum_type=checksum_type,
     )

@@ -10,6 +10,7 @@ from gateway.s3.addressing import Address, check_key
 from gateway.s3.errors import INVALID_REQUEST, MALFORMED_XML, NOT_IMPLEMENTED, S3Error
 from gateway.s3.headers import single, unquote_etag
 from gateway.s3.parsing import encryption, fields
+from gateway.s3.parsing.access import ACL_HEADERS, acl_request
 from gateway.s3.parsing.fields import bucket_of, flag, key_of
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Request
@@ -31,7 +32,7 @@ def parse_put_object(request: Request, address: Address, document: bytes) -> Put
     Raises:
         S3Error: what `begin` and the readers of `fields` raise.
     """
-    headers = begin(request, encryption.WRITE).headers
+    headers = begin(request, encryption.WRITE | ACL_HEADERS).headers
     return PutObjectInput(
         bucket=bucket_of(address),
         object_key=key_of(address),
@@ -40,6 +41,7 @@ def parse_put_object(request: Request, address: Address, document: bytes) -> Put
         metadata=fields.metadata(headers),
         conditions=fields.write_conditions(headers),
         encryption=encryption.encryption_request(headers),
+        acl=acl_request(headers),
     )
 
 

@@ -20,7 +20,7 @@ class Parsed:
 
 
 def begin(request: Request, takes: Collection[str] = ()) -> Parsed:
-    """Read what all operations share. `takes` names the encryption headers that this one reads.
+    """Read what all operations share. `takes` names headers that this one reads and others do not.
 
     Raises:
         S3Error: what `effective_headers`, `parse_query` and `refuse_unsupported` raise.

@@ -65,6 +65,8 @@ ONLY_INERT: Final = MappingProxyType(
         "x-amz-checksum-xxhash128": frozenset(),
         "x-amz-checksum-xxhash3": frozenset(),
         "x-amz-checksum-xxhash64": frozenset(),
+        # No policy can lock the owner of a bucket out, so there is nothing to confirm.
+        "x-amz-confirm-remove-self-bucket-access": frozenset({"true", "false"}),
         "x-amz-expected-bucket-owner": frozenset(),
         "x-amz-grant-full-control": frozenset(),
         "x-amz-grant-read": frozenset(),
@@ -103,13 +105,15 @@ _FOREIGN: Final = ("x-sealgate-", "x-minio-")
 def refuse_unsupported(headers: Headers, takes: Collection[str] = ()) -> None:
     """Go through every header of a request and refuse what would have to be ignored.
 
-    `takes` names the encryption headers that the operation reads.
+    `takes` names the headers of encryption and ACLs that the operation reads.
 
     Raises:
         S3Error: NotImplemented for what S3 has and this endpoint has not; InvalidArgument for names that S3 has not,
             and for encryption headers that the operation does not take; InvalidStorageClass.
     """
     for name, value in headers:
+        if name in takes:
+            continue
         if name.startswith("x-amz-"):
             _judge(name, value, takes)
         elif name.startswith(_FOREIGN):

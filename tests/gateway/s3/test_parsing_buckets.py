@@ -75,11 +75,6 @@ def test_create_bucket_refused(row: ErrorRow, document: bytes) -> None:
     [
         ({"x-amz-bucket-object-lock-enabled": "false"}, True),
         ({"x-amz-bucket-object-lock-enabled": "true"}, False),
-        ({"x-amz-object-ownership": "BucketOwnerEnforced"}, True),
-        ({"x-amz-object-ownership": "ObjectWriter"}, False),
-        ({"x-amz-acl": "private"}, True),
-        ({"x-amz-acl": "public-read-write"}, False),
-        ({"x-amz-grant-write": "id=1"}, False),
     ],
 )
 def test_headers_of_create_bucket(headers: dict[str, str], taken: bool) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gateway.s3.acl import AclRequest
 from gateway.s3.errors import (
     BAD_REQUEST,
     ENTITY_TOO_LARGE,
@@ -95,6 +96,7 @@ def test_a_put_with_everything() -> None:
         {"color": "blue"},
         WriteConditions(if_none_match_any=True),
         EncryptionRequest("AES256"),
+        acl=AclRequest("private"),
     )
 
 
@@ -250,9 +252,9 @@ def test_h87_write_conditions_that_are_none(headers: dict[str, str]) -> None:
         ({"x-amz-object-lock-legal-hold": "OFF"}, NOT_IMPLEMENTED),
         ({"x-amz-tagging": "a=b"}, NOT_IMPLEMENTED),
         ({"x-amz-website-redirect-location": "/"}, NOT_IMPLEMENTED),
-        ({"x-amz-grant-read": "id=1"}, NOT_IMPLEMENTED),
-        ({"x-amz-acl": "public-read"}, NOT_IMPLEMENTED),
-        ({"x-amz-acl": ""}, NOT_IMPLEMENTED),
+        ({"x-amz-grant-read": "id=1"}, INVALID_ARGUMENT),
+        ({"x-amz-acl": "aws-exec-read"}, NOT_IMPLEMENTED),
+        ({"x-amz-acl": ""}, INVALID_ARGUMENT),
         ({"x-amz-storage-class": "GLACIER"}, INVALID_STORAGE_CLASS),
         ({"x-amz-request-payer": "requester"}, NOT_IMPLEMENTED),
         ({"x-amz-expected-bucket-owner": "1"}, NOT_IMPLEMENTED),
@@ -268,7 +270,6 @@ def test_h46_what_is_not_done_is_never_silently_ignored(headers: dict[str, str],
 @pytest.mark.parametrize(
     "headers",
     [
-        {"x-amz-acl": "bucket-owner-full-control"},
         {"x-amz-tagging": ""},
         {"x-amz-user-agent": "aws-sdk-js"},
         {"x-amz-api-version": "2006-03-01"},

@@ -101,7 +101,7 @@ def test_h95_copy_source_on_other_routes(method: str, target: str) -> None:
     refused(INVALID_ARGUMENT, method, target, {"x-amz-copy-source": "b/k"})
 
 
-@pytest.mark.parametrize("name", ["retention", "legal-hold", "acl", "torrent", "tagging", "encryption", "renameObject"])
+@pytest.mark.parametrize("name", ["retention", "legal-hold", "torrent", "tagging", "encryption", "renameObject"])
 def test_h59_subresources_never_fall_through_to_put_object(name: str) -> None:
     refused(NOT_IMPLEMENTED, "PUT", f"/bucket/k?{name}")
 

@@ -88,7 +88,8 @@ def unknown(operation: str) -> set[str]:
         if isinstance(answer.body, bytes) and answer.body and shape is not None:
             payload = shape.serialization.get("payload")
             body_shape = shape.members[payload] if payload else shape
-            strange |= set(_strange(fromstring(answer.body), body_shape, ()))
+            if body_shape.type_name == "structure":
+                strange |= set(_strange(fromstring(answer.body), body_shape, ()))
     return strange
 
 

@@ -18,9 +18,17 @@ CUSTOMER_KEY: Final = b64encode(bytes(range(32))).decode()
 CUSTOMER_KEY_MD5: Final = b64encode(hashlib.md5(bytes(range(32))).digest()).decode()
 PAST: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
+_GROUPS: Final = "http://acs.amazonaws.com/groups/global/"
+GRANTS: Final = ("FullControl", "Read", "ReadACP", "Write", "WriteACP")
+
 BY_NAME: Final[Mapping[str, tuple[Any, Any]]] = {
     # Members whose values have a form of their own: two that differ.
+    "AllowedMethods": (["PUT"], ["HEAD"]),
     "Bucket": ("bucket", "other-bucket"),
+    "ID": ("a1" * 16, "b2" * 16),
+    "Type": ("CanonicalUser", "CanonicalUser"),
+    "URI": (f"{_GROUPS}AllUsers", f"{_GROUPS}AuthenticatedUsers"),
+    **dict.fromkeys((f"Grant{name}" for name in GRANTS), (f'id="{"a1" * 16}"', f'id="{"b2" * 16}"')),
     "ChecksumAlgorithm": ("CRC32", "SHA256"),
     "ChecksumCRC32": ("AAAAAA==", "AAAAAQ=="),
     "ChecksumCRC32C": ("AAAAAA==", "AAAAAQ=="),
@@ -120,6 +128,7 @@ def _filled_generic(origin: Any, arguments: tuple[Any, ...], name: str, variant:
 FILLED: Final[Mapping[str, Any]] = {
     # Fields whose values have a form of their own.
     "algorithm": "AES256",
+    **dict.fromkeys(("owner_id", "grantee", "names00"), "a" * 32),
     "region": "eu-west-1",
     "response_overrides": {"content-type": "text/x"},
     "expires": "Sun, 06 Nov 1994 08:49:37 GMT",

@@ -1,4 +1,4 @@
-"""Access control lists: grants, the canned ones, and what a grant allows.
+"""Access control lists: grants, the canned ones, and whom a grant reaches.
 
 Source: S3 "Access control list (ACL) overview", with its tables of permissions, actions and canned ACLs.
 """
@@ -105,25 +105,16 @@ def canned(name: str, owner_id: str, bucket_owner_id: str) -> Acl:
     return Acl(owner_id, tuple(grants))
 
 
-BUCKET_ACL_NEEDS: Final = MappingProxyType(
-    {
-        "s3:ListBucket": Permission.READ,
-        "s3:ListBucketVersions": Permission.READ,
-        "s3:ListBucketMultipartUploads": Permission.READ,
-        "s3:PutObject": Permission.WRITE,
-        "s3:GetBucketAcl": Permission.READ_ACP,
-        "s3:PutBucketAcl": Permission.WRITE_ACP,
-    }
-)
-"""Action -> what the bucket's ACL must grant for it."""
-OBJECT_ACL_NEEDS: Final = MappingProxyType(
-    {
-        "s3:GetObject": Permission.READ,
-        "s3:GetObjectVersion": Permission.READ,
-        "s3:GetObjectAcl": Permission.READ_ACP,
-        "s3:GetObjectVersionAcl": Permission.READ_ACP,
-        "s3:PutObjectAcl": Permission.WRITE_ACP,
-        "s3:PutObjectVersionAcl": Permission.WRITE_ACP,
-    }
-)
-"""Action -> what the object's ACL must grant for it."""
+@dataclass(frozen=True, slots=True)
+class AclRequest:
+    """The ACL that a request asks for, by header or document; at most one of the three is set."""
+
+    canned: str | None = None
+    grants: tuple[Grant, ...] | None = None
+    """Of the x-amz-grant-* headers."""
+    document: Acl | None = None
+
+    @property
+    def names_any(self) -> bool:
+        """Whether it asks for anything."""
+        return self != AclRequest()

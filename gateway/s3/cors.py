@@ -1,0 +1,85 @@
+"""Cross-origin rules of a bucket: which web pages may read its answers; pure.
+
+Sources: the Fetch standard, "HTTP extensions"; S3 "Using cross-origin resource sharing", "PutBucketCors". CORS never
+lets anyone in: a page sends what its user may send anyway, and these headers let it see the answer.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+MAX_RULES: Final = 100
+METHODS: Final = ("GET", "PUT", "HEAD", "POST", "DELETE")
+VARY: Final = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
+
+Header = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CorsRule:
+    """One rule. Origins and allowed headers may hold one `*` each."""
+
+    allowed_origins: tuple[str, ...]
+    allowed_methods: tuple[str, ...]
+    allowed_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
+    max_age_s: int | None = None
+    rule_id: str | None = None
+
+    def encode(self) -> dict[str, Any]:
+        """JSON values for the catalogue."""
+        return asdict(self)
+
+    @classmethod
+    def decode(cls, encoded: Mapping[str, Any]) -> "CorsRule":
+        """The reverse."""
+        held: dict[str, Any] = {each.name: encoded[each.name] for each in fields(cls)}
+        for name, value in held.items():
+            if isinstance(value, list):
+                held[name] = tuple(value)
+        return cls(**held)
+
+
+def find_rule(
+    rules: Iterable[CorsRule], origin: str, method: str, request_headers: Sequence[str] | None = None
+) -> CorsRule | None:
+    """Find the first rule that fits an origin, a method and, for a preflight, every header that will be sent."""
+    for rule in rules:
+        if (
+            method in rule.allowed_methods
+            and any(_fits(allowed, origin) for allowed in rule.allowed_origins)
+            and all(
+                any(_fits(allowed.lower(), name.lower()) for allowed in rule.allowed_headers)
+                for name in request_headers or ()
+            )
+        ):
+            return rule
+    return None
+
+
+def _fits(pattern: str, text: str) -> bool:
+    before, star, behind = pattern.partition("*")
+    if not star:
+        return pattern == text
+    return len(text) >= len(before) + len(behind) and text.startswith(before) and text.endswith(behind)
+
+
+def response_headers(rule: CorsRule, origin: str) -> tuple[Header, ...]:
+    """Headers of an actual answer.
+
+    A rule for every origin answers `*`, with which browsers send no credentials; any other names the origin that asks.
+    """
+    if "*" in rule.allowed_origins:
+        allowed: tuple[Header, ...] = (("Access-Control-Allow-Origin", "*"),)
+    else:
+        allowed = (("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Credentials", "true"))
+    exposed = (("Access-Control-Expose-Headers", ", ".join(rule.expose_headers)),) if rule.expose_headers else ()
+    methods = ("Access-Control-Allow-Methods", ", ".join(rule.allowed_methods))
+    age = () if rule.max_age_s is None else (("Access-Control-Max-Age", str(rule.max_age_s)),)
+    return (*allowed, methods, *exposed, *age, ("Vary", VARY))
+
+
+def preflight_headers(rule: CorsRule, origin: str, request_headers: Sequence[str]) -> tuple[Header, ...]:
+    """Headers of the answer to a preflight: those of an answer, and the headers that may be sent."""
+    names = ", ".join(name.lower() for name in request_headers)
+    return (*response_headers(rule, origin), *((("Access-Control-Allow-Headers", names),) if names else ()))

@@ -1,0 +1,335 @@
+"""Bucket policies at work: who is let in by them, what a refusal tells, and what they cost those who have none."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.operations.admission import Admission
+from gateway.operations.rules import POLICY, RulesOfBuckets, encode_block
+from gateway.s3.public_access import NOTHING_BLOCKED
+from storage.catalogue.records import Bucket
+from tests.gateway.operations.stage import Stage, refused, status_of
+
+BOX, ALL = "arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"
+OPEN = {"BlockPublicPolicy": False, "RestrictPublicBuckets": False}
+Statement = dict[str, Any]
+
+
+def account(stage: Stage, name: str) -> str:
+    return str(stage.run(stage.rig.catalogue.get_account_by_name(name)).canonical_id)
+
+
+def allow(action: object, resource: object = ALL, **more: Any) -> Statement:
+    return {"Effect": "Allow", "Principal": "*", "Action": action, "Resource": resource} | more
+
+
+def deny(action: object, resource: object = ALL, **more: Any) -> Statement:
+    return allow(action, resource, Effect="Deny", **more)
+
+
+@pytest.fixture
+def set_policy(stage: Stage) -> Callable[..., None]:
+    def put(*statements: Statement) -> None:
+        stage.alice.put_public_access_block(Bucket="bucket", PublicAccessBlockConfiguration=OPEN)
+        stage.alice.put_bucket_policy(
+            Bucket="bucket", Policy=json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        )
+
+    return put
+
+
+SetPolicy = Callable[..., None]
+
+
+def test_a_policy_is_kept_as_it_was_sent(stage: Stage) -> None:
+    refused(stage.alice.get_bucket_policy, 404, "NoSuchBucketPolicy", Bucket="bucket")
+    refused(stage.alice.get_bucket_policy_status, 404, "NoSuchBucketPolicy", Bucket="bucket")
+    document = json.dumps({"Id": "ä", "Statement": deny("s3:GetObject")}, ensure_ascii=False, indent=2)
+    assert status_of(stage.alice.put_bucket_policy(Bucket="bucket", Policy=document)) == 204
+    assert stage.alice.get_bucket_policy(Bucket="bucket")["Policy"] == document
+    assert stage.alice.get_bucket_policy_status(Bucket="bucket")["PolicyStatus"] == {"IsPublic": False}
+    for _ in range(2):
+        assert status_of(stage.alice.delete_bucket_policy(Bucket="bucket")) == 204
+    refused(stage.alice.get_bucket_policy, 404, "NoSuchBucketPolicy", Bucket="bucket")
+
+
+def test_a_public_policy_is_blocked_until_the_block_is_gone(stage: Stage) -> None:
+    document = json.dumps({"Statement": allow("s3:GetObject")})
+    refused(stage.alice.put_bucket_policy, 403, "AccessDenied", Bucket="bucket", Policy=document)
+    stage.alice.delete_public_access_block(Bucket="bucket")
+    refused(stage.alice.get_public_access_block, 404, "NoSuchPublicAccessBlockConfiguration", Bucket="bucket")
+    stage.alice.put_bucket_policy(Bucket="bucket", Policy=document)
+    assert stage.alice.get_bucket_policy_status(Bucket="bucket")["PolicyStatus"] == {"IsPublic": True}
+
+
+def test_a_new_bucket_blocks_everything_public(stage: Stage) -> None:
+    block = stage.alice.get_public_access_block(Bucket="bucket")["PublicAccessBlockConfiguration"]
+    assert list(block.values()) == [True] * 4
+    none = dict.fromkeys(block, False)
+    stage.alice.put_public_access_block(Bucket="bucket", PublicAccessBlockConfiguration=none)
+    assert stage.alice.get_public_access_block(Bucket="bucket")["PublicAccessBlockConfiguration"] == none
+
+
+def test_a_principal_must_exist(stage: Stage, set_policy: SetPolicy) -> None:
+    for principal in ({"AWS": "0" * 32}, {"CanonicalUser": "f" * 32}):
+        document = json.dumps({"Statement": allow("s3:GetObject", Principal=principal)})
+        error = refused(stage.alice.put_bucket_policy, 400, "MalformedPolicy", Bucket="bucket", Policy=document)
+        assert error["Message"] == "Invalid principal in policy"
+    set_policy(allow("s3:GetObject", Principal={"AWS": f"arn:aws:iam::{account(stage, 'bob')}:root"}))
+
+
+def test_everyone_may_read_what_is_public_and_no_more(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("open/x", b"shown")
+    stage.put("k", b"hidden")
+    set_policy(allow("s3:GetObject", f"{BOX}/open/*"))
+    for caller in (stage.nobody, stage.bob):
+        assert caller.get_object(Bucket="bucket", Key="open/x")["Body"].read() == b"shown"
+        refused(caller.get_object, 403, "AccessDenied", Bucket="bucket", Key="k")
+        refused(caller.put_object, 403, "AccessDenied", Bucket="bucket", Key="open/x", Body=b"")
+        refused(caller.list_objects_v2, 403, "AccessDenied", Bucket="bucket")
+        refused(caller.get_object_acl, 403, "AccessDenied", Bucket="bucket", Key="open/x")
+
+
+def test_restrict_public_buckets_shuts_a_public_policy_out(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("k")
+    set_policy(allow("s3:GetObject"))
+    stage.nobody.get_object(Bucket="bucket", Key="k")
+    stage.alice.put_public_access_block(Bucket="bucket", PublicAccessBlockConfiguration={"RestrictPublicBuckets": True})
+    for caller in (stage.nobody, stage.bob):
+        refused(caller.get_object, 403, "AccessDenied", Bucket="bucket", Key="k")
+    assert stage.body_of("k") == b"data"
+
+
+def test_h62_who_may_not_list_does_not_learn_what_is_missing(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("k")
+    set_policy(allow("s3:GetObject"))
+    for caller in (stage.nobody, stage.bob):
+        refused(caller.get_object, 403, "AccessDenied", Bucket="bucket", Key="missing")
+        refused(caller.head_object, 403, "403", Bucket="bucket", Key="missing")
+        refused(caller.get_object, 403, "AccessDenied", Bucket="bucket", Key="k", VersionId="0" * 32)
+    set_policy(allow(["s3:GetObject", "s3:GetObjectVersion"]), allow("s3:ListBucket", BOX))
+    for caller in (stage.nobody, stage.bob):
+        refused(caller.get_object, 404, "NoSuchKey", Bucket="bucket", Key="missing")
+        refused(caller.head_object, 404, "404", Bucket="bucket", Key="missing")
+
+
+def test_the_owner_may_be_denied_all_but_his_policy(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("k")
+    set_policy(deny("s3:*", [BOX, ALL]))
+    refused(stage.alice.get_object, 403, "AccessDenied", Bucket="bucket", Key="k")
+    refused(stage.alice.list_objects_v2, 403, "AccessDenied", Bucket="bucket")
+    refused(stage.alice.delete_bucket, 403, "AccessDenied", Bucket="bucket")
+    stage.alice.get_bucket_policy(Bucket="bucket")
+    stage.alice.delete_bucket_policy(Bucket="bucket")
+    assert stage.body_of("k") == b"data"
+
+
+def test_h89_a_condition_tells_nothing_to_who_may_not_read(stage: Stage, set_policy: SetPolicy) -> None:
+    etag = stage.put("k")["ETag"]
+    set_policy(allow("s3:PutObject"), allow("s3:DeleteObject"))
+    for conditions in ({"IfMatch": etag}, {"IfNoneMatch": etag}, {"IfMatch": '"x"'}):
+        refused(stage.bob.get_object, 403, "AccessDenied", Bucket="bucket", Key="k", **conditions)
+    for tag in (etag, '"x"'):
+        refused(stage.bob.put_object, 403, "AccessDenied", Bucket="bucket", Key="k", Body=b"", IfMatch=tag)
+        refused(stage.bob.delete_object, 403, "AccessDenied", Bucket="bucket", Key="k", IfMatch=tag)
+        objects = {"Objects": [{"Key": "k", "ETag": tag}]}
+        (error,) = stage.bob.delete_objects(Bucket="bucket", Delete=objects)["Errors"]
+        assert error["Code"] == "AccessDenied"
+    stage.bob.put_object(Bucket="bucket", Key="k", Body=b"new")
+
+
+def test_h93_a_source_that_is_not_readable_is_not_copied(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("open/x", b"shown")
+    stage.put("k", b"hidden")
+    stage.bob.create_bucket(Bucket="bobs")
+    upload_id = stage.bob.create_multipart_upload(Bucket="bobs", Key="big")["UploadId"]
+    part = {"Bucket": "bobs", "Key": "big", "UploadId": upload_id, "PartNumber": 1}
+
+    def copies(source: str) -> None:
+        stage.bob.copy_object(Bucket="bobs", Key="copy", CopySource=source)
+        stage.bob.upload_part_copy(**part, CopySource=source)
+
+    for source in ("bucket/k", "bucket/missing"):
+        refused(stage.bob.copy_object, 403, "AccessDenied", Bucket="bobs", Key="copy", CopySource=source)
+        refused(stage.bob.upload_part_copy, 403, "AccessDenied", **part, CopySource=source)
+    set_policy(allow("s3:GetObject", f"{BOX}/open/*"))
+    copies("bucket/open/x")
+    assert stage.bob.get_object(Bucket="bobs", Key="copy")["Body"].read() == b"shown"
+    for source in ("bucket/k", "bucket/open/missing"):
+        refused(stage.bob.copy_object, 403, "AccessDenied", Bucket="bobs", Key="copy", CopySource=source)
+        refused(stage.bob.upload_part_copy, 403, "AccessDenied", **part, CopySource=source)
+    refused(stage.bob.copy_object, 404, "NoSuchBucket", Bucket="bobs", Key="copy", CopySource="no-such/k")
+
+
+def test_a_copy_needs_both_ends(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("k")
+    set_policy(allow("s3:GetObject"))
+    refused(stage.bob.copy_object, 403, "AccessDenied", Bucket="bucket", Key="new", CopySource="bucket/k")
+    set_policy(allow("s3:PutObject"))
+    refused(stage.bob.copy_object, 403, "AccessDenied", Bucket="bucket", Key="new", CopySource="bucket/k")
+    set_policy(allow(["s3:GetObject", "s3:PutObject"]))
+    stage.bob.copy_object(Bucket="bucket", Key="new", CopySource="bucket/k")
+
+
+@pytest.mark.parametrize("source", ["bucket/secret/k", "/bucket/secret/k", "bucket/%73ecret/k", "bucket%2Fsecret/k"])
+def test_a_deny_of_copy_sources_holds_for_every_spelling(stage: Stage, set_policy: SetPolicy, source: str) -> None:
+    stage.put("secret/k")
+    condition = {"StringLike": {"s3:x-amz-copy-source": "bucket/secret/*"}}
+    set_policy(deny("s3:PutObject", Condition=condition))
+    signed = {"x-amz-copy-source": source}
+    assert stage.raw("PUT", "/bucket/new", signed).status == 403
+
+
+def test_delete_objects_judges_each_key(stage: Stage, set_policy: SetPolicy) -> None:
+    for key in ("a/1", "b/1", "a/2"):
+        stage.put(key)
+    set_policy(allow("s3:DeleteObject", f"{BOX}/a/*"))
+    keys = ["b/1", "a/1", "b/missing", "a/2"]
+    result = stage.bob.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": key} for key in keys]})
+    assert [entry["Key"] for entry in result["Deleted"]] == ["a/1", "a/2"]
+    assert [(entry["Key"], entry["Code"]) for entry in result["Errors"]] == [
+        ("b/1", "AccessDenied"),
+        ("b/missing", "AccessDenied"),
+    ]
+    assert stage.keys() == ["b/1"]
+
+
+def test_who_can_have_nothing_is_refused_before_his_document_is_read(stage: Stage) -> None:
+    objects = {"Objects": [{"Key": "k"}]}
+    for caller in (stage.nobody, stage.bob):
+        refused(caller.delete_objects, 403, "AccessDenied", Bucket="bucket", Delete=objects)
+        assert stage.last.received_messages == 0
+
+
+def test_the_version_that_is_named_needs_an_action_of_its_own(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("k")
+    set_policy(allow("s3:GetObject"))
+    stage.bob.get_object(Bucket="bucket", Key="k")
+    refused(stage.bob.get_object, 403, "AccessDenied", Bucket="bucket", Key="k", VersionId="null")
+    set_policy(allow("s3:GetObjectVersion"))
+    stage.bob.get_object(Bucket="bucket", Key="k", VersionId="null")
+    refused(stage.bob.get_object, 403, "AccessDenied", Bucket="bucket", Key="k")
+
+
+def test_conditions_on_the_request(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("home/bob/x")
+    set_policy(
+        allow("s3:ListBucket", BOX, Condition={"StringLike": {"s3:prefix": "home/${aws:username}/*"}}),
+        deny("s3:ListBucket", BOX, Condition={"NumericGreaterThan": {"s3:max-keys": 10}}),
+        allow("s3:PutObject", Condition={"StringEquals": {"s3:x-amz-server-side-encryption": "AES256"}}),
+    )
+    assert stage.bob.list_objects_v2(Bucket="bucket", Prefix="home/bob/", MaxKeys=5)["KeyCount"] == 1
+    refused(stage.bob.list_objects_v2, 403, "AccessDenied", Bucket="bucket", Prefix="home/alice/", MaxKeys=5)
+    refused(stage.bob.list_objects_v2, 403, "AccessDenied", Bucket="bucket", MaxKeys=5)
+    refused(stage.bob.list_objects_v2, 403, "AccessDenied", Bucket="bucket", Prefix="home/bob/", MaxKeys=11)
+    refused(stage.nobody.list_objects_v2, 403, "AccessDenied", Bucket="bucket", Prefix="home//", MaxKeys=5)
+    refused(stage.bob.put_object, 403, "AccessDenied", Bucket="bucket", Key="k", Body=b"")
+    stage.bob.put_object(Bucket="bucket", Key="k", Body=b"", ServerSideEncryption="AES256")
+
+
+def test_a_guest_sees_the_owner_of_the_bucket_and_not_himself(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("k")
+    set_policy(allow("s3:ListBucket", BOX))
+    owner = stage.alice.list_objects_v2(Bucket="bucket", FetchOwner=True)["Contents"][0]["Owner"]
+    for caller in (stage.bob, stage.nobody):
+        assert caller.list_objects_v2(Bucket="bucket", FetchOwner=True)["Contents"][0]["Owner"] == owner
+        assert caller.list_objects(Bucket="bucket")["Contents"][0]["Owner"] == owner
+
+
+def test_response_headers_are_not_for_the_anonymous_caller(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("k")
+    set_policy(allow("s3:GetObject"))
+    arguments = {"Bucket": "bucket", "Key": "k", "ResponseContentType": "text/html"}
+    refused(stage.nobody.get_object, 400, "InvalidRequest", **arguments)
+    assert stage.bob.get_object(**arguments)["ContentType"] == "text/html"
+
+
+def test_an_anonymous_caller_may_write_where_he_is_let(stage: Stage, set_policy: SetPolicy) -> None:
+    set_policy(allow(["s3:PutObject", "s3:DeleteObject"], f"{BOX}/drop/*"))
+    stage.nobody.put_object(Bucket="bucket", Key="drop/x", Body=b"found")
+    assert stage.body_of("drop/x") == b"found"
+    stage.nobody.delete_object(Bucket="bucket", Key="drop/x")
+    refused(stage.nobody.put_object, 403, "AccessDenied", Bucket="bucket", Key="x", Body=b"")
+    assert stage.keys() == []
+
+
+class _Counting:
+    """A catalogue that counts its calls."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.inner, name)
+        if callable(found):
+            self.calls.append(name)
+        return found
+
+
+def test_a_policy_is_read_once_and_again_when_it_changes(stage: Stage, set_policy: SetPolicy) -> None:
+    counting = _Counting(stage.rig.catalogue)
+    rules = RulesOfBuckets(counting)
+
+    def look() -> list[str]:
+        counting.calls.clear()
+        stage.run(rules.of(stage.run(stage.rig.catalogue.get_bucket("bucket"))))
+        return counting.calls
+
+    assert look() == [], "a bucket that was never told anything costs nothing"
+    set_policy(allow("s3:GetObject"))
+    assert look() == ["get_configuration"] * 2
+    assert look() == []
+    set_policy(allow("s3:PutObject"))
+    assert look() == ["get_configuration"]
+    assert look() == []
+
+
+def test_what_is_kept_of_parsed_policies_is_bounded(stage: Stage, set_policy: SetPolicy) -> None:
+    rules = RulesOfBuckets(stage.rig.catalogue, remembered_bytes=1200)
+    for number in range(5):
+        set_policy(allow("s3:GetObject", f"{BOX}/{number}/*"))
+        stage.run(rules.of(stage.run(stage.rig.catalogue.get_bucket("bucket"))))
+        assert len(rules._kept) <= 2
+        assert rules._kept_bytes <= 1200
+
+
+def test_a_stored_policy_that_is_not_understood_denies_all(stage: Stage) -> None:
+    stage.put("k")
+    bucket = stage.run(stage.rig.catalogue.get_bucket("bucket"))
+    stage.run(stage.rig.catalogue.put_configuration(bucket.bucket_id, POLICY, b'{"Statement": "of another time"}'))
+    refused(stage.alice.get_object, 403, "AccessDenied", Bucket="bucket", Key="k")
+    stage.alice.delete_bucket_policy(Bucket="bucket")
+    assert stage.body_of("k") == b"data"
+
+
+def test_a_configuration_that_goes_while_it_is_read_is_absent(stage: Stage) -> None:
+    bucket = stage.run(stage.rig.catalogue.get_bucket("bucket"))
+    stage.run(stage.rig.catalogue.put_configuration(bucket.bucket_id, "public-access-block", encode_block(None)))
+    old: Bucket = stage.run(stage.rig.catalogue.get_bucket("bucket"))
+    stage.run(stage.rig.catalogue.put_configuration(bucket.bucket_id, "public-access-block", None))
+    rules = stage.run(Admission(stage.rig.catalogue, "us-east-1").rules.of(old))
+    assert rules.block != NOTHING_BLOCKED
+
+
+def test_the_tags_of_an_object_are_read_only_where_a_policy_asks_for_them(
+    stage: Stage, set_policy: SetPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.put("k")
+    looks: list[bytes] = []
+    get_version = stage.rig.catalogue.get_version
+
+    async def counted(bucket_id: bytes, object_key: bytes, *arguments: Any, **named: Any) -> Any:
+        looks.append(object_key)
+        return await get_version(bucket_id, object_key, *arguments, **named)
+
+    monkeypatch.setattr(stage.rig.catalogue, "get_version", counted)
+    set_policy(allow("s3:GetObject"))
+    stage.bob.get_object(Bucket="bucket", Key="k")
+    assert looks == [b"k"], "the object itself"
+    looks.clear()
+    set_policy(allow("s3:GetObject", Condition={"StringEquals": {"s3:ExistingObjectTag/public": "yes"}}))
+    refused(stage.bob.get_object, 403, "AccessDenied", Bucket="bucket", Key="k")
+    assert looks == [b"k"], "its tags"
