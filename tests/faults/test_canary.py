@@ -7,7 +7,9 @@ occur nowhere else; then all that was written is searched for each of them in ev
 import asyncio
 import base64
 import contextlib
+import hashlib
 import http.client
+import json
 import re
 import secrets
 import subprocess
@@ -24,6 +26,7 @@ from botocore.exceptions import ClientError
 
 from gateway.config import load_settings
 from gateway.wiring import Folders, open_keys
+from keys.customer import customer_key
 from keys.keyring_file import LocalKeyring
 from tests.blackbox.clients import MIB, s3_client
 from tests.blackbox.process import PROGRAM, Credentials, Gateway, Process
@@ -106,6 +109,7 @@ class Suite:
         s3.create_bucket(Bucket=self.bucket)
         self._objects(s3)
         self._multipart(s3)
+        self._encrypted(s3)
         self._refusals(s3)
         self._broken_off(s3)
         if accounts:
@@ -199,6 +203,45 @@ class Suite:
                 s3.abort_multipart_upload(**where, UploadId=again)
             else:
                 s3.abort_multipart_upload(**where, UploadId=upload)
+
+    def _encrypted(self, s3: Any) -> None:
+        """A client's key and a context of SSE-KMS: neither they nor a hash of anything is written."""
+        markers = self.markers
+        key, context = secrets.token_bytes(32), markers.text("encryption context")
+        markers.secret("customer key", key)
+        markers.secret("MD5 of the customer key", hashlib.md5(key).digest())
+        markers.secret("Base64 of the customer key", base64.b64encode(key))
+        markers.secret("Base64 of its MD5", base64.b64encode(hashlib.md5(key).digest()))
+        markers.secret("derived customer key", customer_key(key).material())
+        own = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key}
+        sse_kms = {
+            "ServerSideEncryption": "aws:kms",
+            "BucketKeyEnabled": True,
+            "SSEKMSEncryptionContext": base64.b64encode(json.dumps({"a": context}).encode()).decode(),
+        }
+        for arguments, reading in ((own, own), (sse_kms, {})):
+            for size in (9 * KIB, 300 * KIB):
+                name, data = markers.text("object name"), markers.content("encrypted content", size)
+                where = {"Bucket": self.bucket, "Key": name}
+                s3.put_object(**where, Body=data, ChecksumAlgorithm="SHA256", **arguments)
+                assert s3.get_object(**where, **reading)["Body"].read() == data
+                s3.head_object(**where, ChecksumMode="ENABLED", **reading)
+                source = {f"CopySource{member}": value for member, value in reading.items()}
+                s3.copy_object(Bucket=self.bucket, Key=name, CopySource=where, **source, **arguments)
+                s3.delete_object(**where)
+            upload = {"Bucket": self.bucket, "Key": markers.text("object name")}
+            upload["UploadId"] = s3.create_multipart_upload(**upload, **arguments)["UploadId"]
+            part = s3.upload_part(**upload, PartNumber=1, Body=markers.content("part", 200 * KIB), **reading)
+            parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+            s3.complete_multipart_upload(**upload, MultipartUpload=parts)
+            s3.get_object(Bucket=self.bucket, Key=upload["Key"], **reading)["Body"].read()
+            s3.delete_object(Bucket=self.bucket, Key=upload["Key"])
+        wrong = own | {"SSECustomerKey": markers.content("wrong customer key", 32)}
+        s3.put_object(Bucket=self.bucket, Key="closed", Body=b"", **own)
+        for refused in (wrong, {}):
+            with pytest.raises(ClientError):
+                s3.get_object(Bucket=self.bucket, Key="closed", **refused)
+        s3.delete_object(Bucket=self.bucket, Key="closed")
 
     def _refusals(self, s3: Any) -> None:
         absent = self.markers.text("object name")
