@@ -206,6 +206,11 @@ class Settings(BaseSettings):
         1, "Processes that serve. More than 1 needs a catalogue on PostgreSQL, which is not there yet.", ge=1, le=64
     )
 
+    tls_client_ca: FilePath | None = _row(
+        None,
+        "PEM file with the CAs whose certificates clients must show, besides their access keys. Empty: none is asked.",
+    )
+
     # What clients may do
     etag: Literal["md5", "opaque"] = _row(
         "md5", "ETags as MD5 of the content, or opaque and cheaper (md5 costs a pass over every byte)."

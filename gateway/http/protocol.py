@@ -24,6 +24,7 @@ from uvicorn.server import ServerState
 
 from gateway.http.answers import new_request_id, raw_refusal
 from gateway.http.bodies import HeldBody
+from gateway.http.tls import client_certificate
 from gateway.s3.errors import (
     BAD_REQUEST,
     METHOD_NOT_ALLOWED,
@@ -106,6 +107,7 @@ class S3Protocol(HttpToolsProtocol):
         self._seen: set[bytes] = set()
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
+        self._tls: dict[object, object] | None = None
         self._waits_since = self.loop.time()
 
     # Connection
@@ -116,6 +118,9 @@ class S3Protocol(HttpToolsProtocol):
         if len(self.connections) > self._limits.max_connections:
             self.abort()
             return
+        session = transport.get_extra_info("ssl_object")
+        if session is not None:
+            self._tls = {"tls_version": _TLS_NUMBERS.get(session.version()), **client_certificate(session)}
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES, low=WRITE_HIGH_WATER_BYTES // 2)
         self._arm(self._limits.head_timeout_s, self.abort)
 
@@ -172,9 +177,8 @@ class S3Protocol(HttpToolsProtocol):
             ABORT: {"call": self.abort},
             UNREAD: {"call": lambda: self in self.connections and self.has_unread_answer},
         }
-        tls = self.transport.get_extra_info("ssl_object")
-        if tls is not None:
-            extensions["tls"] = {"tls_version": _TLS_NUMBERS.get(tls.version())}
+        if self._tls is not None:
+            extensions["tls"] = self._tls
         self.scope["extensions"] = extensions
         self._arm(self._limits.head_timeout_s, self.abort)
 

@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
+
 from gateway.http.hosts import names_in_certificate
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +33,8 @@ class Certificate:
 
     certfile: Path
     keyfile: Path
+    client_ca: Path | None = None
+    """The authorities, PEM, whose certificates clients must present; None asks for none."""
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Put chain and key into a context. Raises: TlsError."""
@@ -49,7 +53,7 @@ class Certificate:
     def stamp(self) -> tuple[tuple[int, ...], ...]:
         """What changes when a file is written anew or another takes its place. Raises: TlsError where one is gone."""
         try:
-            told = [path.stat() for path in (self.certfile, self.keyfile)]
+            told = [path.stat() for path in (self.certfile, self.keyfile, self.client_ca) if path is not None]
         except OSError as error:
             raise TlsError(f"certificate {self.certfile} with key {self.keyfile} cannot be seen: {error}") from error
         return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in told)
@@ -67,7 +71,27 @@ def server_context(certificate: Certificate) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     limit_groups(context)
     certificate.load_into(context)
+    if certificate.client_ca is not None:
+        _ask_for_certificates(context, certificate.client_ca)
     return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, client_ca: Path) -> None:
+    """Let nobody in who shows no certificate of these authorities, made out for clients. Raises: TlsError."""
+    try:
+        context.load_verify_locations(client_ca)
+    except (OSError, ssl.SSLError) as error:
+        raise TlsError(f"the CA of clients {client_ca} cannot be used: {error}") from error
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
+def client_certificate(session: ssl.SSLObject | ssl.SSLSocket) -> dict[object, object]:
+    """What ASGI's `tls` extension says of a client's certificate, which TLS has verified; nothing without one."""
+    der = session.getpeercert(binary_form=True)
+    if der is None:
+        return {}
+    name = x509.load_der_x509_certificate(der).subject.rfc4514_string()
+    return {"client_cert_chain": [ssl.DER_cert_to_PEM_cert(der)], "client_cert_name": name}
 
 
 def limit_groups(context: ssl.SSLContext) -> str:

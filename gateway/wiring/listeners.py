@@ -18,7 +18,7 @@ def server_settings(settings: Settings, folders: Folders) -> ServerSettings:
     return ServerSettings(
         https=Address(settings.host, settings.port),
         admin=Address(admin_host, settings.admin_port),
-        certificate=Certificate(certfile, keyfile),
+        certificate=Certificate(certfile, keyfile, settings.tls_client_ca),
         plain=Address(settings.http_host, settings.http_port) if settings.http_port else None,
         limits=EdgeLimits(
             max_head_bytes=settings.max_header_bytes,

@@ -272,6 +272,8 @@ def test_h110_a_crowd_of_slow_clients_is_ended_in_time_and_holds_up_nobody(tmp_p
         for kind, deadline in kinds.items():
             ended = told[kind.name]
             assert ended.ended == ended.count == count, kind.name
-            assert ended.most_s < deadlines[deadline] + SLACK_S, kind.name
+            # 400 readers take some seconds to be served so much that they stall.
+            slack_s = 2 * SLACK_S if deadline == "write" else SLACK_S
+            assert ended.most_s < deadlines[deadline] + slack_s, kind.name
     print(f"ratios {[f'{ratio:.2f}' for ratio in ratios]}")
     assert statistics.median(ratios) <= (MAX_RATIO if full else 2 * MAX_RATIO)

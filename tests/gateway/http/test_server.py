@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.types import Receive, Scope, Send
 
+from gateway.http.hosts import AcceptedHosts
 from gateway.http.plain import PlainRefuser
 from gateway.http.ports import Endpoint, ServeError
 from gateway.http.protocol import EdgeLimits
@@ -86,6 +88,43 @@ def test_tls_offers_the_intermediate_profile_and_nothing_else(name: str, certifi
                     await running.connect(context)
 
     on_loop(main())
+
+
+@pytest.mark.parametrize("shows", ["its own", "another CA's", "none"])
+def test_clients_show_a_certificate_where_one_is_asked_for(tmp_path: Path, shows: str) -> None:
+    server, ours, anothers = (make_certificate(tmp_path, name) for name in ("server", "ours", "anothers"))
+    seen: list[dict[str, object]] = []
+
+    class Noting(Application):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                seen.append(scope["extensions"]["tls"])
+            await super().__call__(scope, receive, send)
+
+    async def main() -> None:
+        asking = Certificate(server.certfile, server.keyfile, ours.certfile)
+        async with serving(Noting(), asking) as running:
+            context = ssl.create_default_context(cafile=server.certfile)
+            if shows != "none":
+                (ours if shows == "its own" else anothers).load_into(context)
+            try:
+                reader, writer = await running.connect(context)
+                writer.write(GET)
+                answer = await to_end(reader, writer)
+            except (ssl.SSLError, ConnectionError):
+                answer = b""
+            assert answer.startswith(b"HTTP/1.1 200 ") == (shows == "its own")
+
+    on_loop(main())
+    told = [(one["tls_version"], one["client_cert_name"]) for one in seen]
+    assert told == ([(0x0304, "CN=ours")] if shows == "its own" else [])
+
+
+def test_a_ca_of_clients_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    pair = make_certificate(tmp_path)
+    (tmp_path / "empty.pem").write_text("")
+    with pytest.raises(TlsError, match=r"empty\.pem"):
+        server_context(Certificate(pair.certfile, pair.keyfile, tmp_path / "empty.pem"))
 
 
 def test_plain_http_to_the_tls_port_gets_no_http_back(certificate: Certificate) -> None:
@@ -284,6 +323,33 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> No
             assert await served_name(port, context) == "new"
             writer.write(GET)
             assert (await to_end(reader, writer)).startswith(b"HTTP/1.1 200 "), "connections that stand go on"
+
+    on_loop(main())
+
+
+def test_files_that_were_written_anew_are_noticed(tmp_path: Path) -> None:
+    pair, renewed = make_certificate(tmp_path), make_certificate(tmp_path, "renewed")
+
+    async def is_ready() -> bool:
+        return True
+
+    async def main() -> None:
+        hosts = AcceptedHosts()
+        settings = ServerSettings(LOOPBACK, LOOPBACK, pair, certificate_check_s=0.05)
+        server = Server(Application(), CollectorRegistry(), is_ready, settings, hosts)
+        port = (await server.start()).https.port
+        assert "localhost" in hosts
+        assert await served_name(port, ssl.create_default_context()) == "old"
+        pair.certfile.unlink()
+        await asyncio.sleep(0.2)
+        assert await served_name(port, ssl.create_default_context()) == "old", "in the middle of a renewal"
+        renewed.certfile.rename(pair.certfile)
+        await asyncio.sleep(0.2)
+        assert await served_name(port, ssl.create_default_context()) == "old", "half a pair is not taken"
+        renewed.keyfile.rename(pair.keyfile)
+        await asyncio.sleep(0.5)
+        assert await served_name(port, ssl.create_default_context()) == "new"
+        await server.drain()
 
     on_loop(main())
 
