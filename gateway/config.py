@@ -268,7 +268,11 @@ class Settings(BaseSettings):
         le=64 * _KIB,
     )
     read_ahead_bytes: int = _row(
-        _MIB, "Sealed bytes that a GET reads at once.", unit="bytes", ge=64 * _KIB, le=4 * _MIB
+        _MIB,
+        "Sealed bytes that a GET asks the blob store for at once, where it has to wait for it.",
+        unit="bytes",
+        ge=64 * _KIB,
+        le=4 * _MIB,
     )
     read_budget_bytes: int = _row(
         8 * _MIB,

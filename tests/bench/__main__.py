@@ -45,7 +45,7 @@ class Form:
 
 
 QUICK: Final = Form(3, LARGE // 4, 2, [1_000, 10_000, 100_000])
-FULL: Final = Form(5, LARGE, 5, [1_000, 10_000, 100_000, 1_000_000])
+FULL: Final = Form(5, LARGE // 2, 4, [1_000, 10_000, 100_000, 1_000_000])
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,25 @@ class Work:
 
     case: Case
     sides: Sequence[str]
-    run: Callable[[Side, int], Sample]
+    run: Callable[[Side, int], Sample | tuple[Sample, Sample]]
+    beside: Case | None = None
+    """Takes the second sample of a run that gives two."""
+
+    def take(self, name: str, side: Side, number: int) -> Sample:
+        """Run once and keep what it gives; returns the first sample."""
+        given = self.run(side, number)
+        samples = given if isinstance(given, tuple) else (given,)
+        cases = [self.case] if self.beside is None else [self.case, self.beside]
+        for case, sample in zip(cases, samples, strict=True):
+            case.samples.setdefault(name, []).append(sample)
+        return samples[0]
+
+    def cases(self) -> list[Case]:
+        """Its cases, with the sides in their order."""
+        cases = [self.case] if self.beside is None else [self.case, self.beside]
+        for case in cases:
+            case.samples = {name: case.samples[name] for name in self.sides}
+        return cases
 
 
 class Bench:
@@ -76,11 +94,9 @@ class Bench:
             for work in chosen:
                 turn = number % len(work.sides)
                 for name in [*work.sides[turn:], *work.sides[:turn]]:
-                    sample = work.run(self._sides[name], number)
-                    work.case.samples.setdefault(name, []).append(sample)
+                    sample = work.take(name, self._sides[name], number)
                     _show(work.case, name, sample, number + 1, self._form.alternations)
-                work.case.samples = {name: work.case.samples[name] for name in work.sides}
-        return [work.case for work in chosen]
+        return [case for work in chosen for case in work.cases()]
 
     def peak_rss(self, undo: contextlib.ExitStack) -> dict[str, int]:
         """A fresh gateway under four uploads and four downloads at once."""
@@ -136,13 +152,13 @@ class Bench:
             keys = _small_keys(f"put-{number}", 4000 * form.seconds)
             return measure.small(side, FOLDER, "PUT", keys, seconds=form.seconds, connections=64)
 
-        def beside(method: str) -> Callable[[Side, int], Sample]:
-            def run(side: Side, number: int) -> Sample:
-                key = "large" if method == "GET" else f"beside-{number}"
-                moved, _ = measure.bulk_beside_small(side, FOLDER, method, LARGE, key, seeded, seconds=form.seconds + 1)
-                return moved
+        def beside(method: str, *sides: str) -> Work:
+            def run(side: Side, number: int) -> tuple[Sample, Sample]:
+                key = "large" if method == "GET" else f"beside-{number % 2}"
+                return measure.bulk_beside_small(side, FOLDER, method, LARGE, key, seeded, seconds=form.seconds + 1)
 
-            return run
+            case = Case(f"{method} 256 MiB beside 64 connections of 4 KiB GETs", True)
+            return Work(case, sides, run, Case(f"GET 4 KiB, 64 connections, beside that {method}", False))
 
         get_goal = ((MD5, ONE, 0.9),)
         put_goals = ((OPAQUE, ONE, 0.65), (MD5, ONE, 0.45))
@@ -180,8 +196,8 @@ class Bench:
                 lambda side, _: measure.small(side, FOLDER, "GET", seeded, seconds=form.seconds, connections=64),
             ),
             Work(Case("GET 64 KiB ranges, 16 connections", False), (MD5, ONE), ranges),
-            Work(Case("GET 256 MiB beside 64 connections of 4 KiB GETs", True), (MD5, ONE), beside("GET")),
-            Work(Case("PUT 256 MiB beside 64 connections of 4 KiB GETs", True), (MD5, OPAQUE, ONE), beside("PUT")),
+            beside("GET", MD5, ONE),
+            beside("PUT", MD5, OPAQUE, ONE),
         ]
 
 

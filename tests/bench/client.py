@@ -1,7 +1,8 @@
 """The bulk client, a process of its own: GET or PUT over TLS connections that stand before the clock starts.
 
 `python -m tests.bench.client METHOD HOST PORT CA_FILE SIZE TARGET...` opens one connection for each target and
-prints a JSON line: wall seconds of the slowest connection, and its own CPU seconds. It compares nothing; the tests do.
+prints a JSON line: wall seconds of the slowest connection, its own CPU seconds, and what TLS agreed on. It compares
+nothing; the tests do.
 """
 
 import json
@@ -81,7 +82,8 @@ def main() -> None:
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu_began
     if failures:
         sys.exit(f"{method} failed: {failures[0]}")
-    print(json.dumps({"seconds": seconds, "cpu_s": cpu}))
+    agreed = " ".join(str(connections[0].cipher()[at]) for at in (1, 0))  # type: ignore[index]  # it is connected
+    print(json.dumps({"seconds": seconds, "cpu_s": cpu, "tls": agreed}))
 
 
 if __name__ == "__main__":

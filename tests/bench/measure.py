@@ -58,6 +58,8 @@ class Sample:
     server_cpu_s: float
     client_cpu_s: float
     p99_ms: float = 0.0
+    tls: str = ""
+    """Version and cipher suite that a bulk client and the server agreed on."""
 
     @property
     def rate(self) -> float:
@@ -102,7 +104,7 @@ def bulk(side: Side, method: str, size: int, keys: Sequence[str]) -> Sample:
     if done.returncode != 0:
         raise RuntimeError(f"{side.name}: {done.stderr.strip()}")
     told = json.loads(done.stdout)
-    return Sample(size * len(keys), told["seconds"], cpu_of(side.pids()) - before, told["cpu_s"])
+    return Sample(size * len(keys), told["seconds"], cpu_of(side.pids()) - before, told["cpu_s"], tls=told["tls"])
 
 
 class Load:

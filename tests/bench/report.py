@@ -25,6 +25,16 @@ _BEGIN: Final = "<!-- written by make bench: begin -->"
 _END: Final = "<!-- written by make bench: end -->"
 _LIBRARIES: Final = ("uvicorn", "uvloop", "starlette", "cryptography", "apsw-sqlite3mc", "httptools")
 
+_PROMISES: Final = {
+    "gateway": ("MD5", "blob, its folder, commit; up to 16 KiB in the commit alone"),
+    "gateway opaque": ("random", "blob, its folder, commit"),
+    "gateway opaque, no sync": ("random", "commit alone"),
+    "gateway, no commit": ("MD5", "blob and its folder; its row is never written"),
+    "gateway, file per object": ("MD5", "blob, its folder, commit, of small objects too"),
+    "nginx-1": ("none of the content", "nothing"),
+    "nginx-2": ("none of the content", "nothing"),
+}
+
 
 @dataclass
 class Case:
@@ -46,7 +56,7 @@ def write(cases: Sequence[Case], growth: Sequence[Growth], rss: dict[str, int], 
     text = DOCUMENT.read_text() if DOCUMENT.exists() else f"# Bench\n\n{_BEGIN}\n{_END}\n"
     head, _, rest = text.partition(_BEGIN)
     _, _, tail = rest.partition(_END)
-    lines = [*_machine(command, note), *_goals(cases, growth, rss), *_table(cases), *_growth(growth)]
+    lines = [*_machine(command, note), *_promises(cases), *_goals(cases, growth, rss), *_table(cases), *_growth(growth)]
     DOCUMENT.write_text(head + _BEGIN + "\n" + "\n".join(lines) + "\n" + _END + tail)
 
 
@@ -65,6 +75,20 @@ def _machine(command: str, note: str) -> list[str]:
         f"{os.cpu_count()} cores of {processor}, Linux {platform.release()}, load {os.getloadavg()[0]:.1f} at the end.",
         f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}, {nginx.stderr.strip()}, {libraries}.",
         note,
+        "",
+    ]
+
+
+def _promises(cases: Sequence[Case]) -> list[str]:
+    """What each side does before it answers a PUT, and what all of them spoke: rates compare only under the same."""
+    names = dict.fromkeys(side for case in cases for side in case.samples)
+    spoken = sorted({sample.tls for case in cases for taken in case.samples.values() for sample in taken if sample.tls})
+    return [
+        "| side | ETag of a PUT | synced before its answer |",
+        "|---|---|---|",
+        *(f"| {name} | {_PROMISES[name][0]} | {_PROMISES[name][1]} |" for name in names),
+        "",
+        f"Every bulk connection of every side: {' and '.join(spoken)}.",
         "",
     ]
 

@@ -70,6 +70,8 @@ class Answer:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    body_sizes: list[int] = field(default_factory=list)
+    """Of each message of the body: what the transport is given at once."""
     is_complete: bool = False
     was_aborted: bool = False
     received_messages: int = 0
@@ -166,6 +168,7 @@ async def call(
                 answer.headers[name.decode()] = value.decode("latin-1")
         else:
             answer.body += bytes(message["body"])
+            answer.body_sizes.append(len(message["body"]))
             answer.is_complete = not message.get("more_body", False)
         if sent == leaves_after:
             left.set()

@@ -63,6 +63,20 @@ def test_a_get_does_not_hop_in_the_engine_and_reads_a_mebibyte_at_a_time(stage: 
     assert len(reader.reads) <= math.ceil(len(BODY) / MIB) + 1
 
 
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_a_get_gives_the_transport_slices_of_256_kib(stage: Stage, at_hand: bool) -> None:
+    """A slice is opened and encrypted in one go on the loop: larger ones delay others, smaller ones cost CPU."""
+    stage.put("k", BODY)
+    stage.rig.are_at_hand = at_hand
+    stage.rig.track_readers()
+    assert stage.body_of("k") == BODY
+    sizes = stage.last.body_sizes
+    assert max(sizes) <= 256 * 1024
+    assert len(sizes) <= 4 * len(BODY) / MIB + 12
+    (reader,) = stage.rig.readers
+    assert bool(reader.reads) != at_hand
+
+
 def test_a_range_reads_the_prefix_and_its_chunks_and_no_more(stage: Stage) -> None:
     stage.put("k", BODY)
     stage.rig.track_readers()
