@@ -221,6 +221,7 @@ class Endpoint:
         access = await self._admission.admit(request, address, operation.name, operation.action, caller, bucket)
         document = await self._take_body(operation, exchange, verified)
         parsed = await _parse(operation, request, address, document)
+        await access.judge_document(operation.action, address.object_key, parsed)
         context = Context(self._services, access, request, address, bucket)
         assert exchange.body is not None
         response = operation.serialise(await operation.run(context, parsed, exchange.body))

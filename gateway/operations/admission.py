@@ -12,7 +12,7 @@ from gateway.access.facts import Caller, Facts
 from gateway.access.policy import SERVICE_ACTIONS, BucketRules, Question, could_allow, decide
 from gateway.access.templates import Values
 from gateway.engine.attributes import ObjectAttributes
-from gateway.operations.needs import JUDGED_LATER, actions_of
+from gateway.operations.needs import DOCUMENT_FACTS, JUDGED_LATER, actions_of, versioned
 from gateway.operations.rules import RulesOfBuckets
 from gateway.s3.acl import private
 from gateway.s3.addressing import Address
@@ -181,6 +181,19 @@ class Access:
         """
         if not await self.allows(action, object_key, version_id, more):
             raise S3Error(ACCESS_DENIED)
+
+    async def judge_document(self, action: str, object_key: bytes | None, asked: object) -> None:
+        """Judge the operation's own action where its document had to be read first (`needs.DOCUMENT_FACTS`).
+
+        `asked` is the Input.
+
+        Raises:
+            S3Error: AccessDenied.
+        """
+        facts_of = DOCUMENT_FACTS.get(self._operation)
+        if facts_of is not None and not self.is_free:
+            version_id = parse_query(self._request).get("versionId")
+            await self.require(versioned(action, version_id), object_key, version_id, facts_of(asked))
 
     async def cors(self) -> tuple[CorsRule, ...]:
         """The bucket's cross-origin rules. Raises: StorageError."""

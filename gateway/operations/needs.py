@@ -4,9 +4,11 @@ Source: S3 "Required permissions for Amazon S3 API operations".
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from gateway.access.actions import VERSIONED
+from gateway.access.facts import tag_facts
+from gateway.access.templates import Values
 from gateway.s3.query import effective_headers, parse_query
 from gateway.s3.request import Headers, Request
 
@@ -40,8 +42,24 @@ _BY_HEADER: Final[Mapping[str, tuple[frozenset[str], str, Callable[[str], bool]]
 _BESIDES: Final[Mapping[str, tuple[str, ...]]] = {"GetObjectAttributes": ("s3:GetObject",)}
 """Operations whose row names only one of their actions."""
 
-JUDGED_LATER: Final = frozenset({"DeleteObjects", "PutObjectTagging", "PutObjectRetention", "PutObjectLegalHold"})
-"""Operations whose own action is judged when their document was read, since it says what they are about."""
+
+def _retention_facts(asked: Any) -> dict[str, Values | None]:
+    mode, until = asked.retention.mode, asked.retention.retain_until
+    return {
+        "s3:object-lock-mode": (str(mode),) if mode else None,
+        "s3:object-lock-retain-until-date": None if until is None else (f"{until:%Y-%m-%dT%H:%M:%SZ}",),
+    }
+
+
+DOCUMENT_FACTS: Final[Mapping[str, Callable[[Any], Mapping[str, Values | None]]]] = {
+    "PutObjectTagging": lambda asked: tag_facts(dict(asked.tags)),
+    "PutObjectRetention": _retention_facts,
+    "PutObjectLegalHold": lambda asked: {"s3:object-lock-legal-hold": ("ON" if asked.is_on else "OFF",)},
+}
+"""Operations whose document holds what policies ask for -> how to find it in the Input."""
+
+JUDGED_LATER: Final = frozenset({"DeleteObjects", *DOCUMENT_FACTS})
+"""Operations whose own action is judged when their document was read. DeleteObjects judges each of its keys."""
 
 
 def versioned(action: str, version_id: str | None) -> str:
