@@ -23,7 +23,7 @@ TABLE: Final = (
     Suite("house", ("test_house.py", "docker"), 30, 60, tools=("hadolint", "shellcheck")),
     Suite("gateway", ("gateway",), 150, 600),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 60, 300),
-    Suite("matrix", ("matrix",), 50, 120),
+    Suite("matrix", ("matrix",), 75, 150),
     Suite("keys", ("keys",), 40, 600),
     Suite("storage", ("storage",), 130, 1800, tools=("strace",)),
     Suite("hostile", ("hostile",), 120, 900),
