@@ -320,6 +320,9 @@ class Settings(BaseSettings):
     webhook_patience_s: float = _row(
         3 * _DAY_S, "How long a notification is tried before it is given up.", unit="s", ge=1, le=30 * _DAY_S
     )
+    access_log_interval_s: float = _row(
+        300, "How often the access logs of buckets are written into their target buckets.", unit="s", ge=1, le=_HOUR_S
+    )
     lifecycle_interval_s: float = _row(
         _HOUR_S,
         "How often it is looked whether lifecycle rules are due; each bucket is walked once a day.",

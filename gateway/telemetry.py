@@ -235,6 +235,9 @@ class Telemetry:
         self.notifications = counter(
             "sealgate_notifications", "Notifications by what became of them.", ("target", "outcome")
         )
+        self.lost_log_lines = gauge(
+            "sealgate_access_log_lines_lost", "Lines of buckets' access logs that were lost since the start."
+        )
         self.unexpected_errors = counter("sealgate_unexpected_errors", "Defects: errors that nobody foresaw.")
 
     def watch_catalogue(self, read: Callable[[], CatalogueStatistics]) -> None:

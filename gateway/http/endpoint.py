@@ -5,9 +5,11 @@ errors become responses in this one place (STYLE.md "A PUT in five hops", RFC 91
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Container, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol, cast
 
 from starlette.types import Receive, Scope, Send
@@ -24,6 +26,7 @@ from gateway.http.protocol import ABORT, UNREAD
 from gateway.operations.admission import Admission
 from gateway.operations.context import BodyUse, Context, Operation, Services
 from gateway.operations.cors import headers_for, preflight
+from gateway.s3.access_log import Access
 from gateway.s3.addressing import Address, resolve
 from gateway.s3.errors import ACCESS_DENIED, MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
 from gateway.s3.form import request_of_form
@@ -54,6 +57,7 @@ _LONG_DOCUMENT_BYTES = 64 * 1024
 """Longer ones are parsed beside the loop: a Complete of 10,000 parts takes 0.1 s."""
 _BODILESS = frozenset({204, 304})
 _COPIES = frozenset({"CopyObject", "UploadPartCopy"})
+_UPLOADS = frozenset({"PutObject", "PostObject", "UploadPart"})
 _READS = ("Get", "Head", "List")
 
 
@@ -154,6 +158,8 @@ class Endpoint:
             await self._exchange(exchange, scope, receive, send)
         finally:
             self._end(exchange.lease, scope)
+            if record.bucket:
+                self._services.access_logs.note(request, record.bucket, partial(_access_of, record))
 
     async def _exchange(self, exchange: _Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         record = exchange.record
@@ -354,6 +360,24 @@ class Endpoint:
             # A server without the extension cuts the connection when its application fails.
             raise ConnectionAbortedError("the response was cut") from None
         abort["call"]()
+
+
+def _access_of(record: RequestRecord, owner_id: str) -> Access:
+    """What the log of a bucket says of a request, beside what stands in the request itself."""
+    is_upload = record.operation in _UPLOADS
+    return Access(
+        bucket_owner_id=owner_id,
+        bucket_name=record.bucket,
+        at=datetime.now(UTC),
+        requester_id=record.account_id,
+        operation=record.operation,
+        object_key=record.object_key,
+        status=record.status,
+        error_code=record.error_code,
+        bytes_sent=record.bytes_out,
+        object_size=record.bytes_in if is_upload else None,
+        total_ms=round((time.monotonic() - record.began) * 1000),
+    )
 
 
 def request_of(scope: Scope, request_id: str, received_at: datetime) -> Request:

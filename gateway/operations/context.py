@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from gateway.access.identities import Identity
+from gateway.engine.access_log import AccessLogs
 from gateway.engine.custody import Custody
 from gateway.engine.lifecycle import Lifecycles
 from gateway.engine.multipart import MultipartEngine
@@ -43,6 +44,7 @@ class Services:
     custody: Custody
     cursors: "CursorSealer"
     lifecycles: Lifecycles
+    access_logs: AccessLogs
     announcements: Announcements
     webhooks: Mapping[str, Webhook]
     """By their names in the settings."""

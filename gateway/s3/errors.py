@@ -145,6 +145,12 @@ INVALID_POLICY_DOCUMENT = ErrorRow(
 INVALID_RANGE = ErrorRow("InvalidRange", 416, "The requested range is not satisfiable")
 INVALID_REQUEST = ErrorRow("InvalidRequest", 400, "Invalid Request")
 INVALID_STORAGE_CLASS = ErrorRow("InvalidStorageClass", 400, "The storage class that you specified is not valid")
+INVALID_TARGET_BUCKET_FOR_LOGGING = ErrorRow(
+    "InvalidTargetBucketForLogging",
+    400,
+    "The target bucket for logging either does not exist, is not owned by you, or does not have the appropriate grants "
+    "for the log-delivery group.",
+)
 INVALID_TOKEN = ErrorRow("InvalidToken", 400, "The provided token is malformed or otherwise not valid.")
 INVALID_URI = ErrorRow("InvalidURI", 400, "The specified URI could not be parsed.")
 KEY_TOO_LONG = ErrorRow("KeyTooLongError", 400, "Your key is too long")

@@ -95,6 +95,8 @@ ROUTES: Final = MappingProxyType(
         _at("GET", Level.BUCKET, "versioning"): _Route("GetBucketVersioning"),
         _at("PUT", Level.BUCKET, "notification"): _Route("PutBucketNotificationConfiguration"),
         _at("GET", Level.BUCKET, "notification"): _Route("GetBucketNotificationConfiguration"),
+        _at("PUT", Level.BUCKET, "logging"): _Route("PutBucketLogging"),
+        _at("GET", Level.BUCKET, "logging"): _Route("GetBucketLogging"),
         _at("PUT", Level.BUCKET, "lifecycle"): _Route("PutBucketLifecycleConfiguration"),
         _at("GET", Level.BUCKET, "lifecycle"): _Route("GetBucketLifecycleConfiguration"),
         _at("DELETE", Level.BUCKET, "lifecycle"): _Route("DeleteBucketLifecycle"),

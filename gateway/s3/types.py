@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.s3.access_log import LoggingTarget
 from gateway.s3.acl import AclRequest
 from gateway.s3.lifecycle import Due, Lifecycle
 from gateway.s3.notifications import Notifications
@@ -324,6 +325,21 @@ class NotificationsOutput:
     """GetBucketNotificationConfiguration."""
 
     notifications: Notifications
+
+
+@dataclass(frozen=True, slots=True)
+class PutBucketLoggingInput:
+    """PutBucketLogging; no target turns logging off."""
+
+    bucket: str
+    target: LoggingTarget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingOutput:
+    """GetBucketLogging."""
+
+    target: LoggingTarget | None = None
 
 
 # Objects

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 
 from gateway.access.identities import Identities
 from gateway.config import CLOCK_SKEW_S, Settings
+from gateway.engine.access_log import AccessLogs
 from gateway.engine.custody import Custody, WrappingMode
 from gateway.engine.delivery import Delivery
 from gateway.engine.integrity import EtagMode
@@ -106,6 +107,9 @@ class Gateway:
             etag_mode=etag_mode,
             clock=utc_now,
         )
+        self._access_logs = AccessLogs(
+            catalogue=stores.catalogue, objects=objects, region=settings.region, clock=utc_now
+        )
         webhooks = open_webhooks(settings)
         announcements = Announcements(stores.catalogue, settings.region, webhooks)
         self._deliveries = [
@@ -126,6 +130,7 @@ class Gateway:
             custody=custody,
             cursors=SealedCursors(realm_keys.cursor_key.material()),
             lifecycles=lifecycles,
+            access_logs=self._access_logs,
             announcements=announcements,
             webhooks=webhooks,
             region=settings.region,
@@ -200,12 +205,15 @@ class Gateway:
         jobs = (
             Job(settings.sweep_interval_s, self._sweep_quietly),
             Job(settings.lifecycle_interval_s, self._apply_lifecycles),
+            Job(settings.access_log_interval_s, self._write_access_logs),
             *(Job(_DELIVERY_PAUSE_S, delivery.run) for delivery in self._deliveries),
             Job(_CACHE_SWEEP_S, self._forget_keys),
             Job(settings.canary_interval_s, self.canary.ask),
         )
+        await self._write_access_logs()
         async with running(jobs):
             yield
+        await self._write_access_logs()
 
     async def _sweep_quietly(self) -> None:
         try:
@@ -223,6 +231,14 @@ class Gateway:
         else:
             if report["bucket_count"]:
                 _log.info("lifecycle rules applied: %s", " ".join(f"{name}={count}" for name, count in report.items()))
+
+    async def _write_access_logs(self) -> None:
+        try:
+            await self._access_logs.write()
+            await self._access_logs.refresh()
+        except (StorageError, KeysError) as error:
+            _log.warning("access logs were lost: %s", error)
+        self.telemetry.lost_log_lines.set(self._access_logs.lost_count)
 
     async def _forget_keys(self) -> None:
         self.keyring.forget_expired()

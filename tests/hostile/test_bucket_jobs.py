@@ -1,4 +1,4 @@
-"""Lifecycle rules and notifications, attacked: documents as H63 to H66, rules of strangers, addresses of one's own."""
+"""Lifecycle rules, notifications and access logs, attacked: documents, strangers, addresses of one's own."""
 
 import base64
 import hashlib
@@ -50,6 +50,16 @@ def queue(arn: str, events: str = EVENTS) -> str:
     return f"<QueueConfiguration><Queue>{arn}</Queue>{events}</QueueConfiguration>"
 
 
+def logging(document: str, code: str) -> Row:
+    return Row(put("logging", document).make, 400, code)
+
+
+def enabled(bucket: str, prefix: str = "") -> str:
+    target = f"<TargetBucket>{bucket}</TargetBucket><TargetPrefix>{prefix}</TargetPrefix>"
+    return f"<BucketLoggingStatus><LoggingEnabled>{target}</LoggingEnabled></BucketLoggingStatus>"
+
+
+TARGET: Final = "InvalidTargetBucketForLogging"
 ENTITY: Final = '<!DOCTYPE d [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
 DEEP: Final = "<a>" * 100_000
 
@@ -100,6 +110,19 @@ ROWS: Final = {
     "notification-unknown-event": notification(queue("arn:sealgate:webhook:::x", "<Event>s3:*</Event>"), ARGUMENT),
     "notification-101-lines": notification(queue("arn:sealgate:webhook:::x") * 101),
     "notification-event-bridge": notification("<EventBridgeConfiguration/>", "NotImplemented", 501),
+    "logging-entity": logging(ENTITY + "<BucketLoggingStatus>&a;</BucketLoggingStatus>", XML),
+    "logging-deep": logging(f"<BucketLoggingStatus>{DEEP}</BucketLoggingStatus>", XML),
+    "logging-into-a-bucket-of-somebody-else": logging(enabled("mallory-1"), TARGET),
+    "logging-into-no-bucket": logging(enabled("no-such-bucket"), TARGET),
+    "logging-into-a-path": logging(enabled("../mallory-1"), TARGET),
+    "logging-long-prefix": logging(enabled("alice-2", "x" * 801), ARGUMENT),
+    "logging-grants": Row(
+        put("logging", enabled("alice-2").replace("</LoggingEnabled>", "<TargetGrants/></LoggingEnabled>")).make,
+        501,
+        "NotImplemented",
+    ),
+    "logging-of-a-stranger": Row(put("logging", enabled("alice-2"), who="mallory").make, 403, "AccessDenied"),
+    "logging-read-by-a-stranger": Row(lambda s: s.mallory.header("GET", "/alice-1?logging="), 403, "AccessDenied"),
     "notification-of-a-stranger": Row(
         put("notification", "<NotificationConfiguration/>", who="mallory").make, 403, "AccessDenied"
     ),

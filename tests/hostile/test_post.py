@@ -179,9 +179,9 @@ ROWS: Final = {
     "H24-with-an-empty-authorization-header": Row(
         lambda s: Form(s.alice).shot().with_header("Authorization", ""), 403, DENIED
     ),
-    "H24-with-a-query": form(403, DENIED, target="/alice-1?policy"),
-    "H24-to-an-object": form(403, DENIED, target="/alice-1/keep"),
-    "H24-to-the-service": form(403, DENIED, target="/"),
+    "H24-with-a-query": form(501, "NotImplemented", target="/alice-1?policy"),
+    "H24-to-an-object": form(405, "MethodNotAllowed", target="/alice-1/keep"),
+    "H24-to-the-service": form(405, "MethodNotAllowed", target="/"),
     # Policies
     "H24-policy-no-json": form(400, DOCUMENT, policy="{"),
     "H24-policy-deep": form(400, DOCUMENT, policy="[" * 8_000),

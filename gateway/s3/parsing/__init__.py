@@ -41,6 +41,7 @@ from gateway.s3.parsing.lifecycle import (
     parse_put_bucket_lifecycle_configuration,
 )
 from gateway.s3.parsing.listing import parse_list_multipart_uploads, parse_list_objects, parse_list_objects_v2
+from gateway.s3.parsing.logging import parse_get_bucket_logging, parse_put_bucket_logging
 from gateway.s3.parsing.multipart import (
     parse_abort_multipart_upload,
     parse_complete_multipart_upload,
@@ -83,6 +84,7 @@ __all__ = [
     "parse_get_bucket_encryption",
     "parse_get_bucket_lifecycle_configuration",
     "parse_get_bucket_location",
+    "parse_get_bucket_logging",
     "parse_get_bucket_notification_configuration",
     "parse_get_bucket_ownership_controls",
     "parse_get_bucket_policy",
@@ -104,6 +106,7 @@ __all__ = [
     "parse_put_bucket_cors",
     "parse_put_bucket_encryption",
     "parse_put_bucket_lifecycle_configuration",
+    "parse_put_bucket_logging",
     "parse_put_bucket_notification_configuration",
     "parse_put_bucket_ownership_controls",
     "parse_put_bucket_policy",

@@ -44,6 +44,7 @@ from gateway.s3.serialising.listing import (
     serialise_list_objects,
     serialise_list_objects_v2,
 )
+from gateway.s3.serialising.logging import serialise_get_bucket_logging, serialise_put_bucket_logging
 from gateway.s3.serialising.multipart import (
     serialise_abort_multipart_upload,
     serialise_complete_multipart_upload,
@@ -88,6 +89,7 @@ __all__ = [
     "serialise_get_bucket_encryption",
     "serialise_get_bucket_lifecycle_configuration",
     "serialise_get_bucket_location",
+    "serialise_get_bucket_logging",
     "serialise_get_bucket_notification_configuration",
     "serialise_get_bucket_ownership_controls",
     "serialise_get_bucket_policy",
@@ -109,6 +111,7 @@ __all__ = [
     "serialise_put_bucket_cors",
     "serialise_put_bucket_encryption",
     "serialise_put_bucket_lifecycle_configuration",
+    "serialise_put_bucket_logging",
     "serialise_put_bucket_notification_configuration",
     "serialise_put_bucket_ownership_controls",
     "serialise_put_bucket_policy",

@@ -94,6 +94,12 @@ class Gateway:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
+class Silent:
+    """Takes nothing down."""
+
+    def note(self, *_: object) -> None: ...
+
+
 def make_gateway(*operations: Operation, max_requests: int = 8, max_document_bytes: int = 1000) -> Gateway:
     telemetry = Telemetry(b"n" * 32)
     unused = cast("Any", None)
@@ -104,6 +110,7 @@ def make_gateway(*operations: Operation, max_requests: int = 8, max_document_byt
         custody=unused,
         cursors=unused,
         lifecycles=unused,
+        access_logs=cast("Any", Silent()),
         announcements=unused,
         webhooks={},
         region="us-east-1",

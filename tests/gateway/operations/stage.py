@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 from starlette.types import ASGIApp, Message
 
 from gateway.access.identities import Identities
+from gateway.engine.access_log import AccessLogs
 from gateway.engine.lifecycle import Lifecycles
 from gateway.engine.notifying import Announcements
 from gateway.engine.objects import new_id
@@ -229,6 +230,7 @@ async def _wire(runner: asyncio.Runner, rig: Rig) -> Stage:
         custody=rig.custody,
         cursors=SealedCursors(realm_keys.cursor_key.material()),
         lifecycles=Lifecycles(rig.catalogue),
+        access_logs=AccessLogs(catalogue=rig.catalogue, objects=rig.objects, region=REGION, clock=rig.clock),
         announcements=Announcements(rig.catalogue, REGION, hooks),
         webhooks=cast("Any", hooks),
         region=REGION,

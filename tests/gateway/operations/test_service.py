@@ -91,6 +91,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "get_bucket_lifecycle_configuration": {"Bucket": "bucket"},
     "put_bucket_notification_configuration": {"Bucket": "bucket", "NotificationConfiguration": {}},
     "get_bucket_notification_configuration": {"Bucket": "bucket"},
+    "put_bucket_logging": {"Bucket": "bucket", "BucketLoggingStatus": {}},
+    "get_bucket_logging": {"Bucket": "bucket"},
     "delete_bucket_lifecycle": {"Bucket": "bucket"},
     "get_bucket_policy": {"Bucket": "bucket"},
     "put_bucket_policy": {"Bucket": "bucket", "Policy": "{}"},

@@ -13,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from gateway.s3 import errors, types
+from gateway.s3.access_log import KeyFormat, LoggingTarget
 from gateway.s3.errors import S3Error
 from gateway.s3.lifecycle import Filter, Lifecycle, Rule
 from gateway.s3.notifications import Configuration, Destination, Notifications
@@ -177,6 +178,21 @@ def test_notifications(loop: Loop) -> None:
     assert result == {"status": 200}
     output = types.NotificationsOutput(Notifications(lines))
     assert loop("get_bucket_notification_configuration", output, Bucket="bucket") == {**sent, "status": 200}
+
+
+def test_logging(loop: Loop) -> None:
+    target = LoggingTarget("logs", "a/", KeyFormat.BY_EVENT_TIME, True)
+    sent = {
+        "LoggingEnabled": {
+            "TargetBucket": "logs",
+            "TargetPrefix": "a/",
+            "TargetObjectKeyFormat": {"PartitionedPrefix": {"PartitionDateSource": "EventTime"}},
+        }
+    }
+    result = loop("put_bucket_logging", types.EmptyOutput(), Bucket="bucket", BucketLoggingStatus=sent)
+    assert (loop.seen, result) == (types.PutBucketLoggingInput("bucket", target), {"status": 200})
+    assert loop("get_bucket_logging", types.LoggingOutput(target), Bucket="bucket") == {**sent, "status": 200}
+    assert loop("get_bucket_logging", types.LoggingOutput(), Bucket="bucket") == {"status": 200}
 
 
 def test_put_object(loop: Loop) -> None:

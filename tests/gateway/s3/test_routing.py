@@ -52,6 +52,8 @@ def refused(row: ErrorRow, method: str, target: str, headers: dict[str, str] | N
         ("GET", "/bucket?versioning", "GetBucketVersioning"),
         ("PUT", "/bucket?notification", "PutBucketNotificationConfiguration"),
         ("GET", "/bucket?notification", "GetBucketNotificationConfiguration"),
+        ("PUT", "/bucket?logging", "PutBucketLogging"),
+        ("GET", "/bucket?logging", "GetBucketLogging"),
         ("PUT", "/bucket?lifecycle", "PutBucketLifecycleConfiguration"),
         ("GET", "/bucket?lifecycle", "GetBucketLifecycleConfiguration"),
         ("DELETE", "/bucket?lifecycle", "DeleteBucketLifecycle"),

@@ -56,6 +56,11 @@ NOT_GIVEN: Final[Mapping[str, str]] = {
     "GetBucketNotificationConfiguration.EventBridgeConfiguration": "there is no EventBridge",
     "EmailAddress": "accounts have none",
     "URI": "a grantee is an account or a group; the tests of ACLs show both",
+    **{
+        f"GetBucketLogging.{name}": "target grants are refused: logs belong to the owner of their bucket"
+        for name in ("DisplayName", "EmailAddress", "ID", "Permission", "Type", "URI")
+    },
+    "GetBucketLogging.SimplePrefix": "an empty element, which botocore reads as an empty mapping",
     "GetBucketLocation.LocationConstraint": "the text of the root element; botocore reads it apart from the model",
     "GetObject.DeleteMarker": "versions are not there yet",
     "HeadObject.DeleteMarker": "versions are not there yet",

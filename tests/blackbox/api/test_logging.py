@@ -1,0 +1,60 @@
+"""Server access logs with boto3, over the real process that writes them every second and when it stops."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from tests.blackbox.clients import s3_client
+from tests.blackbox.process import Gateway
+
+_PATIENCE_S: Final = 20
+
+
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    deployment = Gateway(tmp_path_factory.mktemp("chatty"), {"SEALGATE_ACCESS_LOG_INTERVAL_S": "1"})
+    deployment.start()
+    try:
+        yield deployment
+    finally:
+        deployment.close()
+
+
+def lines(client: Any, bucket: str) -> list[str]:
+    found = client.list_objects_v2(Bucket=bucket).get("Contents", [])
+    bodies = [client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read().decode() for one in found]
+    return [line for body in bodies for line in body.splitlines()]
+
+
+def wait_for(client: Any, bucket: str, *pieces: str) -> list[str]:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        told = lines(client, bucket)
+        if all(any(piece in line for line in told) for piece in pieces):
+            return told
+        assert time.monotonic() < deadline, told
+        time.sleep(0.3)
+
+
+def test_requests_stand_in_the_log_also_after_a_restart(chatty: Gateway) -> None:
+    client = s3_client(chatty)
+    for name in ("watched", "logs"):
+        client.create_bucket(Bucket=name)
+    status = {"LoggingEnabled": {"TargetBucket": "logs", "TargetPrefix": "of-watched/"}}
+    client.put_bucket_logging(Bucket="watched", BucketLoggingStatus=status)
+    assert client.get_bucket_logging(Bucket="watched")["LoggingEnabled"] == status["LoggingEnabled"]
+    client.put_object(Bucket="watched", Key="first", Body=b"x" * 5)
+    address = client.generate_presigned_url("get_object", Params={"Bucket": "watched", "Key": "first"})
+    signature = address.rpartition("ignature=")[2].partition("&")[0]
+    client.get_object(Bucket="watched", Key="first")["Body"].read()
+    wait_for(client, "logs", "REST.PUT.OBJECT first", "REST.GET.OBJECT first")
+    client.put_object(Bucket="watched", Key="last", Body=b"x")
+    chatty.restart()
+    told = wait_for(client, "logs", "REST.PUT.OBJECT last")
+    client.put_object(Bucket="watched", Key="later", Body=b"x")
+    wait_for(client, "logs", "REST.PUT.OBJECT later")
+    assert all(one["Key"].startswith("of-watched/") for one in client.list_objects_v2(Bucket="logs")["Contents"])
+    assert signature not in "\n".join(told)
+    client.close()

@@ -1,0 +1,135 @@
+"""Server access logs: asked for by clients, gathered while they work, written as objects that only the owner has."""
+
+from typing import Any
+
+import pytest
+
+from gateway.engine import access_log as module
+from tests.gateway.operations.stage import Stage, refused
+
+
+def enable(stage: Stage, target: str = "logs", prefix: str = "l/", **more: Any) -> None:
+    stage.alice.put_bucket_logging(
+        Bucket="bucket",
+        BucketLoggingStatus={"LoggingEnabled": {"TargetBucket": target, "TargetPrefix": prefix, **more}},
+    )
+
+
+def lines(stage: Stage, bucket: str = "logs") -> list[str]:
+    """Write what waits, and read every log object."""
+    stage.run(stage.services.access_logs.write())
+    found = stage.alice.list_objects_v2(Bucket=bucket).get("Contents", [])
+    bodies = [stage.alice.get_object(Bucket=bucket, Key=one["Key"])["Body"].read().decode() for one in found]
+    return [line for body in bodies for line in body.splitlines()]
+
+
+def test_a_configuration_comes_back_as_it_was_put(stage: Stage) -> None:
+    stage.alice.create_bucket(Bucket="logs")
+    assert "LoggingEnabled" not in stage.alice.get_bucket_logging(Bucket="bucket")
+    key_format = {"PartitionedPrefix": {"PartitionDateSource": "DeliveryTime"}}
+    enable(stage, TargetObjectKeyFormat=key_format)
+    assert stage.alice.get_bucket_logging(Bucket="bucket")["LoggingEnabled"] == {
+        "TargetBucket": "logs",
+        "TargetPrefix": "l/",
+        "TargetObjectKeyFormat": key_format,
+    }
+    stage.alice.put_bucket_logging(Bucket="bucket", BucketLoggingStatus={})
+    assert "LoggingEnabled" not in stage.alice.get_bucket_logging(Bucket="bucket")
+
+
+def test_the_target_is_a_bucket_of_the_same_owner(stage: Stage) -> None:
+    stage.bob.create_bucket(Bucket="bobs")
+    for target in ("no-such", "bobs"):
+        status: Any = {"LoggingEnabled": {"TargetBucket": target, "TargetPrefix": ""}}
+        refused(
+            stage.alice.put_bucket_logging,
+            400,
+            "InvalidTargetBucketForLogging",
+            Bucket="bucket",
+            BucketLoggingStatus=status,
+        )
+    assert "LoggingEnabled" not in stage.alice.get_bucket_logging(Bucket="bucket")
+
+
+def test_what_is_done_with_a_bucket_stands_in_its_log(stage: Stage) -> None:
+    stage.alice.create_bucket(Bucket="logs")
+    stage.put("before")
+    enable(stage)
+    stage.put("k", b"12345")
+    stage.body_of("k")
+    refused(stage.bob.get_object, 403, "AccessDenied", Bucket="bucket", Key="k")
+    refused(stage.nobody.get_object, 403, "AccessDenied", Bucket="bucket", Key="k")
+    refused(stage.alice.get_object, 404, "NoSuchKey", Bucket="bucket", Key="none")
+    stage.alice.list_buckets()
+    told = lines(stage)
+    shown = [(line.split()[7], *line.split('" ')[1].split()[:2]) for line in told]
+    assert [one for one in shown if one[0].endswith("OBJECT")] == [
+        ("REST.PUT.OBJECT", "200", "-"),
+        ("REST.GET.OBJECT", "200", "-"),
+        ("REST.GET.OBJECT", "403", "AccessDenied"),
+        ("REST.GET.OBJECT", "403", "AccessDenied"),
+        ("REST.GET.OBJECT", "404", "NoSuchKey"),
+    ]
+    put = next(line for line in told if "REST.PUT.OBJECT" in line)
+    account = stage.rig.account.canonical_id
+    assert put.startswith(f"{account} bucket [")
+    assert f" 192.0.2.7 {account} " in put
+    assert ' k "PUT /bucket/k HTTP/1.1" 200 - - 5 ' in put
+    assert lines(stage) == told, "each line is written once"
+
+
+def test_nothing_is_gathered_of_other_buckets(stage: Stage) -> None:
+    stage.alice.create_bucket(Bucket="logs")
+    enable(stage)
+    lines(stage)
+    before = len(lines(stage))
+    stage.alice.create_bucket(Bucket="other")
+    stage.alice.put_object(Bucket="other", Key="k", Body=b"x")
+    assert len(lines(stage)) == before
+    stage.alice.put_bucket_logging(Bucket="bucket", BucketLoggingStatus={})
+    stage.put("k")
+    assert all("PUT /bucket/k " not in line for line in lines(stage))
+
+
+def test_a_target_that_went_to_somebody_else_gets_nothing(stage: Stage) -> None:
+    stage.alice.create_bucket(Bucket="logs")
+    enable(stage)
+    stage.alice.delete_bucket(Bucket="logs")
+    stage.bob.create_bucket(Bucket="logs")
+    stage.put("k")
+    stage.run(stage.services.access_logs.write())
+    assert stage.bob.list_objects_v2(Bucket="logs")["KeyCount"] == 0
+    assert stage.services.access_logs.lost_count > 0
+
+
+def test_what_waits_is_limited(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 1000)
+    stage.alice.create_bucket(Bucket="logs")
+    enable(stage)
+    for number in range(10):
+        stage.put(f"{number}")
+    assert stage.services.access_logs.lost_count >= 7
+    assert 0 < len(lines(stage)) <= 4
+    stage.put("again")
+    assert any("/bucket/again " in line for line in lines(stage))
+
+
+def test_a_bucket_that_logs_into_itself_does_not_run_away(stage: Stage) -> None:
+    enable(stage, target="bucket")
+    stage.put("k")
+    for _ in range(3):
+        stage.run(stage.services.access_logs.write())
+    held = stage.keys()
+    assert len([key for key in held if key.startswith("l/")]) == 1
+
+
+def test_a_refresh_keeps_what_waits_and_forgets_buckets_that_went(stage: Stage) -> None:
+    stage.alice.create_bucket(Bucket="logs")
+    enable(stage)
+    stage.put("k")
+    stage.run(stage.services.access_logs.refresh())
+    assert any("/bucket/k " in line for line in lines(stage))
+    stage.alice.delete_object(Bucket="bucket", Key="k")
+    stage.alice.delete_bucket(Bucket="bucket")
+    stage.run(stage.services.access_logs.refresh())
+    assert stage.services.access_logs._sources == {}
