@@ -284,7 +284,7 @@ class Settings(BaseSettings):
 
     # Keys
     wrapping: Literal["direct", "bucket-key"] = _row(
-        "direct", "Content keys are wrapped by the KMS itself, or by a key of their bucket that the KMS wraps."
+        "direct", "SSE-S3: content keys are wrapped by the KMS itself, or by a key of their bucket that the KMS wraps."
     )
     key_cache_s: float = _row(
         300, "How long an unwrapped key may serve before the KMS is asked again.", unit="s", ge=1, le=300

@@ -237,6 +237,14 @@ def test_an_upload_under_sse_c_completes_without_its_key_but_without_checksums(k
     assert keys.body_of("big", **CUSTOMER) == LAST
 
 
+def test_many_sealed_checksums_are_opened_in_turns(keys: Stage) -> None:
+    upload = Upload(keys, "many", "sse-kms")
+    for number in range(101):
+        upload.put(b"%d" % number)
+    listed = keys.alice.list_parts(**upload.where)["Parts"]
+    assert [part["ChecksumCRC32"] for part in listed] == [checksum_of("CRC32", b"%d" % at) for at in range(101)]
+
+
 PAIRS = list(itertools.product(MODES, MODES))
 
 
