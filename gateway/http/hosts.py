@@ -26,9 +26,11 @@ class AcceptedHosts:
         self._served = names
 
     def __contains__(self, host: object) -> bool:
-        """Whether `host`, without a port, is a name of ours; a wildcard stands for one label, as in TLS."""
-        if not isinstance(host, str):
-            return False
+        """Whether `host`, as Host has it but without a port, is ours; a wildcard stands for one label, as in TLS."""
+        if not isinstance(host, str) or (":" in host) != (host[:1] == "["):
+            return (
+                False  # RFC 3986 section 3.2.2: brackets stand around addresses of version 6, and around nothing else
+            )
         name = canonical_host(host)
         if name in self._given or name in self._served:
             return True
@@ -38,7 +40,7 @@ class AcceptedHosts:
 
 def canonical_host(host: str) -> str:
     """The one spelling of a name or an address: small letters, no brackets, no dot at the end."""
-    bare = host.strip("[]")
+    bare = host[1:-1] if host.startswith("[") else host
     try:
         return str(ipaddress.ip_address(bare))
     except ValueError:

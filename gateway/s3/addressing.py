@@ -68,7 +68,10 @@ def _host(request: Request) -> str:
     match = _HOST.fullmatch(values[0]) if len(values) == 1 else None
     if match is None:
         raise S3Error(BAD_REQUEST, "The request needs exactly one valid Host header.")
-    return match["name"].lower().removesuffix(".")
+    name = match["name"].lower().removesuffix(".")
+    if name.endswith("."):
+        raise S3Error(BAD_REQUEST, "The request needs exactly one valid Host header.")
+    return name
 
 
 def _bucket_of_host(host: str, domains: Collection[str]) -> str | None:

@@ -323,6 +323,7 @@ def test_h61_a_token_serves_where_it_was_made(stage: Stage) -> None:
 FOREIGN: Final = (
     *("evil.example", "169.254.169.254", "localhost.evil.example", "s3.amazonaws.com", "keep.s3.amazonaws.com"),
     *("127.0.0.2", "0.0.0.1", "[::2]", "127.1", "2130706433", "s3.localhost.evil", "xs3.localhost", "localhos"),
+    *("localhost..", "[127.0.0.1]", "[::ffff:127.0.0.1]", "0177.0.0.1"),
 )
 
 
