@@ -112,9 +112,15 @@ class AccessLogs:
         written = 0
         for source in list(self._sources.values()):
             lines, source.lines = source.lines, []
-            self._waiting_bytes -= sum(len(line) for line in lines)
-            if lines:
-                written += await self._write(source, lines)
+            size = sum(len(line) for line in lines)
+            self._waiting_bytes -= size
+            try:
+                written += await self._write(source, lines) if lines else 0
+            except BaseException:
+                # They wait for the next time, which must not lose more than the limit says either.
+                source.lines = lines + source.lines
+                self._waiting_bytes += size
+                raise
         return written
 
     async def _write(self, source: _Source, lines: list[bytes]) -> int:

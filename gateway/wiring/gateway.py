@@ -233,11 +233,11 @@ class Gateway:
                 _log.info("lifecycle rules applied: %s", " ".join(f"{name}={count}" for name, count in report.items()))
 
     async def _write_access_logs(self) -> None:
-        try:
-            await self._access_logs.write()
-            await self._access_logs.refresh()
-        except (StorageError, KeysError) as error:
-            _log.warning("access logs were lost: %s", error)
+        for step in (self._access_logs.refresh, self._access_logs.write):
+            try:
+                await step()
+            except (StorageError, KeysError) as error:
+                _log.warning("access logs were not written: %s", error)
         self.telemetry.lost_log_lines.set(self._access_logs.lost_count)
 
     async def _forget_keys(self) -> None:

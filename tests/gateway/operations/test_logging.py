@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.engine import access_log as module
+from storage.errors import StorageUnavailable
 from tests.gateway.operations.stage import Stage, refused
 
 
@@ -121,6 +122,23 @@ def test_a_bucket_that_logs_into_itself_does_not_run_away(stage: Stage) -> None:
         stage.run(stage.services.access_logs.write())
     held = stage.keys()
     assert len([key for key in held if key.startswith("l/")]) == 1
+
+
+def test_lines_wait_while_they_cannot_be_written(stage: Stage) -> None:
+    stage.alice.create_bucket(Bucket="logs")
+    enable(stage)
+    stage.put("k")
+
+    async def refuse(*_: Any) -> Any:
+        raise StorageUnavailable("not now")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.rig.catalogue, "publish_version", refuse)
+        with pytest.raises(StorageUnavailable):
+            stage.run(stage.services.access_logs.write())
+    told = lines(stage)
+    assert len([line for line in told if "PUT /bucket/k " in line]) == 1
+    assert stage.services.access_logs.lost_count == 0
 
 
 def test_a_refresh_keeps_what_waits_and_forgets_buckets_that_went(stage: Stage) -> None:
