@@ -140,6 +140,14 @@ def test_h89_a_condition_tells_nothing_to_who_may_not_read(stage: Stage, set_pol
     stage.bob.put_object(Bucket="bucket", Key="k", Body=b"new")
 
 
+def test_the_policy_is_the_owners_alone_to_read_and_to_change(stage: Stage, set_policy: SetPolicy) -> None:
+    set_policy(allow(["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"], BOX))
+    for caller in (stage.bob, stage.nobody):
+        refused(caller.get_bucket_policy, 405, "MethodNotAllowed", Bucket="bucket")
+        refused(caller.put_bucket_policy, 405, "MethodNotAllowed", Bucket="bucket", Policy="{}")
+        refused(caller.delete_bucket_policy, 405, "MethodNotAllowed", Bucket="bucket")
+
+
 def test_h93_a_source_that_is_not_readable_is_not_copied(stage: Stage, set_policy: SetPolicy) -> None:
     stage.put("open/x", b"shown")
     stage.put("k", b"hidden")
