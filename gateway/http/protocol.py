@@ -66,7 +66,7 @@ class EdgeLimits:
     head_timeout_s: float = 10.0
     """From the connection, or from the first byte of a further request, to the end of its head."""
     body_timeout_s: float = 30.0
-    """A body that is waited for and brings fewer than 1,024 bytes a second over this time is stalled."""
+    """A body that may come and brings fewer than 1,024 bytes a second over this time is stalled."""
     idle_timeout_s: float = 30.0
     write_timeout_s: float = 60.0
     """How long a client may leave what was sent to it unread."""
@@ -104,6 +104,7 @@ class S3Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_reads_bytes = 0
         self._body_bytes = 0
+        self._was_held_back = False
         self._seen: set[bytes] = set()
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
@@ -219,6 +220,7 @@ class S3Protocol(HttpToolsProtocol):
         self._in_head = False
         self._disarm()
         self._body_bytes = 0
+        self._was_held_back = False
         super().on_headers_complete()
         if has_chunks or b"content-length" in self._seen:
             self._arm(self._limits.body_timeout_s, self._body_window_ended)
@@ -235,6 +237,7 @@ class S3Protocol(HttpToolsProtocol):
         cycle.body += body
         if len(cycle.body) > READ_HIGH_WATER_BYTES:
             self.flow.pause_reading()
+            self._was_held_back = True
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
@@ -335,15 +338,14 @@ class S3Protocol(HttpToolsProtocol):
             self._deadline = None
 
     def _body_window_ended(self) -> None:
-        """Look at what the last window brought. Only a body that the application waits for can be late."""
+        """Look at what the last window brought. A client that was held back, or not yet told to go on, is not late."""
         cycle = self.cycle
-        is_awaited = not (
-            cycle.body or cycle.waiting_for_100_continue or self.flow.read_paused or cycle.response_complete
-        )
+        is_awaited = not (cycle.waiting_for_100_continue or self._was_held_back or cycle.response_complete)
         if is_awaited and self._body_bytes < MIN_BODY_BYTES_PER_S * self._limits.body_timeout_s:
             self._refuse_now(S3Error(REQUEST_TIMEOUT))
             return
         self._body_bytes = 0
+        self._was_held_back = self.flow.read_paused
         self._arm(self._limits.body_timeout_s, self._body_window_ended)
 
     def pause_writing(self) -> None:

@@ -228,6 +228,36 @@ def test_a_stalled_body_is_a_request_timeout(certificate: Certificate) -> None:
     on_loop(main())
 
 
+async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that has other things to do before it asks for the body."""
+    if scope["type"] == "http":
+        await asyncio.sleep(3.0)
+    await Application()(scope, receive, send)
+
+
+def test_a_few_bytes_that_lie_unread_do_not_excuse_a_stalled_body(certificate: Certificate) -> None:
+    async def main() -> None:
+        async with serving(busy, certificate, EdgeLimits(body_timeout_s=0.5, linger_s=0.3)) as running:
+            began = asyncio.get_running_loop().time()
+            answer = await running.say(HEAD + b"Content-Length: 100000\r\n\r\nabc")
+            assert b"<Code>RequestTimeout</Code>" in answer
+            assert asyncio.get_running_loop().time() - began < 2.5
+
+    on_loop(main())
+
+
+def test_a_client_that_was_held_back_is_not_late(certificate: Certificate) -> None:
+    """What the gateway did not read in time is not the client's fault."""
+    size = 4 * 1024 * 1024
+
+    async def main() -> None:
+        async with serving(busy, certificate, EdgeLimits(body_timeout_s=0.5, linger_s=0.3)) as running:
+            answer = await running.say(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % size, bytes(size))
+            assert answer.startswith(b"HTTP/1.1 200 ")
+
+    on_loop(main())
+
+
 def test_a_body_that_waits_for_100_continue_is_not_late(certificate: Certificate) -> None:
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
