@@ -30,7 +30,6 @@ from storage.catalogue.base import (
     UploadsQuery,
 )
 from storage.catalogue.records import ID_SIZE, NULL_VERSION_ID, Bucket, ObjectVersion, Upload, Versioning
-from storage.seams import reach
 
 KIND: Final = "lifecycle"
 """The configuration of a bucket that holds its rules."""
@@ -204,7 +203,6 @@ class _BucketWalk:
         if judged:
             commands = [self._announcer.expiring(command) for command, _ in judged]
             results = await self._catalogue.delete_versions(self._bucket.bucket_id, commands)
-            reach("lifecycle.deleted")
             for (_, count), result in zip(judged, results, strict=True):
                 self._count(count, result)
         self._progress(self._report)
