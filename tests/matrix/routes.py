@@ -45,6 +45,7 @@ _ENCRYPTION: Final = (
     b"</ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
 )
 _PART: Final = "/{bucket}/mpu?partNumber=2&uploadId={upload}"
+_NO_LOG: Final = b"<BucketLoggingStatus/>"
 _LIFECYCLE: Final = (
     b"<LifecycleConfiguration><Rule><Filter><Prefix>tmp/</Prefix></Filter><Status>Disabled</Status>"
     b"<Expiration><Days>9</Days></Expiration></Rule></LifecycleConfiguration>"
@@ -79,6 +80,8 @@ ROUTES: Final[Mapping[str, Route]] = {
     "DeleteBucketLifecycle": Route("DELETE", "/{bucket}?lifecycle=", status=204),
     "GetBucketNotificationConfiguration": Route("GET", "/{bucket}?notification="),
     "PutBucketNotificationConfiguration": Route("PUT", "/{bucket}?notification=", b"<NotificationConfiguration/>"),
+    "GetBucketLogging": Route("GET", "/{bucket}?logging="),
+    "PutBucketLogging": Route("PUT", "/{bucket}?logging=", _NO_LOG, _digest(_NO_LOG)),
     "GetBucketPolicy": Route("GET", "/{bucket}?policy="),
     "PutBucketPolicy": Route("PUT", "/{bucket}?policy=", POLICY.replace("BUCKET", "{bucket}").encode(), status=204),
     "DeleteBucketPolicy": Route("DELETE", "/{bucket}?policy=", status=204),

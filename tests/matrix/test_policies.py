@@ -32,6 +32,8 @@ ACTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "DeleteBucketLifecycle": ("s3:PutLifecycleConfiguration",),
     "GetBucketNotificationConfiguration": ("s3:GetBucketNotification",),
     "PutBucketNotificationConfiguration": ("s3:PutBucketNotification",),
+    "GetBucketLogging": ("s3:GetBucketLogging",),
+    "PutBucketLogging": ("s3:PutBucketLogging",),
     "GetBucketPolicy": ("s3:GetBucketPolicy",),
     "PutBucketPolicy": ("s3:PutBucketPolicy",),
     "DeleteBucketPolicy": ("s3:DeleteBucketPolicy",),
