@@ -28,7 +28,9 @@ _SECRETS: Final = frozenset(
         b"signature",
         b"x-amz-security-token",
         b"x-amz-server-side-encryption-customer-key",
+        b"x-amz-server-side-encryption-customer-key-md5",
         b"x-amz-copy-source-server-side-encryption-customer-key",
+        b"x-amz-copy-source-server-side-encryption-customer-key-md5",
     }
 )
 """Names, in lower case, whose values in a query are credentials or keys."""

@@ -8,6 +8,7 @@ import re
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_URI, S3Error
 from gateway.s3.headers import check_field_value
@@ -22,6 +23,7 @@ HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _REMEMBERED: Final = 256
 """Decoded queries that are kept: each is asked for several times while its request is on its way."""
+_CUSTOMER: Final = b"-encryption-customer-"
 
 Query = MappingProxyType[str, str]
 
@@ -49,7 +51,11 @@ def parse_query(request: Request) -> Query:
     Raises:
         S3Error: InvalidURI for a broken escape, a NUL or what is not UTF-8; InvalidArgument for a repeated name.
     """
-    return _parse(request.raw_query)
+    raw_query = request.raw_query
+    if _CUSTOMER in (unquote_to_bytes(raw_query) if b"%" in raw_query else raw_query).lower():
+        # The key of a client (SSE-C) lives as long as its request, and no longer.
+        return _parse.__wrapped__(raw_query)
+    return _parse(raw_query)
 
 
 @lru_cache(maxsize=_REMEMBERED)

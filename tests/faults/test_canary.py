@@ -238,6 +238,11 @@ class Suite:
             s3.delete_object(Bucket=self.bucket, Key=upload["Key"])
         wrong = own | {"SSECustomerKey": markers.content("wrong customer key", 32)}
         s3.put_object(Bucket=self.bucket, Key="closed", Body=b"", **own)
+        # By SigV2 boto3 writes the key itself into the URL.
+        url = s3.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": "closed"} | own)
+        assert "customer-key=" in url
+        with urllib.request.urlopen(url, context=self.gateway.tls_context()) as answer:
+            assert answer.read() == b""
         for refused in (wrong, {}):
             with pytest.raises(ClientError):
                 s3.get_object(Bucket=self.bucket, Key="closed", **refused)

@@ -96,6 +96,9 @@ def test_how_a_request_was_signed(query: bytes, version: str, form: str) -> None
         b"X-Amz-%53ignature=SECRET",
         b"X-Amz-Security-Token=SECRET",
         b"x-amz-server-side-encryption-customer-key=SECRET",
+        b"x-amz-server-side-encryption-customer-key-MD5=SECRET",
+        b"x-amz-copy-source-server-side-encryption-customer-key=SECRET",
+        b"x-amz-copy-source-server-side-encryption-customer-key-md5=SECRET",
         b"%58-Amz-Signature=SECRET%3D%26",
     ],
 )

@@ -1,13 +1,14 @@
 import pytest
 
+from gateway.s3 import query
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_URI, S3Error
 from gateway.s3.query import effective_headers, parse_query
 from tests.gateway.s3.wire import request
 
 
 def test_names_and_values() -> None:
-    query = parse_query(request("GET", "/?a=1&b&c=&&d=x=y&e=+%2B%20%C3%A9"))
-    assert dict(query) == {"a": "1", "b": "", "c": "", "d": "x=y", "e": " + é"}
+    found = parse_query(request("GET", "/?a=1&b&c=&&d=x=y&e=+%2B%20%C3%A9"))
+    assert dict(found) == {"a": "1", "b": "", "c": "", "d": "x=y", "e": " + é"}
 
 
 @pytest.mark.parametrize("raw", ["a=%zz", "%", "a=%FF", "%FF=a", "a=%00", "%00", "a=%2"])
@@ -68,3 +69,22 @@ def test_a_presigned_header_is_no_cover_for_two() -> None:
     twice = [("x-amz-acl", "private"), ("x-amz-acl", "private")]
     with pytest.raises(S3Error):
         effective_headers(request("PUT", "/?x-amz-acl=private", twice))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x-amz-server-side-encryption-customer-key",
+        b"X-Amz-Server-Side-Encryption-Customer-Key",
+        b"x-amz-server-side-encryption%2Dcustomer-%6Bey",
+        b"x-amz-copy-source-server-side-encryption-customer-key",
+    ],
+)
+def test_a_query_with_a_clients_key_is_not_remembered(name: bytes) -> None:
+    """The key of SSE-C lives as long as its request, also where a presigned URL carries it."""
+    query._parse.cache_clear()
+    found = parse_query(request("GET", f"/b12/k?versionId=1&{name.decode()}=SECRET"))
+    assert "SECRET" in found.values()
+    assert query._parse.cache_info().currsize == 0
+    parse_query(request("GET", "/b12/k?versionId=1&prefix=customer"))
+    assert query._parse.cache_info().currsize == 1
