@@ -38,6 +38,7 @@ def test_a_catalogue_written_in_the_future_fails(tmp_path: Path) -> None:
     (tmp_path / "data/catalogue").mkdir(parents=True)
     log = tmp_path / "data/catalogue/catalogue.db-wal"
     log.touch()
+    os.utime(log, (NOW.timestamp(), NOW.timestamp()))
     assert "last written" in looked(tmp_path)[State.OK]
     later = (NOW + timedelta(minutes=5)).timestamp()
     os.utime(log, (later, later))
