@@ -48,7 +48,7 @@ def refuse_untaken(name: str, takes: Collection[str]) -> None:
     Raises:
         S3Error: InvalidArgument, as on AWS.
     """
-    if name in ENCRYPTION and name not in takes:
+    if name not in takes:
         raise _wrong(name, f"{name} header is not supported for this operation.")
 
 

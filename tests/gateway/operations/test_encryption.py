@@ -691,3 +691,14 @@ def test_what_was_parsed_is_remembered_up_to_a_limit(keys: Stage, monkeypatch: p
         for _ in range(2):
             assert keys.put("k", b"x")["SSEKMSKeyId"] == ARN
         assert 1 <= len(encryption._parsed) <= 2
+
+
+def test_a_default_that_goes_while_a_write_begins_is_none(keys: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_default(keys, key=NAMED)
+    monkeypatch.setattr(encryption, "_parsed", {})
+
+    async def gone(bucket_id: bytes, kind: str) -> None:
+        assert (bucket_id, kind) == (keys.rig.bucket.bucket_id, encryption.CONFIGURATION)
+
+    monkeypatch.setattr(keys.rig.catalogue, "get_configuration", gone)
+    assert shown(keys.put("k", BODY)) == SHOWN["none"]

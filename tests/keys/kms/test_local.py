@@ -18,15 +18,15 @@ class TestLocalKms(KmsSuite):
 
     def add_key(self, kms: RecordKms) -> str:
         assert isinstance(kms, LocalKms)
-        return kms._keyring.create_key("second").kms_key_id
+        return kms.keyring.create_key("second").kms_key_id
 
     def rotate(self, kms: RecordKms) -> None:
         assert isinstance(kms, LocalKms)
-        kms._keyring.rotate_key(None)
+        kms.keyring.rotate_key(None)
 
     def set_state(self, kms: RecordKms, state: KeyState) -> None:
         assert isinstance(kms, LocalKms)
-        kms._keyring.set_key_state(None, state)
+        kms.keyring.set_key_state(None, state)
 
     async def test_a_wrapped_key_is_small(self, kms: RecordKms) -> None:
         _, wrapped = await kms.generate(None, CONTEXT)
@@ -41,9 +41,9 @@ class TestLocalKms(KmsSuite):
     async def test_the_wrap_is_this_forever(self, kms: RecordKms) -> None:
         """K under the wrapping key, bound to its id and version, written out a second time from the RFCs."""
         assert isinstance(kms, LocalKms)
-        kms._keyring.rotate_key(None)
+        kms.keyring.rotate_key(None)
         data_key, wrapped = await kms.generate(None, CONTEXT)
-        key = kms._keyring.find(None)
+        key = kms.keyring.find(None)
         binding = b"\0\x15sealgate/local-kms/v1" + b"\0\x24" + key.kms_key_id.encode() + b"\0\x012"
         secret = _open(key.versions[1].material.material(), wrapped.provider_ciphertext, binding)
         assert _open(secret, wrapped.record.encode(), CONTEXT.encode()) == data_key.material()
