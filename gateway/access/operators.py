@@ -15,7 +15,7 @@ from operator import eq, ge, gt, le, lt
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.access.templates import Lookup, Template
+from gateway.access.templates import MAX_TEXT, Lookup, Template
 from gateway.access.wildcards import Item, Pattern
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,9})?")
@@ -103,34 +103,34 @@ def _bytes(text: str) -> bytes | None:
 
 
 def _like(template: Template, value: str, lookup: Lookup) -> bool | None:
-    pattern = template.resolve(lookup)
+    pattern = template.resolve(lookup) if len(value) <= MAX_TEXT else None
     return None if pattern is None else pattern.matches(value)
 
 
 def _fold(template: Template, value: str, lookup: Lookup) -> bool | None:
-    pattern = template.resolve(lookup)
+    pattern = template.resolve(lookup) if len(value) <= MAX_TEXT else None
     return None if pattern is None else "".join(map(str, pattern.items)).casefold() == value.casefold()
 
 
 def _arn_like(template: Template, value: str, lookup: Lookup) -> bool | None:
     """Each of the six parts by itself: no wildcard reaches over a colon."""
-    pattern = template.resolve(lookup)
+    pattern = template.resolve(lookup) if len(value) <= MAX_TEXT else None
     if pattern is None:
         return None
-    wanted, parts = _arn_items(pattern), value.split(":", _ARN_PARTS - 1)
-    return len(wanted) == len(parts) and all(
-        Pattern(items).matches(part) for items, part in zip(wanted, parts, strict=True)
-    )
+    wanted, parts = template.arn_parts or _arn_parts(pattern), value.split(":", _ARN_PARTS - 1)
+    if template.arn_parts is None and not template.is_dear:
+        template.arn_parts = wanted
+    return len(wanted) == len(parts) and all(each.matches(part) for each, part in zip(wanted, parts, strict=True))
 
 
-def _arn_items(pattern: Pattern) -> list[list[Item]]:
+def _arn_parts(pattern: Pattern) -> tuple[Pattern, ...]:
     parts: list[list[Item]] = [[]]
     for item in pattern.items:
         if item == ":" and len(parts) < _ARN_PARTS:
             parts.append([])
         else:
             parts[-1].append(item)
-    return parts
+    return tuple(Pattern(part) for part in parts)
 
 
 def _read_exact(text: str, variables: bool) -> Template:

@@ -7,7 +7,7 @@ Deny alone; names of resources begin with the bucket's whole name.
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from gateway.access.actions import ACTIONS, COMMON, S3_KEYS, named_by
 from gateway.access.condition_keys import EXISTING_TAG, GLOBAL, TAG_FAMILIES, kind_of, normalise
@@ -22,6 +22,10 @@ MAX_POLICY_BYTES: Final = 20 * 1024
 MAX_STATEMENTS: Final = 256
 MAX_VALUES: Final = 1024
 """Principals, actions, resources, or values of one key, in one statement."""
+
+MAX_DEAR: Final = 32
+"""Texts of a policy with a `?` or a variable, which are held against every character of what they are compared with.
+Every request on the bucket pays for them, so they are few: at the worst they cost 20 ms together."""
 
 _VERSIONS: Final = {"2012-10-17": True, "2008-10-17": False}
 """Version -> whether policy variables have a meaning."""
@@ -126,6 +130,7 @@ class _Reader:
     def __init__(self, bucket_name: str, *, variables: bool) -> None:
         self._bucket_arn = _ARN_PREFIX + bucket_name
         self._variables = variables
+        self._dear_count = 0
 
     def statement(self, entry: object) -> Statement:
         if not isinstance(entry, dict):
@@ -143,6 +148,7 @@ class _Reader:
             raise _malformed("Allow with NotPrincipal is not supported")
         patterns, is_negated = _either(entry, "Action")
         named = _texts(patterns, "action")
+        self._count(sum("?" in name for name in named))
         actions = _actions(named, is_negated=is_negated)
         resources = self._resources(*_either(entry, "Resource"))
         self._check_reach(resources, [actions] if is_negated else [named_by(name) for name in named])
@@ -157,7 +163,9 @@ class _Reader:
         rest = text.removeprefix(self._bucket_arn)
         if rest == text or not (rest == "" or rest[0] in "/*"):
             raise _malformed("Policy has invalid resource")
-        return Template(text, variables=self._variables, wildcards=True)
+        template = Template(text, variables=self._variables, wildcards=True)
+        self._counted(template)
+        return template
 
     def _check_reach(self, resources: Resources, named: list[frozenset[str]]) -> None:
         """AWS: every action that is written must have a resource of its kind in the statement."""
@@ -194,10 +202,20 @@ class _Reader:
         values = tuple(self._value(operator.family.read, value) for value in _condition_values(found))
         return Condition(operator, normal, values, quantifier, if_exists)
 
+    def _counted(self, found: Any) -> Any:
+        self._count(isinstance(found, Template) and found.is_dear)
+        return found
+
+    def _count(self, more: int) -> None:
+        """Refused as soon as there are too many: reading them is work as well."""
+        self._dear_count += more
+        if self._dear_count > MAX_DEAR:
+            raise _malformed(f"A policy has {MAX_DEAR} texts with a ? or a variable at the most")
+
     def _value(self, read: object, value: str) -> object:
         assert callable(read)
         try:
-            return read(value, self._variables)
+            return self._counted(read(value, self._variables))
         except ValueError:
             raise _malformed("Invalid Condition value") from None
 

@@ -17,8 +17,9 @@ Values = tuple[str, ...]
 Lookup = Callable[[str], Values | None]
 """Normalised condition key -> its values in this request; None where it has none."""
 
-MAX_EXPANDED: Final = 8192
-"""Characters of a text with its variables filled in. A longer one is not judged, as headers are the caller's own."""
+MAX_TEXT: Final = 2048
+"""Characters of a text with its variables filled in, and of a value that is held against one. A longer one is not
+judged, as headers are the caller's own; ARNs of objects have at most 1,101."""
 
 _VARIABLE: Final = re.compile(
     r"\$\{(?:(?P<literal>[*?$])|\s*(?P<key>[A-Za-z0-9:/_.+=@-]{1,256})\s*(?:,\s*'(?P<default>[^']*)'\s*)?)\}"
@@ -34,7 +35,7 @@ class _Variable:
 class Template:
     """One text, compiled: as a pattern where no variable stands in it, else filled in for each request."""
 
-    __slots__ = ("_fixed", "_pieces", "text")
+    __slots__ = ("_fixed", "_pieces", "arn_parts", "is_dear", "text")
 
     def __init__(self, text: str, *, variables: bool, wildcards: bool) -> None:
         """`variables` False (Version 2008-10-17) reads `${` as it stands; `wildcards` False reads `*` and `?` so.
@@ -48,6 +49,13 @@ class Template:
         self._pieces = tuple(pieces)
         plain = [item for piece in pieces if not isinstance(piece, _Variable) for item in piece]
         self._fixed = None if any(isinstance(piece, _Variable) for piece in pieces) else Pattern(plain)
+        self.is_dear = self._fixed is None or Wild.ONE in plain
+        self.arn_parts: tuple[Pattern, ...] | None = None
+
+    is_dear: bool
+    """Whether a match looks at every character of the text: where there is a `?`, or a variable."""
+    arn_parts: tuple[Pattern, ...] | None
+    """The parts of an ARN, kept by `operators` once they were compiled."""
 
     @property
     def is_fixed(self) -> bool:
@@ -68,7 +76,7 @@ class Template:
                 items += value
             else:
                 items += piece
-            if len(items) > MAX_EXPANDED:
+            if len(items) > MAX_TEXT:
                 return None
         return Pattern(items)
 
