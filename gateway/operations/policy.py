@@ -24,10 +24,10 @@ async def put_bucket_policy(context: Context, request: PutBucketPolicyInput, _: 
         S3Error: InvalidRequest where the signature does not cover it; MalformedPolicy, PolicyTooLarge; AccessDenied for
             a public one where those are blocked; MethodNotAllowed for a guest.
     """
-    _refuse_guests(context)
     unsigned = "UNSIGNED" in (context.request.headers.get("x-amz-content-sha256") or "")
     if unsigned or context.access.caller.kind is not Kind.HEADER:
         raise S3Error(INVALID_REQUEST, "A bucket policy must be sent with a signed payload.")
+    _refuse_guests(context)
     policy = parse_policy(request.document, context.bucket.name)
     for account_id in sorted(policy.accounts):
         try:

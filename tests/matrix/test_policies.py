@@ -140,13 +140,22 @@ def test_every_route_over_a_bucket_says_which_actions_it_needs() -> None:
     assert set(ACTIONS) == set(OPERATIONS) - NO_BUCKET, "each new one needs its row"
 
 
-@pytest.mark.parametrize("operation", ACTIONS)
+@pytest.mark.parametrize("operation", [name for name in ACTIONS if name not in OWNER_ALWAYS])
 def test_a_policy_that_allows_just_its_actions_lets_another_account_in(
     world: World, policies: Policies, operation: str
 ) -> None:
     allowed = statement("Allow", policies.bob, *ACTIONS[operation])
     for way in every_way(world, policies, operation, allowed):
         ask(world, operation, way, "another account", expected(operation, way, "owner"))
+
+
+@pytest.mark.parametrize("operation", sorted(OWNER_ALWAYS))
+def test_no_policy_gives_itself_to_another_account(world: World, policies: Policies, operation: str) -> None:
+    """As on AWS: who has the permission but is not of the owner's account gets 405."""
+    allowed = statement("Allow", policies.bob, *ACTIONS[operation])
+    for way in every_way(world, policies, operation, allowed):
+        status, code = expected(operation, way, "owner")
+        ask(world, operation, way, "another account", (405, "MethodNotAllowed") if status < 400 else (status, code))
 
 
 @pytest.mark.parametrize("operation", ACTIONS)

@@ -144,8 +144,13 @@ def test_the_policy_is_the_owners_alone_to_read_and_to_change(stage: Stage, set_
     set_policy(allow(["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"], BOX))
     for caller in (stage.bob, stage.nobody):
         refused(caller.get_bucket_policy, 405, "MethodNotAllowed", Bucket="bucket")
-        refused(caller.put_bucket_policy, 405, "MethodNotAllowed", Bucket="bucket", Policy="{}")
         refused(caller.delete_bucket_policy, 405, "MethodNotAllowed", Bucket="bucket")
+
+
+def test_a_guest_puts_no_policy(stage: Stage, set_policy: SetPolicy) -> None:
+    set_policy(allow("s3:PutBucketPolicy", BOX))
+    refused(stage.bob.put_bucket_policy, 405, "MethodNotAllowed", Bucket="bucket", Policy="{}")
+    refused(stage.nobody.put_bucket_policy, 400, "InvalidRequest", Bucket="bucket", Policy="{}")
 
 
 def test_h93_a_source_that_is_not_readable_is_not_copied(stage: Stage, set_policy: SetPolicy) -> None:
