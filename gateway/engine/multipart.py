@@ -16,7 +16,16 @@ from gateway.engine.attributes import KeptChecksum, ObjectAttributes, SealedChec
 from gateway.engine.custody import Custody, Unlock
 from gateway.engine.integrity import EtagMode, PayloadCheck, VerifiedPayload, opaque_etag
 from gateway.engine.notifying import Notices, no_notices
-from gateway.engine.objects import ObjectEngine, Published, blob_references, describe, in_turns, new_content, new_id
+from gateway.engine.objects import (
+    ObjectEngine,
+    Published,
+    blob_references,
+    describe,
+    in_turns,
+    new_content,
+    new_id,
+    new_version_id,
+)
 from gateway.engine.protection import Mode, Protection
 from gateway.engine.sealing import BlobPlan, BlobWriter
 from gateway.s3.checksums import ALGORITHMS, PayloadDigests, combine, composite
@@ -43,13 +52,16 @@ from gateway.s3.types import (
 from keys.datakey import DataKey
 from storage.catalogue.base import Catalogue, CompleteUpload, Conditions, Found, NoSuchUpload, PartsChanged
 from storage.catalogue.records import (
+    NO_LOCK,
     NULL_VERSION_ID,
     BlobRole,
     Bucket,
+    ObjectLock,
     ObjectVersion,
     Part,
     Upload,
 )
+from storage.catalogue.rules import lock_from_json, lock_to_json
 from storage.sealed.description import Description
 from storage.sealed.records import Manifest, manifest_pieces
 from storage.seams import reach
@@ -74,6 +86,10 @@ class UploadedPart:
     part: Part
     checksum: Checksum
     """In plain, for the answer to who wrote it."""
+
+
+_LOCK = "lock"
+"""Attribute of an upload: what its version is to be locked by."""
 
 
 class MultipartEngine:
@@ -102,8 +118,9 @@ class MultipartEngine:
         object_key: bytes,
         attributes: ObjectAttributes,
         customer_key: DataKey | None = None,
+        lock: ObjectLock = NO_LOCK,
     ) -> Upload:
-        """Begin an upload; its content key is made and wrapped now. Raises: KeysError, StorageError."""
+        """Begin an upload; its content key is made and wrapped now, its lock kept. Raises: KeysError, StorageError."""
         upload_id, content_id = new_id(), new_id()
         made = await self._custody.new_content_key(bucket.bucket_id, content_id, attributes.protection, customer_key)
         upload = Upload(
@@ -113,7 +130,10 @@ class MultipartEngine:
             account_id=bucket.account_id,
             content=new_content(bucket, content_id, made),
             created_at=self._clock(),
-            attributes=replace(attributes, protection=made.protection).encode(),
+            attributes={
+                **replace(attributes, protection=made.protection).encode(),
+                **({} if lock == NO_LOCK else {_LOCK: lock_to_json(lock)}),
+            },
         )
         await self._catalogue.create_upload(upload)
         reach("upload.created")
@@ -267,6 +287,7 @@ class MultipartEngine:
         object_size: int | None = None,
         customer_key: DataKey | None = None,
         notices: Notices = no_notices,
+        lock: ObjectLock = NO_LOCK,
     ) -> Published:
         """Publish the named parts as one version. A second call answers with the version of the first.
 
@@ -300,6 +321,7 @@ class MultipartEngine:
                 content_key = await self._content_key(upload, attributes.protection, customer_key)
                 kept = self._custody.seal_checksum(content_key, upload.content, plain)
             version = self._version_of(upload, parts, size, plain if kept is None else kept)
+            version = replace(version, version_id=new_version_id(bucket), lock=lock)
             blob_id = new_id()
             # As a link: the manifest names the content key, so it cannot lie under it (FORMAT section 4).
             made = await self._custody.new_content_key(upload.content.bucket_id, blob_id)
@@ -373,6 +395,12 @@ def _etag_of(parts: Sequence[Part], etag_mode: EtagMode) -> str:
         return f"{opaque_etag()}-{len(parts)}"
     md5s = b"".join(bytes.fromhex(part.etag) for part in parts)
     return f"{hashlib.md5(md5s, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def lock_of(upload: Upload) -> ObjectLock:
+    """The lock that was asked for when the upload began."""
+    kept = upload.attributes.get(_LOCK)
+    return NO_LOCK if kept is None else lock_from_json(kept)
 
 
 def _same(description: Description, _size: int) -> Description:

@@ -32,12 +32,15 @@ from storage.catalogue.base import (
 )
 from storage.catalogue.records import (
     ID_SIZE,
+    NO_LOCK,
     NULL_VERSION_ID,
     Blob,
     BlobRole,
     Bucket,
     Content,
+    ObjectLock,
     ObjectVersion,
+    Versioning,
 )
 from storage.sealed.description import Description
 from storage.sealed.records import BlobReference, Link, link_pieces
@@ -45,6 +48,14 @@ from storage.seams import reach
 
 REFERENCES_PER_TURN = 256
 """References made in one go: half a millisecond."""
+
+
+def new_version_id(bucket: Bucket) -> str:
+    """The id of a version that is to be made current; the catalogue refuses it where the bucket was changed meanwhile.
+
+    It is given before the bytes are sealed, since it stands in their description.
+    """
+    return new_id().hex() if bucket.versioning is Versioning.ENABLED else NULL_VERSION_ID
 
 
 def new_id() -> bytes:
@@ -63,6 +74,7 @@ class NewObject:
     customer_key: DataKey | None = None
     """What the client brought for it (SSE-C)."""
     notices: Notices = no_notices
+    lock: ObjectLock = NO_LOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +104,13 @@ def describe(
         encryption=attributes.protection.encode(),
         etag=version.etag,
         headers=headers,
+        legal_hold=version.lock.legal_hold,
+        lock_mode=version.lock.mode.value,
         object_key=version.object_key,
         part_number=part_number,
         plaintext_size=version.size,
         sealed_checksums=_sealed_checksums(checksum),
+        retain_until=version.lock.retain_until,
         tags=dict(attributes.tags),
         upload_id=upload_id,
         user_metadata=dict(attributes.metadata),
@@ -191,7 +206,7 @@ class ObjectEngine:
         digests: PayloadDigests,
         finish: Callable[[int], VerifiedPayload],
     ) -> Published:
-        content_id, blob_id = new_id(), new_id()
+        content_id, blob_id, version_id = new_id(), new_id(), new_version_id(bucket)
         made = await self._custody.new_content_key(
             bucket.bucket_id, content_id, new.attributes.protection, new.customer_key
         )
@@ -208,12 +223,13 @@ class ObjectEngine:
             version = ObjectVersion(
                 bucket_id=bucket.bucket_id,
                 object_key=new.object_key,
-                version_id=NULL_VERSION_ID,
+                version_id=version_id,
                 content_id=content_id,
                 size=size,
                 etag=payload.etag,
                 created_at=self._clock(),
                 attributes=replace(new.attributes, checksum=kept, protection=made.protection).encode(),
+                lock=new.lock,
             )
             return describe(bucket, version, content_id)
 
@@ -292,12 +308,13 @@ class ObjectEngine:
         version = ObjectVersion(
             bucket_id=bucket.bucket_id,
             object_key=new.object_key,
-            version_id=NULL_VERSION_ID,
+            version_id=new_version_id(bucket),
             content_id=content.content_id,
             size=source.version.size,
             etag=source.version.etag,
             created_at=created_at,
             attributes=replace(new.attributes, checksum=held.checksum, protection=held.protection).encode(),
+            lock=new.lock,
         )
         link = await self._write_link(bucket, version, content)
         reach("copy.before_commit")

@@ -24,11 +24,10 @@ from gateway.s3.types import (
     CreateBucketOutput,
     EmptyOutput,
     GetBucketLocationOutput,
-    GetBucketVersioningOutput,
     HeadBucketOutput,
 )
 from storage.catalogue.base import BucketExists, BucketNotEmpty, NoSuchBucket, TooManyBuckets
-from storage.catalogue.records import Bucket
+from storage.catalogue.records import Bucket, Versioning
 
 CLASSIC_REGION = "us-east-1"
 """The region whose location constraint is the empty one."""
@@ -39,7 +38,14 @@ async def create_bucket(context: Context, request: CreateBucketInput, _: Body) -
     services = context.services
     _check_location(request.location_constraint, services.region)
     account_id = context.identity.account.account_id
-    bucket = Bucket(new_id(), request.bucket, account_id, services.clock())
+    bucket = Bucket(
+        new_id(),
+        request.bucket,
+        account_id,
+        services.clock(),
+        Versioning.ENABLED if request.object_lock else Versioning.NEVER,
+        request.object_lock,
+    )
     acl = await _acl_to_create(context, request)
     try:
         await services.catalogue.create_bucket(bucket, services.max_buckets_per_account)
@@ -110,9 +116,3 @@ async def get_bucket_location(context: Context, request: BucketInput, _: Body) -
     """GetBucketLocation."""
     del request
     return GetBucketLocationOutput(context.services.region)
-
-
-async def get_bucket_versioning(context: Context, request: BucketInput, _: Body) -> GetBucketVersioningOutput:
-    """GetBucketVersioning: never enabled, since it cannot be enabled yet."""
-    del context, request
-    return GetBucketVersioningOutput()

@@ -7,6 +7,7 @@ from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.integrity import MAX_SINGLE_UPLOAD_BYTES
 from gateway.engine.objects import NewObject, Published
 from gateway.engine.protection import Protection
+from gateway.operations import locks
 from gateway.operations.admission import Access
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_reader, check_uploader, protection_for, protection_of, report
@@ -33,14 +34,13 @@ from gateway.s3.types import (
     CopyObjectOutput,
     CopySource,
     PayloadExpectation,
+    Tags,
     UploadPartCopyInput,
     UploadPartCopyOutput,
 )
 from keys.datakey import DataKey
 from storage.catalogue.base import ContentGone, Found, NoSuchUpload, NoSuchVersion, PreconditionRefused
-from storage.catalogue.records import Bucket
-
-Tags = tuple[tuple[str, str], ...]
+from storage.catalogue.records import Bucket, ObjectVersion
 
 SHARE_ATTEMPTS = 3
 """Times that a copy looks its source up again when it was replaced meanwhile."""
@@ -96,9 +96,10 @@ async def copy_object(context: Context, request: CopyObjectInput, _: Body) -> Co
                 f"The specified copy source is larger than the maximum allowable size for a copy source: "
                 f"{MAX_SINGLE_UPLOAD_BYTES}",
             )
-        _refuse_copy_onto_itself(context, request, there.bucket)
-        tags = ObjectAttributes.decode(found.version.attributes).tags
-        await _admit_tags(context, there, request.source, request.object_key, tags)
+        _refuse_copy_onto_itself(context, request, there.bucket, found.version)
+        if request.new_tags is None:
+            tags = ObjectAttributes.decode(found.version.attributes).tags
+            await _admit_tags(context, there, request.source, request.object_key, tags)
         try:
             published = await _copy(context, request, found, protection, source_key, acl)
         except ContentGone:
@@ -110,8 +111,8 @@ async def copy_object(context: Context, request: CopyObjectInput, _: Body) -> Co
             last_modified=published.version.created_at,
             encryption=report(protection, request.encryption.customer_key),
             checksum=published.checksum,
-            version_id=shown_version(published.version.version_id),
-            source_version_id=shown_version(found.version.version_id),
+            version_id=shown_version(context.bucket, published.version.version_id),
+            source_version_id=shown_version(there.bucket, found.version.version_id, request.source.version_id),
             expiry=await expiry_of(context, published.version),
         )
     raise S3Error(SERVICE_UNAVAILABLE, "The source of the copy keeps changing. Try again.")
@@ -126,14 +127,17 @@ async def _copy(
     acl: Acl | None,
 ) -> Published:
     held = ObjectAttributes.decode(found.version.attributes)
-    kept = ObjectAttributes(headers=held.headers, metadata=held.metadata, tags=held.tags)
-    replaced = ObjectAttributes(headers=request.headers, metadata=request.metadata, tags=held.tags)
+    tags = held.tags if request.new_tags is None else request.new_tags
+    kept = ObjectAttributes(headers=held.headers, metadata=held.metadata, tags=tags)
+    replaced = ObjectAttributes(headers=request.headers, metadata=request.metadata, tags=tags)
     new = NewObject(
         request.object_key,
         replace(replaced if request.replace_metadata else kept, protection=protection, acl=acl),
         write_conditions(request.conditions),
         brought(request.encryption.customer_key),
         (await announcer(context)).created(CREATED_COPY),
+        # A lock is never copied (AWS: CopyObject).
+        await locks.with_default(context, locks.asked_lock(context, request.lock)),
     )
     wanted = request.checksum_algorithm
     lacks_checksum = wanted is not None and (held.checksum is None or held.checksum.algorithm is not wanted)
@@ -141,11 +145,13 @@ async def _copy(
     return await context.services.objects.copy(found, context.bucket, new, expectation, source_key)
 
 
-def _refuse_copy_onto_itself(context: Context, request: CopyObjectInput, source_bucket: Bucket) -> None:
-    """AWS: a copy onto itself must change something."""
-    same = source_bucket.bucket_id == context.bucket.bucket_id and request.source.object_key == request.object_key
+def _refuse_copy_onto_itself(
+    context: Context, request: CopyObjectInput, source_bucket: Bucket, source: ObjectVersion
+) -> None:
+    """AWS: a copy onto itself must change something; making an older version current again does."""
+    here = source_bucket.bucket_id == context.bucket.bucket_id and request.source.object_key == request.object_key
     changes = request.replace_metadata or request.encryption.names_any or request.checksum_algorithm is not None
-    if same and not changes:
+    if here and source.is_latest and not changes:
         raise S3Error(
             INVALID_REQUEST,
             "This copy request is illegal because it is trying to copy an object to itself without changing the "
@@ -157,7 +163,7 @@ async def upload_part_copy(context: Context, request: UploadPartCopyInput, _: Bo
     """UploadPartCopy: the span is sealed anew under the part's own key."""
     upload = await find_upload(context, request.object_key, request.upload_id)
     customer_key = check_uploader(context, upload, request.customer_key)
-    _source_bucket, found, source_key = await find_source(context, request.source)
+    there, found, source_key = await find_source(context, request.source)
     offset, length = _source_span(request, found.version.size)
     try:
         uploaded = await context.services.multipart.copy_part(
@@ -177,7 +183,7 @@ async def upload_part_copy(context: Context, request: UploadPartCopyInput, _: Bo
         last_modified=uploaded.part.created_at,
         encryption=report(protection_of(upload), request.customer_key),
         checksum=uploaded.checksum,
-        source_version_id=shown_version(found.version.version_id),
+        source_version_id=shown_version(there.bucket, found.version.version_id, request.source.version_id),
     )
 
 

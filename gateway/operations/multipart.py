@@ -1,7 +1,9 @@
 """Multipart uploads: create, upload a part, complete, abort, and the two listings."""
 
 from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.multipart import lock_of
 from gateway.engine.protection import Mode
+from gateway.operations import locks
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_uploader, protection_for, protection_of, report
 from gateway.operations.granting import acl_to_write
@@ -81,11 +83,13 @@ async def create_multipart_upload(
         metadata=request.metadata,
         checksum_algorithm=request.checksum_algorithm,
         checksum_type=request.checksum_type,
+        tags=request.tags,
         protection=protection,
         acl=await acl_to_write(context, request.acl),
     )
+    lock = locks.asked_lock(context, request.lock)
     customer_key = brought(request.encryption.customer_key)
-    upload = await context.services.multipart.create(context.bucket, request.object_key, attributes, customer_key)
+    upload = await context.services.multipart.create(context.bucket, request.object_key, attributes, customer_key, lock)
     return CreateMultipartUploadOutput(
         bucket=request.bucket,
         object_key=request.object_key,
@@ -136,6 +140,7 @@ async def complete_multipart_upload(
             object_size=request.object_size,
             customer_key=customer_key,
             notices=(await announcer(context)).created(CREATED_COMPLETE),
+            lock=await locks.with_default(context, lock_of(upload)),
         )
     except NoSuchUpload:
         raise no_such_upload(request.upload_id) from None
@@ -150,7 +155,7 @@ async def complete_multipart_upload(
         etag=published.version.etag,
         encryption=report(protection_of(upload), request.customer_key),
         checksum=published.checksum,
-        version_id=shown_version(published.version.version_id),
+        version_id=shown_version(context.bucket, published.version.version_id),
         expiry=await expiry_of(context, published.version),
     )
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from gateway.engine.attributes import ObjectAttributes, SealedChecksum
-from gateway.engine.objects import NewObject
+from gateway.engine.objects import NewObject, new_id
+from gateway.operations import locks
 from gateway.operations.context import Context
 from gateway.operations.encryption import brought, check_reader, protection_for, report
 from gateway.operations.granting import acl_to_write
@@ -21,6 +22,7 @@ from gateway.s3.errors import (
     S3Error,
 )
 from gateway.s3.notifications import CREATED_PUT
+from gateway.s3.parsing.fields import check_version_id
 from gateway.s3.types import (
     Body,
     DeletedEntry,
@@ -36,6 +38,7 @@ from gateway.s3.types import (
     PutObjectOutput,
     WriteConditions,
 )
+from gateway.s3.version_types import VersionInput
 from keys.datakey import DataKey
 from storage.catalogue.base import (
     CatalogueConflict,
@@ -43,10 +46,11 @@ from storage.catalogue.base import (
     Deleted,
     DeleteVersion,
     Found,
+    LockRefused,
     NoSuchVersion,
     PreconditionRefused,
 )
-from storage.catalogue.records import NULL_VERSION_ID, BlobRole
+from storage.catalogue.records import BlobRole, Bucket, ObjectVersion, Versioning
 
 
 def write_conditions(conditions_: WriteConditions) -> Conditions:
@@ -65,7 +69,14 @@ def refusal(conflict: CatalogueConflict, object_key: bytes) -> S3Error:
         return S3Error(PRECONDITION_FAILED)
     if isinstance(conflict, NoSuchVersion):
         return no_such_key(object_key)
+    if isinstance(conflict, LockRefused):
+        return object_is_locked()
     raise conflict
+
+
+def object_is_locked() -> S3Error:
+    """The refusal for what a lock holds."""
+    return S3Error(ACCESS_DENIED, "Access Denied because object protected by object lock.")
 
 
 async def put_object(context: Context, request: PutObjectInput, body: Body) -> PutObjectOutput:
@@ -79,10 +90,13 @@ async def put_by(context: Context, request: PutObjectInput, body: Body, event: s
     acl = await acl_to_write(context, request.acl)
     new = NewObject(
         request.object_key,
-        ObjectAttributes(headers=request.headers, metadata=request.metadata, protection=protection, acl=acl),
+        ObjectAttributes(
+            headers=request.headers, metadata=request.metadata, tags=request.tags, protection=protection, acl=acl
+        ),
         write_conditions(request.conditions),
         brought(request.encryption.customer_key),
         (await announcer(context)).created(event),
+        await locks.with_default(context, locks.asked_lock(context, request.lock)),
     )
     await refuse_early(context, request.object_key, new.conditions)
     try:
@@ -93,7 +107,7 @@ async def put_by(context: Context, request: PutObjectInput, body: Body, event: s
         etag=published.version.etag,
         encryption=report(protection, request.encryption.customer_key),
         checksum=published.checksum,
-        version_id=shown_version(published.version.version_id),
+        version_id=shown_version(context.bucket, published.version.version_id),
         expiry=await expiry_of(context, published.version),
     )
 
@@ -150,6 +164,16 @@ async def find(context: Context, request: GetObjectInput, *, with_content: bool)
     return found
 
 
+async def find_version(context: Context, target: VersionInput) -> ObjectVersion:
+    """Look up the version that a request about one is about, without its content.
+
+    Raises:
+        S3Error: as `find`.
+    """
+    asked = GetObjectInput(target.bucket, target.object_key, target.version_id)
+    return (await find(context, asked, with_content=False)).version
+
+
 async def get_object(context: Context, request: GetObjectInput, _: Body) -> GetObjectOutput:
     """GetObject: the first piece of plaintext is verified before this returns."""
     found = await find(context, request, with_content=True)
@@ -176,14 +200,14 @@ async def _describe(
     context: Context, request: GetObjectInput, found: Found, customer_key: DataKey | None
 ) -> GetObjectOutput:
     """Everything of the answer but its body, with the checksum where it was asked for and is that of what is given."""
-    output, is_whole = describe_read(found, request)
+    output, is_whole = describe_read(context.bucket, found, request)
     output = replace(output, expiry=await expiry_of(context, found.version))
     if not (is_whole and request.checksum_mode):
         return output
     return replace(output, checksum=await context.services.objects.checksum_of(found, customer_key))
 
 
-def describe_read(found: Found, request: GetObjectInput) -> tuple[GetObjectOutput, bool]:
+def describe_read(bucket: Bucket, found: Found, request: GetObjectInput) -> tuple[GetObjectOutput, bool]:
     """Judge conditions and span of a read: the answer without body and checksum, and whether it gives the whole object.
 
     Raises:
@@ -216,9 +240,10 @@ def describe_read(found: Found, request: GetObjectInput) -> tuple[GetObjectOutpu
         headers=attributes.headers,
         metadata=attributes.metadata,
         encryption=report(attributes.protection, request.customer_key),
-        version_id=shown_version(version.version_id),
+        version_id=shown_version(bucket, version.version_id, request.version_id),
         parts_count=parts_count,
         tag_count=len(attributes.tags),
+        lock=locks.shown_lock(version.lock),
         response_overrides=request.response_overrides,
     )
     return output, is_whole
@@ -245,60 +270,79 @@ def part_span(found: Found, part_number: int) -> tuple[int, int, int | None]:
     raise S3Error(INVALID_PART_NUMBER, fields={"PartNumberRequested": str(part_number)})
 
 
-def shown_version(version_id: str) -> str | None:
-    """The version id as answers show it: not at all where versioning was never enabled."""
-    return None if version_id == NULL_VERSION_ID else version_id
+def shown_version(bucket: Bucket, version_id: str, asked: str | None = None) -> str | None:
+    """The version id as answers show it: where versioning was never enabled, only to who asked for a version."""
+    return None if bucket.versioning is Versioning.NEVER and asked is None else version_id
 
 
 async def delete_object(context: Context, request: DeleteObjectInput, _: Body) -> DeleteObjectOutput:
     """DeleteObject; what is absent is deleted already."""
-    wanted = write_conditions(request.conditions)
-    command = (await announcer(context)).removing(DeleteVersion(request.object_key, request.version_id, wanted))
+    wanted = DeleteVersion(
+        request.object_key,
+        request.version_id,
+        write_conditions(request.conditions),
+        marker_id=new_id().hex(),
+        bypass_governance=request.bypass_governance,
+    )
+    command = (await announcer(context)).removing(wanted)
     (result,) = await context.services.objects.delete(context.bucket, [command])
     if isinstance(result, CatalogueConflict):
         raise await context.access.absent(refusal(result, request.object_key))
     return DeleteObjectOutput(
-        version_id=result.marker_version_id or shown_version(result.removed_version_id or NULL_VERSION_ID),
-        delete_marker=result.marker_version_id is not None,
+        version_id=result.marker_version_id or request.version_id,
+        delete_marker=result.marker_version_id is not None or result.removed_a_marker,
     )
 
 
 async def delete_objects(context: Context, request: DeleteObjectsInput, _: Body) -> DeleteObjectsOutput:
     """DeleteObjects: each key judged and deleted by itself, all of them durable before the answer."""
     told = await announcer(context)
-    may = [await _may_delete(context, entry) for entry in request.objects]
-    commands = [
-        DeleteVersion(entry.object_key, entry.version_id, Conditions(if_match_etag=entry.etag))
-        for entry, allowed in zip(request.objects, may, strict=True)
-        if allowed
-    ]
-    removals = [told.removing(command) for command in commands]
-    results = iter(await context.services.objects.delete(context.bucket, removals) if removals else ())
     deleted: list[DeletedEntry] = []
     errors: list[DeleteErrorEntry] = []
-    for entry, allowed in zip(request.objects, may, strict=True):
-        result = next(results) if allowed else None
+    commands: list[tuple[ObjectIdentifier, DeleteVersion]] = []
+    for entry in request.objects:
+        try:
+            command = await _delete_command(context, entry, bypass_governance=request.bypass_governance)
+            commands.append((entry, told.removing(command)))
+        except S3Error as error:
+            errors.append(await _delete_error(context, entry, error))
+    removals = [command for _, command in commands]
+    results = await context.services.objects.delete(context.bucket, removals) if removals else ()
+    for (entry, _command), result in zip(commands, results, strict=True):
         if isinstance(result, Deleted):
             deleted.append(_deleted_entry(result, entry.version_id))
-            continue
-        error = S3Error(ACCESS_DENIED) if result is None else refusal(result, entry.object_key)
-        error = await context.access.absent(error)
-        errors.append(DeleteErrorEntry(entry.object_key, entry.version_id, error.row.code, error.message))
+        else:
+            errors.append(await _delete_error(context, entry, refusal(result, entry.object_key)))
     return DeleteObjectsOutput(() if request.quiet else tuple(deleted), tuple(errors))
 
 
-async def _may_delete(context: Context, entry: ObjectIdentifier) -> bool:
+async def _delete_command(context: Context, entry: ObjectIdentifier, *, bypass_governance: bool) -> DeleteVersion:
+    """What is to be done about one key. Raises: S3Error AccessDenied, InvalidArgument."""
     action = versioned("s3:DeleteObject", entry.version_id)
-    if not await context.access.allows(action, entry.object_key, entry.version_id):
-        return False
-    # Whether an ETag is the object's is for its readers to know.
-    return entry.etag is None or await context.access.allows("s3:GetObject", entry.object_key)
+    await context.access.require(action, entry.object_key, entry.version_id)
+    if entry.etag is not None:
+        # Whether an ETag is the object's is for its readers to know.
+        await context.access.require("s3:GetObject", entry.object_key)
+    if entry.version_id is not None:
+        check_version_id(entry.version_id, "VersionId")
+    return DeleteVersion(
+        entry.object_key,
+        entry.version_id,
+        Conditions(if_match_etag=entry.etag),
+        marker_id=new_id().hex(),
+        bypass_governance=bypass_governance,
+    )
+
+
+async def _delete_error(context: Context, entry: ObjectIdentifier, error: S3Error) -> DeleteErrorEntry:
+    told = await context.access.absent(error)
+    return DeleteErrorEntry(entry.object_key, entry.version_id, told.row.code, told.message)
 
 
 def _deleted_entry(result: Deleted, asked_version_id: str | None) -> DeletedEntry:
     return DeletedEntry(
         object_key=result.object_key,
         version_id=asked_version_id,
-        delete_marker=result.marker_version_id is not None,
-        delete_marker_version_id=result.marker_version_id,
+        delete_marker=result.marker_version_id is not None or result.removed_a_marker,
+        delete_marker_version_id=result.removed_version_id if result.removed_a_marker else result.marker_version_id,
     )

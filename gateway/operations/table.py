@@ -10,6 +10,7 @@ from gateway.operations import (
     encryption,
     lifecycle,
     listing,
+    locking,
     logging,
     multipart,
     notifying,
@@ -20,11 +21,14 @@ from gateway.operations import (
     public_access,
     service,
     tagging,
+    versioning,
 )
 from gateway.operations.context import BodyUse, Operation
 from gateway.s3 import parsing, serialising
 
 _NONE, _DOCUMENT, _STREAM = BodyUse.NONE, BodyUse.DOCUMENT, BodyUse.STREAM
+
+_GET_LOCKS, _PUT_LOCKS = "s3:GetBucketObjectLockConfiguration", "s3:PutBucketObjectLockConfiguration"
 
 _ROWS = (
     # name, action, body, needs a bucket, run; parse_<run> and serialise_<run> stand in gateway.s3
@@ -36,7 +40,13 @@ _ROWS = (
     ("GetBucketEncryption", "s3:GetEncryptionConfiguration", _NONE, True, encryption.get_bucket_encryption),
     ("PutBucketEncryption", "s3:PutEncryptionConfiguration", _DOCUMENT, True, encryption.put_bucket_encryption),
     ("DeleteBucketEncryption", "s3:PutEncryptionConfiguration", _NONE, True, encryption.delete_bucket_encryption),
-    ("GetBucketVersioning", "s3:GetBucketVersioning", _NONE, True, buckets.get_bucket_versioning),
+    ("GetBucketVersioning", "s3:GetBucketVersioning", _NONE, True, versioning.get_bucket_versioning),
+    ("PutBucketVersioning", "s3:PutBucketVersioning", _DOCUMENT, True, versioning.put_bucket_versioning),
+    ("GetObjectLockConfiguration", _GET_LOCKS, _NONE, True, locking.get_object_lock_configuration),
+    ("PutObjectLockConfiguration", _PUT_LOCKS, _DOCUMENT, True, locking.put_object_lock_configuration),
+    ("GetBucketTagging", "s3:GetBucketTagging", _NONE, True, tagging.get_bucket_tagging),
+    ("PutBucketTagging", "s3:PutBucketTagging", _DOCUMENT, True, tagging.put_bucket_tagging),
+    ("DeleteBucketTagging", "s3:PutBucketTagging", _NONE, True, tagging.delete_bucket_tagging),
     (
         "PutBucketLifecycleConfiguration",
         "s3:PutLifecycleConfiguration",
@@ -103,6 +113,7 @@ _ROWS = (
     ("DeleteBucketCors", "s3:PutBucketCORS", _NONE, True, cors.delete_bucket_cors),
     ("ListObjects", "s3:ListBucket", _NONE, True, listing.list_objects),
     ("ListObjectsV2", "s3:ListBucket", _NONE, True, listing.list_objects_v2),
+    ("ListObjectVersions", "s3:ListBucketVersions", _NONE, True, versioning.list_object_versions),
     ("PutObject", "s3:PutObject", _STREAM, True, objects.put_object),
     ("PostObject", "s3:PutObject", _STREAM, True, posting.post_object),
     ("GetObject", "s3:GetObject", _NONE, True, objects.get_object),
@@ -113,6 +124,13 @@ _ROWS = (
     ("GetObjectTagging", "s3:GetObjectTagging", _NONE, True, tagging.get_object_tagging),
     ("GetObjectAcl", "s3:GetObjectAcl", _NONE, True, acls.get_object_acl),
     ("PutObjectAcl", "s3:PutObjectAcl", _DOCUMENT, True, acls.put_object_acl),
+    ("PutObjectTagging", "s3:PutObjectTagging", _DOCUMENT, True, tagging.put_object_tagging),
+    ("DeleteObjectTagging", "s3:DeleteObjectTagging", _NONE, True, tagging.delete_object_tagging),
+    ("GetObjectRetention", "s3:GetObjectRetention", _NONE, True, locking.get_object_retention),
+    ("PutObjectRetention", "s3:PutObjectRetention", _DOCUMENT, True, locking.put_object_retention),
+    ("GetObjectLegalHold", "s3:GetObjectLegalHold", _NONE, True, locking.get_object_legal_hold),
+    ("PutObjectLegalHold", "s3:PutObjectLegalHold", _DOCUMENT, True, locking.put_object_legal_hold),
+    ("GetObjectAttributes", "s3:GetObjectAttributes", _NONE, True, versioning.get_object_attributes),
     ("CreateMultipartUpload", "s3:PutObject", _NONE, True, multipart.create_multipart_upload),
     ("UploadPart", "s3:PutObject", _STREAM, True, multipart.upload_part),
     ("UploadPartCopy", "s3:PutObject", _NONE, True, copying.upload_part_copy),

@@ -83,6 +83,11 @@ ENTITY_TOO_LARGE = ErrorRow("EntityTooLarge", 400, "Your proposed upload exceeds
 ENTITY_TOO_SMALL = ErrorRow(
     "EntityTooSmall", 400, "Your proposed upload is smaller than the minimum allowed object size."
 )
+ILLEGAL_VERSIONING_CONFIGURATION = ErrorRow(
+    "IllegalVersioningConfigurationException",
+    400,
+    "The versioning configuration specified in the request is not valid.",
+)
 ILLEGAL_LOCATION_CONSTRAINT = ErrorRow(
     "IllegalLocationConstraintException",
     400,
@@ -107,6 +112,9 @@ INVALID_ACCESS_KEY_ID = ErrorRow(
     "InvalidAccessKeyId", 403, "The AWS access key ID that you provided does not exist in our records."
 )
 INVALID_ARGUMENT = ErrorRow("InvalidArgument", 400, "Invalid Argument")
+INVALID_BUCKET_STATE = ErrorRow(
+    "InvalidBucketState", 409, "The request is not valid for the current state of the bucket."
+)
 INVALID_BUCKET_NAME = ErrorRow("InvalidBucketName", 400, "The specified bucket is not valid.")
 INVALID_BUCKET_ACL_WITH_OBJECT_OWNERSHIP = ErrorRow(
     "InvalidBucketAclWithObjectOwnership",
@@ -151,6 +159,7 @@ INVALID_TARGET_BUCKET_FOR_LOGGING = ErrorRow(
     "The target bucket for logging either does not exist, is not owned by you, or does not have the appropriate grants "
     "for the log-delivery group.",
 )
+INVALID_TAG = ErrorRow("InvalidTag", 400, "The tag provided was not a valid tag.")
 INVALID_TOKEN = ErrorRow("InvalidToken", 400, "The provided token is malformed or otherwise not valid.")
 INVALID_URI = ErrorRow("InvalidURI", 400, "The specified URI could not be parsed.")
 KEY_TOO_LONG = ErrorRow("KeyTooLongError", 400, "Your key is too long")
@@ -196,6 +205,10 @@ NO_SUCH_LIFECYCLE_CONFIGURATION = ErrorRow(
 NO_SUCH_PUBLIC_ACCESS_BLOCK = ErrorRow(
     "NoSuchPublicAccessBlockConfiguration", 404, "The public access block configuration was not found"
 )
+NO_SUCH_OBJECT_LOCK_CONFIGURATION = ErrorRow(
+    "NoSuchObjectLockConfiguration", 404, "The specified object does not have a ObjectLock configuration"
+)
+NO_SUCH_TAG_SET = ErrorRow("NoSuchTagSet", 404, "The TagSet does not exist")
 NO_SUCH_UPLOAD = ErrorRow(
     "NoSuchUpload",
     404,
@@ -207,6 +220,9 @@ NOT_IMPLEMENTED = ErrorRow(
     "NotImplemented", 501, "A header or query that you provided implies functionality that is not implemented"
 )
 NOT_MODIFIED = ErrorRow("NotModified", 304, "Not Modified")
+OBJECT_LOCK_CONFIGURATION_NOT_FOUND = ErrorRow(
+    "ObjectLockConfigurationNotFoundError", 404, "Object Lock configuration does not exist for this bucket"
+)
 OWNERSHIP_CONTROLS_NOT_FOUND = ErrorRow(
     "OwnershipControlsNotFoundError", 404, "The bucket ownership controls were not found"
 )

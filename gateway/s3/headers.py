@@ -4,7 +4,7 @@ Sources: RFC 9110 sections 5.6.7 (dates) and 8.8.3 (entity tags); AWS "Common re
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gateway.s3.errors import INVALID_ARGUMENT, S3Error
@@ -65,6 +65,12 @@ def format_http_date(moment: datetime) -> str:
 def format_iso8601(moment: datetime) -> str:
     """Write a timestamp as S3's XML has it: whole seconds, so that it agrees with Last-Modified, and `.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")[: len("yyyy-mm-ddThh:mm:ss")] + ".000Z"
+
+
+def format_precise(moment: datetime) -> str:
+    """Write a timestamp to the millisecond, rounded up: how long a lock holds is never told too short."""
+    at = (moment + timedelta(microseconds=999)).astimezone(UTC)
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def quote_etag(etag: str) -> str:

@@ -79,6 +79,7 @@ def _at(method: str, level: Level, *selectors: str, copy: bool = False) -> _Wher
 
 _BUCKETS: Final = frozenset({"max-buckets", "continuation-token", "prefix", "bucket-region"})
 _UPLOADS: Final = frozenset({"delimiter", "encoding-type", "key-marker", "max-uploads", "prefix", "upload-id-marker"})
+_VERSIONS: Final = frozenset({"delimiter", "encoding-type", "key-marker", "max-keys", "prefix", "version-id-marker"})
 _PARTS: Final = frozenset({"max-parts", "part-number-marker", "encoding-type"})
 _PART: Final = frozenset({"partNumber"})
 
@@ -115,6 +116,13 @@ ROUTES: Final = MappingProxyType(
         _at("GET", Level.BUCKET, "cors"): _Route("GetBucketCors"),
         _at("PUT", Level.BUCKET, "cors"): _Route("PutBucketCors"),
         _at("DELETE", Level.BUCKET, "cors"): _Route("DeleteBucketCors"),
+        _at("PUT", Level.BUCKET, "versioning"): _Route("PutBucketVersioning"),
+        _at("GET", Level.BUCKET, "versions"): _Route("ListObjectVersions", _VERSIONS),
+        _at("GET", Level.BUCKET, "object-lock"): _Route("GetObjectLockConfiguration"),
+        _at("PUT", Level.BUCKET, "object-lock"): _Route("PutObjectLockConfiguration"),
+        _at("GET", Level.BUCKET, "tagging"): _Route("GetBucketTagging"),
+        _at("PUT", Level.BUCKET, "tagging"): _Route("PutBucketTagging"),
+        _at("DELETE", Level.BUCKET, "tagging"): _Route("DeleteBucketTagging"),
         _at("GET", Level.BUCKET): _Route("ListObjects", _LISTING),
         _at("GET", Level.BUCKET, "list-type"): _Route("ListObjectsV2", _LISTING),
         _at("GET", Level.BUCKET, "uploads"): _Route("ListMultipartUploads", _UPLOADS),
@@ -128,6 +136,13 @@ ROUTES: Final = MappingProxyType(
         _at("GET", Level.OBJECT, "acl"): _Route("GetObjectAcl", _VERSION),
         _at("PUT", Level.OBJECT, "acl"): _Route("PutObjectAcl", _VERSION),
         _at("GET", Level.OBJECT, "tagging"): _Route("GetObjectTagging", _VERSION),
+        _at("PUT", Level.OBJECT, "tagging"): _Route("PutObjectTagging", _VERSION),
+        _at("DELETE", Level.OBJECT, "tagging"): _Route("DeleteObjectTagging", _VERSION),
+        _at("GET", Level.OBJECT, "retention"): _Route("GetObjectRetention", _VERSION),
+        _at("PUT", Level.OBJECT, "retention"): _Route("PutObjectRetention", _VERSION),
+        _at("GET", Level.OBJECT, "legal-hold"): _Route("GetObjectLegalHold", _VERSION),
+        _at("PUT", Level.OBJECT, "legal-hold"): _Route("PutObjectLegalHold", _VERSION),
+        _at("GET", Level.OBJECT, "attributes"): _Route("GetObjectAttributes", _VERSION),
         _at("POST", Level.OBJECT, "uploads"): _Route("CreateMultipartUpload"),
         _at("PUT", Level.OBJECT, "uploadId"): _Route("UploadPart", _PART),
         _at("PUT", Level.OBJECT, "uploadId", copy=True): _Route("UploadPartCopy", _PART),

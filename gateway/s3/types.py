@@ -183,6 +183,20 @@ class RangeRequest:
     suffix_length: int | None = None
 
 
+Tags = tuple[tuple[str, str], ...]
+"""Names and values of tags, in the order in which they were given."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockState:
+    """What keeps a version from being deleted, as asked for and as shown. Mode and time come together or not at all."""
+
+    mode: str = ""
+    """GOVERNANCE, COMPLIANCE or empty."""
+    retain_until: datetime | None = None
+    legal_hold: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The owner that listings show."""
@@ -232,6 +246,8 @@ class CreateBucketInput:
     acl: AclRequest = field(default_factory=AclRequest)
     ownership: ObjectOwnership | None = None
     """x-amz-object-ownership."""
+    object_lock: bool = False
+    """x-amz-bucket-object-lock-enabled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +374,8 @@ class PutObjectInput:
     conditions: WriteConditions = field(default_factory=WriteConditions)
     encryption: EncryptionRequest = field(default_factory=EncryptionRequest)
     acl: AclRequest = field(default_factory=AclRequest)
+    tags: Tags = ()
+    lock: LockState = field(default_factory=LockState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +449,7 @@ class GetObjectOutput:
     parts_count: int | None = None
     tag_count: int = 0
     expiry: Due | None = None
+    lock: LockState = field(default_factory=LockState)
     response_overrides: Mapping[str, str] = field(default_factory=dict)
     body: AsyncIterator[Buffer] | None = field(default=None, repr=False)
 
@@ -443,6 +462,7 @@ class DeleteObjectInput:
     object_key: bytes
     version_id: str | None = None
     conditions: WriteConditions = field(default_factory=WriteConditions)
+    bypass_governance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,6 +489,7 @@ class DeleteObjectsInput:
     bucket: str
     objects: tuple[ObjectIdentifier, ...]
     quiet: bool = False
+    bypass_governance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,6 +546,9 @@ class CopyObjectInput:
     encryption: EncryptionRequest = field(default_factory=EncryptionRequest)
     checksum_algorithm: ChecksumAlgorithm | None = None
     acl: AclRequest = field(default_factory=AclRequest)
+    new_tags: Tags | None = None
+    """Of x-amz-tagging where the directive is REPLACE; None: those of the source."""
+    lock: LockState = field(default_factory=LockState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,23 +562,6 @@ class CopyObjectOutput:
     version_id: str | None = None
     source_version_id: str | None = None
     expiry: Due | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GetObjectTaggingInput:
-    """GetObjectTagging."""
-
-    bucket: str
-    object_key: bytes
-    version_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GetObjectTaggingOutput:
-    """GetObjectTagging."""
-
-    tags: tuple[tuple[str, str], ...] = ()
-    version_id: str | None = None
 
 
 # Listing
@@ -636,6 +643,8 @@ class CreateMultipartUploadInput:
     checksum_algorithm: ChecksumAlgorithm | None = None
     checksum_type: ChecksumType | None = None
     acl: AclRequest = field(default_factory=AclRequest)
+    tags: Tags = ()
+    lock: LockState = field(default_factory=LockState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -830,7 +839,6 @@ Input = (
     | DeleteObjectInput
     | DeleteObjectsInput
     | CopyObjectInput
-    | GetObjectTaggingInput
     | ListObjectsInput
     | ListObjectsV2Input
     | CreateMultipartUploadInput

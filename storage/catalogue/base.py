@@ -161,7 +161,7 @@ class DeleteVersion:
     object_key: bytes
     version_id: str | None = None
     conditions: Conditions = field(default_factory=Conditions)
-    """Judged against the version that is named, the current one where none is."""
+    """Judged against the current version of the key, whichever is named (S3 "Conditional deletes")."""
     marker_id: str = NULL_VERSION_ID
     """The version id of the delete marker, if one is made where versioning is enabled: fresh, by the caller."""
     bypass_governance: bool = False

@@ -442,8 +442,8 @@ class MemoryCatalogue:
 
     def _delete(self, bucket_id: bytes, command: DeleteVersion) -> Deleted:
         versioning = self._bucket(bucket_id).versioning
+        self._check_conditions(self._find(bucket_id, command.object_key), command.conditions)
         target = self._find(bucket_id, command.object_key, command.version_id)
-        self._check_conditions(target, command.conditions)
         check_seen(command.seen, None if target is None else self._shown(target))
         if command.version_id is None and versioning is not Versioning.NEVER:
             marker_id = command.marker_id if versioning is Versioning.ENABLED else NULL_VERSION_ID

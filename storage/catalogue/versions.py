@@ -153,12 +153,13 @@ def remove_version(tx: Transaction, row: VersionRow) -> None:
 def delete_version(tx: Transaction, bucket_id: bytes, command: DeleteVersion) -> Deleted:
     """One key of `Catalogue.delete_versions`."""
     bucket = require_bucket(tx, bucket_id)
+    current = current_version(tx, bucket_id, command.object_key)
+    _check_conditions(tx, bucket_id, command.conditions, current)
     target = named_version(tx, bucket_id, command.object_key, command.version_id)
-    _check_conditions(tx, bucket_id, command.conditions, target)
     if command.seen is not None:
         check_seen(command.seen, None if target is None else rows.version(target))
     if command.version_id is None and bucket.versioning != Versioning.NEVER:
-        return _lay_marker(tx, bucket, command, target)
+        return _lay_marker(tx, bucket, command, current)
     if target is None:
         tx.findings.check_bucket(bucket_id)
         return Deleted(command.object_key)

@@ -24,6 +24,8 @@ class Route:
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
     """What the owner gets."""
+    code: str = ""
+    """Of the error that the owner gets, where what is asked for is not there."""
     stranger: int = 403
     """What another account gets, which owns neither bucket nor object: 403 unless it is no question of buckets."""
 
@@ -44,6 +46,9 @@ _ENCRYPTION: Final = (
     b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
     b"</ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
 )
+_TAGGING: Final = b"<Tagging><TagSet></TagSet></Tagging>"
+_LOCKS: Final = b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"
+_NO_LOCKS: Final = "ObjectLockConfigurationNotFoundError"
 _PART: Final = "/{bucket}/mpu?partNumber=2&uploadId={upload}"
 _NO_LOG: Final = b"<BucketLoggingStatus/>"
 _LIFECYCLE: Final = (
@@ -99,6 +104,30 @@ ROUTES: Final[Mapping[str, Route]] = {
     "GetBucketCors": Route("GET", "/{bucket}?cors="),
     "PutBucketCors": Route("PUT", "/{bucket}?cors=", _CORS),
     "DeleteBucketCors": Route("DELETE", "/{bucket}?cors=", status=204),
+    "PutBucketVersioning": Route(
+        "PUT", "/{empty}?versioning=", b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    ),
+    "ListObjectVersions": Route("GET", "/{bucket}?versions="),
+    "GetObjectLockConfiguration": Route("GET", "/{bucket}?object-lock=", status=404, code=_NO_LOCKS),
+    "PutObjectLockConfiguration": Route("PUT", "/{bucket}?object-lock=", _LOCKS, status=409, code="InvalidBucketState"),
+    "GetBucketTagging": Route("GET", "/{empty}?tagging=", status=404, code="NoSuchTagSet"),
+    "PutBucketTagging": Route("PUT", "/{bucket}?tagging=", _TAGGING, status=204),
+    "DeleteBucketTagging": Route("DELETE", "/{bucket}?tagging=", status=204),
+    "PutObjectTagging": Route("PUT", "/{bucket}/k?tagging=", _TAGGING),
+    "DeleteObjectTagging": Route("DELETE", "/{bucket}/k?tagging=", status=204),
+    "GetObjectRetention": Route("GET", "/{bucket}/k?retention=", status=400, code="InvalidRequest"),
+    "PutObjectRetention": Route(
+        "PUT", "/{bucket}/k?retention=", b"<Retention></Retention>", status=400, code="InvalidRequest"
+    ),
+    "GetObjectLegalHold": Route("GET", "/{bucket}/k?legal-hold=", status=400, code="InvalidRequest"),
+    "PutObjectLegalHold": Route(
+        "PUT",
+        "/{bucket}/k?legal-hold=",
+        b"<LegalHold><Status>ON</Status></LegalHold>",
+        status=400,
+        code="InvalidRequest",
+    ),
+    "GetObjectAttributes": Route("GET", "/{bucket}/k?attributes=", headers={"x-amz-object-attributes": "ETag"}),
     "ListObjects": Route("GET", "/{bucket}"),
     "ListObjectsV2": Route("GET", "/{bucket}?list-type=2"),
     "PutObject": Route("PUT", "/{bucket}/new", b"data"),

@@ -51,7 +51,7 @@ RULES: list[tuple[Callable[[Route, str, str, str], bool], Verdict]] = [
 def expected(operation: str, way: str, caller: str) -> Verdict:
     """Compute what a request must come to."""
     route = ROUTES[operation]
-    passed = (route.status if caller == "owner" else route.stranger), ""
+    passed = (route.status, route.code) if caller == "owner" else (route.stranger, "")
     return next((verdict for holds, verdict in RULES if holds(route, operation, way, caller)), passed)
 
 

@@ -25,9 +25,12 @@ from gateway.s3.parsing.buckets import (
     parse_create_bucket,
     parse_delete_bucket,
     parse_delete_bucket_encryption,
+    parse_delete_bucket_tagging,
     parse_get_bucket_encryption,
     parse_get_bucket_location,
+    parse_get_bucket_tagging,
     parse_get_bucket_versioning,
+    parse_get_object_lock_configuration,
     parse_head_bucket,
     parse_list_buckets,
 )
@@ -41,6 +44,11 @@ from gateway.s3.parsing.lifecycle import (
     parse_put_bucket_lifecycle_configuration,
 )
 from gateway.s3.parsing.listing import parse_list_multipart_uploads, parse_list_objects, parse_list_objects_v2
+from gateway.s3.parsing.locks import (
+    parse_put_object_legal_hold,
+    parse_put_object_lock_configuration,
+    parse_put_object_retention,
+)
 from gateway.s3.parsing.logging import parse_get_bucket_logging, parse_put_bucket_logging
 from gateway.s3.parsing.multipart import (
     parse_abort_multipart_upload,
@@ -57,11 +65,20 @@ from gateway.s3.parsing.objects import (
     parse_delete_object,
     parse_delete_objects,
     parse_get_object,
-    parse_get_object_tagging,
     parse_head_object,
     parse_put_object,
 )
 from gateway.s3.parsing.posting import parse_post_object
+from gateway.s3.parsing.tags import parse_put_bucket_tagging, parse_put_object_tagging
+from gateway.s3.parsing.versions import (
+    parse_delete_object_tagging,
+    parse_get_object_attributes,
+    parse_get_object_legal_hold,
+    parse_get_object_retention,
+    parse_get_object_tagging,
+    parse_list_object_versions,
+    parse_put_bucket_versioning,
+)
 
 __all__ = [
     "document_expectation",
@@ -76,7 +93,9 @@ __all__ = [
     "parse_delete_bucket_lifecycle",
     "parse_delete_bucket_ownership_controls",
     "parse_delete_bucket_policy",
+    "parse_delete_bucket_tagging",
     "parse_delete_object",
+    "parse_delete_object_tagging",
     "parse_delete_objects",
     "parse_delete_public_access_block",
     "parse_get_bucket_acl",
@@ -89,15 +108,21 @@ __all__ = [
     "parse_get_bucket_ownership_controls",
     "parse_get_bucket_policy",
     "parse_get_bucket_policy_status",
+    "parse_get_bucket_tagging",
     "parse_get_bucket_versioning",
     "parse_get_object",
     "parse_get_object_acl",
+    "parse_get_object_attributes",
+    "parse_get_object_legal_hold",
+    "parse_get_object_lock_configuration",
+    "parse_get_object_retention",
     "parse_get_object_tagging",
     "parse_get_public_access_block",
     "parse_head_bucket",
     "parse_head_object",
     "parse_list_buckets",
     "parse_list_multipart_uploads",
+    "parse_list_object_versions",
     "parse_list_objects",
     "parse_list_objects_v2",
     "parse_list_parts",
@@ -110,8 +135,14 @@ __all__ = [
     "parse_put_bucket_notification_configuration",
     "parse_put_bucket_ownership_controls",
     "parse_put_bucket_policy",
+    "parse_put_bucket_tagging",
+    "parse_put_bucket_versioning",
     "parse_put_object",
     "parse_put_object_acl",
+    "parse_put_object_legal_hold",
+    "parse_put_object_lock_configuration",
+    "parse_put_object_retention",
+    "parse_put_object_tagging",
     "parse_put_public_access_block",
     "parse_upload_part",
     "parse_upload_part_copy",

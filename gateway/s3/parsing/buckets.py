@@ -9,13 +9,15 @@ from typing import Final
 from gateway.s3 import xml
 from gateway.s3.addressing import Address
 from gateway.s3.errors import NOT_IMPLEMENTED, S3Error
+from gateway.s3.headers import single
 from gateway.s3.parsing.access import ACL_HEADERS, acl_request, object_ownership
-from gateway.s3.parsing.fields import bucket_of, invalid, number
+from gateway.s3.parsing.fields import bucket_of, flag, invalid, number
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Request
 from gateway.s3.types import BucketInput, CreateBucketInput, ListBucketsInput
 
 MAX_BUCKETS: Final = 10_000
+_OBJECT_LOCK: Final = "x-amz-bucket-object-lock-enabled"
 
 
 def parse_list_buckets(request: Request, address: Address, document: bytes) -> ListBucketsInput:  # noqa: ARG001 - one signature for all
@@ -43,7 +45,8 @@ def parse_create_bucket(request: Request, address: Address, document: bytes) -> 
         S3Error: MalformedXML; NotImplemented for the members of directory buckets and for tags; what `begin` raises.
     """
     headers = begin(request, (*ACL_HEADERS, "x-amz-object-ownership")).headers
-    asked = CreateBucketInput(bucket_of(address), "", acl_request(headers), object_ownership(headers))
+    object_lock = flag(single(headers, _OBJECT_LOCK), _OBJECT_LOCK)
+    asked = CreateBucketInput(bucket_of(address), "", acl_request(headers), object_ownership(headers), object_lock)
     if not document:
         return asked
     root = xml.parse(document, "CreateBucketConfiguration", max_elements=256)
@@ -64,3 +67,6 @@ parse_get_bucket_location = _parse_bucket
 parse_get_bucket_encryption = _parse_bucket
 parse_delete_bucket_encryption = _parse_bucket
 parse_get_bucket_versioning = _parse_bucket
+parse_get_object_lock_configuration = _parse_bucket
+parse_get_bucket_tagging = _parse_bucket
+parse_delete_bucket_tagging = _parse_bucket

@@ -14,7 +14,9 @@ from gateway.s3.headers import single
 from gateway.s3.parsing import encryption, fields
 from gateway.s3.parsing.access import ACL_HEADERS, acl_request
 from gateway.s3.parsing.fields import bucket_of, key_of
+from gateway.s3.parsing.locks import lock_headers
 from gateway.s3.parsing.start import begin
+from gateway.s3.parsing.tags import new_tags_of_copy
 from gateway.s3.ranges import parse_copy_range
 from gateway.s3.request import Headers, Request
 from gateway.s3.routing import COPY_SOURCE
@@ -42,6 +44,7 @@ def copy_source(request: Request, headers: Headers) -> CopySource:
     version = _VERSION.fullmatch(query)
     if question and version is None:
         raise _invalid_source()
+    version_id = None if version is None else fields.check_version_id(version[1], COPY_SOURCE)
     try:
         bucket, _, object_key = decode_path(path.encode("latin-1")).partition(b"/")
         check_bucket_name(bucket.decode("utf-8"))
@@ -53,7 +56,7 @@ def copy_source(request: Request, headers: Headers) -> CopySource:
     return CopySource(
         bucket=bucket.decode("utf-8"),
         object_key=object_key,
-        version_id=version[1] if version is not None else None,
+        version_id=version_id,
         conditions=fields.read_conditions(headers, request.received_at, "x-amz-copy-source-"),
         customer_key=encryption.source_customer_key(headers),
     )
@@ -92,6 +95,8 @@ def parse_copy_object(request: Request, address: Address, document: bytes) -> Co
         encryption=encryption.encryption_request(headers),
         acl=acl_request(headers),
         checksum_algorithm=None if algorithm is None else ChecksumAlgorithm(algorithm_named(algorithm).name),
+        new_tags=new_tags_of_copy(headers),
+        lock=lock_headers(headers),
     )
     if _changes_nothing(asked):
         raise S3Error(

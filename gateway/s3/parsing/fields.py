@@ -40,6 +40,8 @@ MAX_PUT_BYTES: Final = 5 * 1024**3
 MAX_PART_NUMBER: Final = 10_000
 _META: Final = "x-amz-meta-"
 _INT32: Final = 2**31 - 1
+BYPASS_GOVERNANCE: Final = "x-amz-bypass-governance-retention"
+_VERSION_ID: Final = re.compile(r"null|[0-9a-f]{32}")
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -61,7 +63,7 @@ def key_of(address: Address) -> bytes:
     return address.object_key
 
 
-def number(query: Query, name: str, *, default: int, low: int = 0, high: int = _INT32) -> int:
+def number(query: Mapping[str, str], name: str, *, default: int, low: int = 0, high: int = _INT32) -> int:
     """Read a whole number from the query.
 
     Raises:
@@ -100,12 +102,32 @@ def version_id(query: Query) -> str | None:
     """Read the version that is meant.
 
     Raises:
-        S3Error: InvalidArgument where it is empty.
+        S3Error: InvalidArgument where it is empty, or none that was ever given.
     """
     text = query.get("versionId")
     if text == "":
         raise invalid("versionId", "Version id cannot be the empty string")
+    return None if text is None else check_version_id(text, "versionId")
+
+
+def check_version_id(text: str, name: str) -> str:
+    """Give back the id of a version: `null`, or the hexadecimal form of 16 bytes.
+
+    Raises:
+        S3Error: InvalidArgument for anything else.
+    """
+    if not _VERSION_ID.fullmatch(text):
+        raise invalid(name, "Invalid version id specified")
     return text
+
+
+def bypass_governance(headers: Headers) -> bool:
+    """Read x-amz-bypass-governance-retention.
+
+    Raises:
+        S3Error: InvalidArgument where it is neither true nor false.
+    """
+    return flag(single(headers, BYPASS_GOVERNANCE), BYPASS_GOVERNANCE)
 
 
 def url_encoding(query: Query) -> bool:

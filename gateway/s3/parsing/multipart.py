@@ -22,7 +22,9 @@ from gateway.s3.headers import single, unquote_etag
 from gateway.s3.parsing import encryption, fields
 from gateway.s3.parsing.access import ACL_HEADERS, acl_request
 from gateway.s3.parsing.fields import MAX_PART_NUMBER, bucket_of, key_of
+from gateway.s3.parsing.locks import lock_headers
 from gateway.s3.parsing.start import begin
+from gateway.s3.parsing.tags import header_tags
 from gateway.s3.request import Headers, Request
 from gateway.s3.types import (
     AbortMultipartUploadInput,
@@ -69,6 +71,8 @@ def parse_create_multipart_upload(request: Request, address: Address, document: 
         acl=acl_request(headers),
         checksum_algorithm=algorithm,
         checksum_type=checksum_type,
+        tags=header_tags(headers),
+        lock=lock_headers(headers),
     )
 
 

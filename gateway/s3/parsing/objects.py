@@ -1,24 +1,27 @@
 """Requests about one object, and the deletion of many.
 
-Sources: AWS "PutObject", "GetObject", "HeadObject", "DeleteObject", "DeleteObjects", "GetObjectTagging".
+Sources: AWS "PutObject", "GetObject", "HeadObject", "DeleteObject", "DeleteObjects".
 """
 
 from typing import Final
 
 from gateway.s3 import xml
 from gateway.s3.addressing import Address, check_key
+from gateway.s3.checksums import declared_checksum
 from gateway.s3.errors import INVALID_REQUEST, MALFORMED_XML, NOT_IMPLEMENTED, S3Error
 from gateway.s3.headers import single, unquote_etag
 from gateway.s3.parsing import encryption, fields
 from gateway.s3.parsing.access import ACL_HEADERS, acl_request
 from gateway.s3.parsing.fields import bucket_of, flag, key_of
+from gateway.s3.parsing.locks import lock_headers
 from gateway.s3.parsing.start import begin
-from gateway.s3.request import Request
+from gateway.s3.parsing.tags import header_tags
+from gateway.s3.request import Headers, Request
 from gateway.s3.types import (
     DeleteObjectInput,
     DeleteObjectsInput,
     GetObjectInput,
-    GetObjectTaggingInput,
+    LockState,
     ObjectIdentifier,
     PutObjectInput,
 )
@@ -42,7 +45,20 @@ def parse_put_object(request: Request, address: Address, document: bytes) -> Put
         conditions=fields.write_conditions(headers),
         encryption=encryption.encryption_request(headers),
         acl=acl_request(headers),
+        tags=header_tags(headers),
+        lock=_lock_of_put(headers),
     )
+
+
+def _lock_of_put(headers: Headers) -> LockState:
+    """AWS: a body that is to be locked comes with a digest of its own."""
+    lock = lock_headers(headers)
+    if lock != LockState() and "content-md5" not in headers and declared_checksum(headers) is None:
+        message = (
+            "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"
+        )
+        raise S3Error(INVALID_REQUEST, message)
+    return lock
 
 
 def _parse_read(request: Request, address: Address, document: bytes) -> GetObjectInput:  # noqa: ARG001 - one signature for all
@@ -87,16 +103,13 @@ def parse_delete_object(request: Request, address: Address, document: bytes) -> 
     conditions = fields.write_conditions(parsed.headers)
     if conditions.if_none_match_any:
         raise S3Error(NOT_IMPLEMENTED)
-    return DeleteObjectInput(bucket_of(address), key_of(address), fields.version_id(parsed.query), conditions)
-
-
-def parse_get_object_tagging(request: Request, address: Address, document: bytes) -> GetObjectTaggingInput:  # noqa: ARG001 - one signature for all
-    """Read GetObjectTagging.
-
-    Raises:
-        S3Error: InvalidArgument for an empty version id; what `begin` raises.
-    """
-    return GetObjectTaggingInput(bucket_of(address), key_of(address), fields.version_id(begin(request).query))
+    return DeleteObjectInput(
+        bucket_of(address),
+        key_of(address),
+        fields.version_id(parsed.query),
+        conditions,
+        fields.bypass_governance(parsed.headers),
+    )
 
 
 def parse_delete_objects(request: Request, address: Address, document: bytes) -> DeleteObjectsInput:
@@ -106,7 +119,8 @@ def parse_delete_objects(request: Request, address: Address, document: bytes) ->
         S3Error: InvalidRequest where no digest is declared; MalformedXML for the document, for none and for more than
             1000 objects; NotImplemented for conditions on size and time; what `check_key` and `begin` raise.
     """
-    fields.require_digest(begin(request).headers, document)
+    headers = begin(request).headers
+    fields.require_digest(headers, document)
     root = xml.parse(document, "Delete", max_elements=6 * MAX_DELETES + 16)
     parts = root.parts(once=("Quiet",), many=("Object",))
     if not 1 <= len(parts.many) <= MAX_DELETES:
@@ -118,6 +132,7 @@ def parse_delete_objects(request: Request, address: Address, document: bytes) ->
         bucket=bucket_of(address),
         objects=tuple(_identifier(element) for element in parts.many),
         quiet=flag(quiet or None, "Quiet"),
+        bypass_governance=fields.bypass_governance(headers),
     )
 
 

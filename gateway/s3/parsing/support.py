@@ -19,7 +19,9 @@ from gateway.s3.request import Headers
 
 SERVED: Final = frozenset(
     {
+        "x-amz-bucket-object-lock-enabled",
         "x-amz-bucket-region",
+        "x-amz-bypass-governance-retention",
         "x-amz-checksum-algorithm",
         "x-amz-checksum-crc32",
         "x-amz-checksum-crc32c",
@@ -37,12 +39,20 @@ SERVED: Final = frozenset(
         "x-amz-copy-source-range",
         "x-amz-date",
         "x-amz-decoded-content-length",
+        "x-amz-max-parts",
         "x-amz-metadata-directive",
         "x-amz-mp-object-size",
+        "x-amz-object-attributes",
+        "x-amz-object-lock-legal-hold",
+        "x-amz-object-lock-mode",
+        "x-amz-object-lock-retain-until-date",
+        "x-amz-part-number-marker",
         "x-amz-sdk-checksum-algorithm",
         "x-amz-security-token",
         "x-amz-skip-destination-validation",
         "x-amz-storage-class",
+        "x-amz-tagging",
+        "x-amz-tagging-directive",
         "x-amz-trailer",
         "x-amz-transition-default-minimum-object-size",
         *ENCRYPTION,
@@ -58,8 +68,7 @@ ONLY_INERT: Final = MappingProxyType(
         # The owner has full control and nobody else any: what these two say is so already.
         "x-amz-acl": frozenset({"private", "bucket-owner-full-control"}),
         "x-amz-bucket-namespace": frozenset({"global"}),
-        "x-amz-bucket-object-lock-enabled": frozenset({"false"}),
-        "x-amz-bypass-governance-retention": frozenset({"false"}),
+        "x-amz-bucket-object-lock-token": frozenset(),
         "x-amz-checksum-md5": frozenset(),
         "x-amz-checksum-sha512": frozenset(),
         "x-amz-checksum-xxhash128": frozenset(),
@@ -81,17 +90,12 @@ ONLY_INERT: Final = MappingProxyType(
         "x-amz-object-lock-event-hold": frozenset(),
         "x-amz-object-lock-event-hold-duration-days": frozenset(),
         "x-amz-object-lock-event-hold-duration-years": frozenset(),
-        "x-amz-object-lock-legal-hold": frozenset(),
-        "x-amz-object-lock-mode": frozenset(),
-        "x-amz-object-lock-retain-until-date": frozenset(),
         # There are no ACLs, which is what this value asks for.
         "x-amz-object-ownership": frozenset({"bucketownerenforced"}),
         # Nothing is ever archived, so nothing has a restore status to show.
         "x-amz-optional-object-attributes": frozenset({"restorestatus"}),
         "x-amz-request-payer": frozenset(),
         "x-amz-source-expected-bucket-owner": frozenset(),
-        "x-amz-tagging": frozenset({""}),
-        "x-amz-tagging-directive": frozenset({"copy"}),
         "x-amz-website-redirect-location": frozenset(),
         "x-amz-write-offset-bytes": frozenset(),
     }

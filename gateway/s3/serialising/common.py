@@ -9,8 +9,9 @@ from functools import cache
 from typing import Final
 from urllib.parse import quote_from_bytes
 
+from gateway.s3.headers import format_precise
 from gateway.s3.response import Response
-from gateway.s3.types import AES256, Checksum, ChecksumAlgorithm, ChecksumType, EncryptionReport, Owner
+from gateway.s3.types import AES256, Checksum, ChecksumAlgorithm, ChecksumType, EncryptionReport, LockState, Owner
 from gateway.s3.xml import Node, holds, optional
 
 Header = tuple[str, str]
@@ -36,6 +37,16 @@ def present(*pairs: tuple[str, str | None]) -> tuple[Header, ...]:
 def document(root: Node, *headers: tuple[str, str | None]) -> Response:
     """Make a 200 with an XML document."""
     return Response(200, (*XML_HEADERS, *present(*headers)), root.document())
+
+
+def lock_headers(lock: LockState) -> tuple[tuple[str, str | None], ...]:
+    """Write x-amz-object-lock-*."""
+    until = lock.retain_until
+    return (
+        ("x-amz-object-lock-mode", lock.mode or None),
+        ("x-amz-object-lock-retain-until-date", None if until is None else format_precise(until)),
+        ("x-amz-object-lock-legal-hold", "ON" if lock.legal_hold else None),
+    )
 
 
 def checksum_headers(checksum: Checksum | None) -> tuple[Header, ...]:

@@ -1,6 +1,6 @@
 """Answers about one object, copies, and the deletion of many.
 
-Sources: AWS "PutObject", "GetObject", "HeadObject", "CopyObject", "DeleteObject", "DeleteObjects", "GetObjectTagging".
+Sources: AWS "PutObject", "GetObject", "HeadObject", "CopyObject", "DeleteObject", "DeleteObjects".
 """
 
 from typing import Final
@@ -20,6 +20,7 @@ from gateway.s3.serialising.common import (
     document,
     encryption_headers,
     key_text,
+    lock_headers,
     present,
 )
 from gateway.s3.serialising.lifecycle import expiration_header
@@ -30,7 +31,6 @@ from gateway.s3.types import (
     DeleteObjectOutput,
     DeleteObjectsOutput,
     GetObjectOutput,
-    GetObjectTaggingOutput,
     PutObjectOutput,
 )
 from gateway.s3.xml import Node, optional
@@ -92,6 +92,7 @@ def _object_headers(output: GetObjectOutput) -> tuple[Header, ...]:
         expiration_header(output.expiry),
         ("x-amz-mp-parts-count", None if output.parts_count is None else str(output.parts_count)),
         ("x-amz-tagging-count", str(output.tag_count) if output.tag_count else None),
+        *lock_headers(output.lock),
         *((f"x-amz-meta-{name}", value) for name, value in output.metadata.items()),
         ("X-Content-Type-Options", "nosniff"),
     )
@@ -146,9 +147,3 @@ def serialise_copy_object(output: CopyObjectOutput) -> Response:
         (SOURCE_VERSION_ID, output.source_version_id),
         expiration_header(output.expiry),
     )
-
-
-def serialise_get_object_tagging(output: GetObjectTaggingOutput) -> Response:
-    """Write GetObjectTagging."""
-    tags = (Node("Tag", Node("Key", name), Node("Value", value)) for name, value in output.tags)
-    return document(Node("Tagging", Node("TagSet", *tags)), (VERSION_ID, output.version_id))

@@ -82,7 +82,6 @@ def test_a_bad_name_is_refused(stage: Stage, name: str) -> None:
 
 
 def test_what_a_bucket_cannot_have_is_refused_and_not_ignored(stage: Stage) -> None:
-    refused(stage.alice.create_bucket, 501, "NotImplemented", Bucket="locked", ObjectLockEnabledForBucket=True)
     refused(stage.alice.create_bucket, 400, "InvalidBucketAclWithObjectOwnership", Bucket="public", ACL="public-read")
     stage.alice.create_bucket(Bucket="fine", ObjectLockEnabledForBucket=False, ACL="private")
     assert stage.raw("PUT", "/broken", body=b"<CreateBucket").status == 400
@@ -134,8 +133,3 @@ def test_every_bucket_is_encrypted_and_none_is_versioned(stage: Stage) -> None:
     assert [rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] for rule in rules] == ["AES256"]
     versioning = stage.alice.get_bucket_versioning(Bucket="bucket")
     assert (status_of(versioning), "Status" in versioning) == (200, False)
-
-
-@pytest.mark.parametrize("query", ["tagging", "versions", "object-lock"])
-def test_configuration_that_is_not_there_yet_says_so(stage: Stage, query: str) -> None:
-    assert stage.raw("GET", f"/bucket?{query}").status == 501

@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from gateway.s3 import errors, types
+from gateway.s3 import errors, types, version_types
 from gateway.s3.access_log import KeyFormat, LoggingTarget
 from gateway.s3.errors import S3Error
 from gateway.s3.lifecycle import Filter, Lifecycle, Rule
@@ -23,6 +23,8 @@ from gateway.s3.routing import ROUTES
 from gateway.s3.types import ChecksumAlgorithm, ObjectHeaders
 from tests.gateway.s3.loop import BODY, COMPOSITE, CRC, MODIFIED, ODD, OWNER, SECOND, Loop
 from tests.gateway.s3.wire import NOW, snake, understand
+
+ID, OLD_ID = "0123456789abcdef" * 2, "null"
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +200,7 @@ def test_logging(loop: Loop) -> None:
 def test_put_object(loop: Loop) -> None:
     result = loop(
         "put_object",
-        types.PutObjectOutput("abc", types.EncryptionReport(), CRC, "v1"),
+        types.PutObjectOutput("abc", types.EncryptionReport(), CRC, ID),
         Bucket="bucket",
         Key=ODD,
         Body=BODY,
@@ -222,7 +224,7 @@ def test_put_object(loop: Loop) -> None:
         "ServerSideEncryption": "AES256",
         "ChecksumCRC32": CRC.value,
         "ChecksumType": "FULL_OBJECT",
-        "VersionId": "v1",
+        "VersionId": ID,
         "status": 200,
     }
 
@@ -238,7 +240,7 @@ OBJECT = types.GetObjectOutput(
     metadata={"colour": "bl\xfce"},
     encryption=types.EncryptionReport(),
     checksum=CRC,
-    version_id="v1",
+    version_id=ID,
     parts_count=3,
     tag_count=2,
 )
@@ -255,14 +257,14 @@ def test_get_object(loop: Loop) -> None:
         replace(OBJECT, body=_stream()),
         Bucket="bucket",
         Key=ODD,
-        VersionId="v1",
+        VersionId=ID,
         IfMatch='"abc"',
         IfModifiedSince=date,
     )
     assert loop.seen == types.GetObjectInput(
         "bucket",
         ODD.encode(),
-        "v1",
+        ID,
         conditions=types.ReadConditions('"abc"', if_modified_since=date),
         checksum_mode=True,
     )
@@ -274,7 +276,7 @@ def test_get_object(loop: Loop) -> None:
         "ETag": '"abc"',
         "ChecksumCRC32": CRC.value,
         "ChecksumType": "FULL_OBJECT",
-        "VersionId": "v1",
+        "VersionId": ID,
         "CacheControl": "no-cache",
         "ContentDisposition": "inline",
         "ContentEncoding": "x",
@@ -336,27 +338,27 @@ def test_overrides_reach_the_answer(loop: Loop) -> None:
 
 
 def test_delete_object(loop: Loop) -> None:
-    result = loop("delete_object", types.DeleteObjectOutput("v1", True), Bucket="bucket", Key=ODD, IfMatch='"a"')
+    result = loop("delete_object", types.DeleteObjectOutput(ID, True), Bucket="bucket", Key=ODD, IfMatch='"a"')
     assert loop.seen == types.DeleteObjectInput("bucket", ODD.encode(), None, types.WriteConditions(if_match="a"))
-    assert result == {"DeleteMarker": True, "VersionId": "v1", "status": 204}
+    assert result == {"DeleteMarker": True, "VersionId": ID, "status": 204}
     assert loop("delete_object", types.DeleteObjectOutput(), Bucket="bucket", Key="k") == {"status": 204}
 
 
 def test_delete_objects(loop: Loop) -> None:
     output = types.DeleteObjectsOutput(
-        (types.DeletedEntry(ODD.encode(), "v1"), types.DeletedEntry(b"m", None, True, "v2")),
+        (types.DeletedEntry(ODD.encode(), ID), types.DeletedEntry(b"m", None, True, "v2")),
         (types.DeleteErrorEntry(b"k", "v3", "AccessDenied", "Access Denied"),),
     )
-    objects = [{"Key": ODD, "VersionId": "v1"}, {"Key": "m", "ETag": '"e"'}]
+    objects = [{"Key": ODD, "VersionId": ID}, {"Key": "m", "ETag": '"e"'}]
     result = loop("delete_objects", output, Bucket="bucket", Delete={"Objects": objects, "Quiet": True})
     assert loop.seen == types.DeleteObjectsInput(
         "bucket",
-        (types.ObjectIdentifier(ODD.encode(), "v1"), types.ObjectIdentifier(b"m", None, "e")),
+        (types.ObjectIdentifier(ODD.encode(), ID), types.ObjectIdentifier(b"m", None, "e")),
         quiet=True,
     )
     assert result == {
         "Deleted": [
-            {"Key": ODD, "VersionId": "v1"},
+            {"Key": ODD, "VersionId": ID},
             {"Key": "m", "DeleteMarker": True, "DeleteMarkerVersionId": "v2"},
         ],
         "Errors": [{"Key": "k", "VersionId": "v3", "Code": "AccessDenied", "Message": "Access Denied"}],
@@ -367,15 +369,17 @@ def test_delete_objects(loop: Loop) -> None:
 def test_copy_object(loop: Loop) -> None:
     result = loop(
         "copy_object",
-        types.CopyObjectOutput("abc", MODIFIED, types.EncryptionReport(), COMPOSITE, "v1", "v0"),
+        types.CopyObjectOutput("abc", MODIFIED, types.EncryptionReport(), COMPOSITE, ID, OLD_ID),
         Bucket="bucket",
         Key="k",
-        CopySource={"Bucket": "source", "Key": ODD + "?versionId=x", "VersionId": "v0"},
+        CopySource={"Bucket": "source", "Key": ODD + "?versionId=x", "VersionId": OLD_ID},
         MetadataDirective="REPLACE",
         Metadata={"a": "1"},
         CopySourceIfNoneMatch="x",
     )
-    source = types.CopySource("source", (ODD + "?versionId=x").encode(), "v0", types.ReadConditions(if_none_match="x"))
+    source = types.CopySource(
+        "source", (ODD + "?versionId=x").encode(), OLD_ID, types.ReadConditions(if_none_match="x")
+    )
     assert loop.seen == types.CopyObjectInput("bucket", b"k", source, replace_metadata=True, metadata={"a": "1"})
     assert result == {
         "CopyObjectResult": {
@@ -385,18 +389,18 @@ def test_copy_object(loop: Loop) -> None:
             "ChecksumType": "COMPOSITE",
         },
         "ServerSideEncryption": "AES256",
-        "VersionId": "v1",
-        "CopySourceVersionId": "v0",
+        "VersionId": ID,
+        "CopySourceVersionId": OLD_ID,
         "status": 200,
     }
 
 
 def test_tagging(loop: Loop) -> None:
-    output = types.GetObjectTaggingOutput((("a", "<1>"), ("b", "")), "v1")
-    result = loop("get_object_tagging", output, Bucket="bucket", Key="k", VersionId="v1")
-    assert loop.seen == types.GetObjectTaggingInput("bucket", b"k", "v1")
+    output = version_types.TaggingOutput((("a", "<1>"), ("b", "")), ID)
+    result = loop("get_object_tagging", output, Bucket="bucket", Key="k", VersionId=ID)
+    assert loop.seen == version_types.VersionInput("bucket", b"k", ID)
     assert result["TagSet"] == [{"Key": "a", "Value": "<1>"}, {"Key": "b", "Value": ""}]
-    assert loop("get_object_tagging", types.GetObjectTaggingOutput(), Bucket="bucket", Key="k")["TagSet"] == []
+    assert loop("get_object_tagging", version_types.TaggingOutput(), Bucket="bucket", Key="k")["TagSet"] == []
 
 
 @pytest.mark.parametrize(
@@ -434,7 +438,7 @@ def test_refusals_reach_the_client(loop: Loop) -> None:
 
 
 PRESIGNED: list[tuple[str, dict[str, Any]]] = [
-    ("get_object", {"Key": ODD, "ResponseContentType": "text/plain", "VersionId": "v"}),
+    ("get_object", {"Key": ODD, "ResponseContentType": "text/plain", "VersionId": ID}),
     ("put_object", {"Key": ODD, "ContentType": "a/b", "ACL": "private", "Metadata": {"a": "1"}}),
     ("head_object", {"Key": "k"}),
     ("delete_object", {"Key": "k"}),

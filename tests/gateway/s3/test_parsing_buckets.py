@@ -74,7 +74,6 @@ def test_create_bucket_refused(row: ErrorRow, document: bytes) -> None:
     ("headers", "taken"),
     [
         ({"x-amz-bucket-object-lock-enabled": "false"}, True),
-        ({"x-amz-bucket-object-lock-enabled": "true"}, False),
     ],
 )
 def test_headers_of_create_bucket(headers: dict[str, str], taken: bool) -> None:
@@ -82,6 +81,12 @@ def test_headers_of_create_bucket(headers: dict[str, str], taken: bool) -> None:
         assert read("PUT", "/bucket", headers) == CreateBucketInput("bucket")
     else:
         refused(NOT_IMPLEMENTED, "PUT", "/bucket", headers)
+
+
+def test_a_bucket_with_object_lock() -> None:
+    headers = {"x-amz-bucket-object-lock-enabled": "True"}
+    assert read("PUT", "/bucket", headers) == CreateBucketInput("bucket", object_lock=True)
+    refused(INVALID_ARGUMENT, "PUT", "/bucket", {"x-amz-bucket-object-lock-enabled": "1"})
 
 
 def test_list_objects() -> None:

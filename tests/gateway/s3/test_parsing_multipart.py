@@ -70,7 +70,7 @@ def test_default_checksum_types(algorithm: str, default: str) -> None:
         (INVALID_REQUEST, {"x-amz-checksum-algorithm": "CRC16"}),
         (NOT_IMPLEMENTED, {"x-amz-checksum-algorithm": "XXHASH3"}),
         (METADATA_TOO_LARGE, {"x-amz-meta-a": "b" * 2048}),
-        (NOT_IMPLEMENTED, {"x-amz-object-lock-mode": "GOVERNANCE"}),
+        (INVALID_ARGUMENT, {"x-amz-object-lock-mode": "GOVERNANCE"}),
     ],
 )
 def test_create_refused(row: ErrorRow, headers: dict[str, str]) -> None:

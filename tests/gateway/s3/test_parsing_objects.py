@@ -12,6 +12,7 @@ from gateway.s3.errors import (
     INVALID_DIGEST,
     INVALID_REQUEST,
     INVALID_STORAGE_CLASS,
+    INVALID_TAG,
     INVALID_URI,
     KEY_TOO_LONG,
     MALFORMED_XML,
@@ -28,7 +29,6 @@ from gateway.s3.types import (
     DeleteObjectInput,
     EncryptionRequest,
     GetObjectInput,
-    GetObjectTaggingInput,
     ObjectHeaders,
     ObjectIdentifier,
     PayloadExpectation,
@@ -37,7 +37,10 @@ from gateway.s3.types import (
     ReadConditions,
     WriteConditions,
 )
+from gateway.s3.version_types import VersionInput
 from tests.gateway.s3.wire import read, refused, request
+
+ID = "0123456789abcdef" * 2
 
 EMPTY_MD5 = base64.b64encode(hashlib.md5(b"").digest()).decode()
 CL = {"Content-Length": "5"}
@@ -247,10 +250,11 @@ def test_h87_write_conditions_that_are_none(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("headers", "row"),
     [
-        ({"x-amz-object-lock-mode": "COMPLIANCE"}, NOT_IMPLEMENTED),
-        ({"x-amz-object-lock-retain-until-date": "2030-01-01T00:00:00Z"}, NOT_IMPLEMENTED),
-        ({"x-amz-object-lock-legal-hold": "OFF"}, NOT_IMPLEMENTED),
-        ({"x-amz-tagging": "a=b"}, NOT_IMPLEMENTED),
+        ({"x-amz-object-lock-mode": "COMPLIANCE"}, INVALID_ARGUMENT),
+        ({"x-amz-object-lock-retain-until-date": "2030-01-01T00:00:00Z"}, INVALID_ARGUMENT),
+        ({"x-amz-object-lock-legal-hold": "off"}, INVALID_ARGUMENT),
+        ({"x-amz-object-lock-legal-hold": "ON"}, INVALID_REQUEST),
+        ({"x-amz-tagging": "aws:a=b"}, INVALID_TAG),
         ({"x-amz-website-redirect-location": "/"}, NOT_IMPLEMENTED),
         ({"x-amz-grant-read": "id=1"}, INVALID_ARGUMENT),
         ({"x-amz-acl": "aws-exec-read"}, NOT_IMPLEMENTED),
@@ -316,7 +320,8 @@ def test_h82_bad_ranges_are_ignored(headers: list[tuple[str, str]]) -> None:
 def test_reads_refused() -> None:
     refused(INVALID_REQUEST, "GET", "/bucket/k?partNumber=1", {"Range": "bytes=0-1"})
     refused(INVALID_ARGUMENT, "GET", "/bucket/k", {"x-amz-checksum-mode": "on"})
-    refused(INVALID_ARGUMENT, "GET", "/bucket/k?versionId=")
+    for wrong in ("", "x", "NULL", ID[1:], ID + "0", ID.upper()):
+        refused(INVALID_ARGUMENT, "GET", f"/bucket/k?versionId={wrong}")
     assert read("GET", "/bucket/k?partNumber=10000").part_number == 10000
 
 
@@ -337,10 +342,13 @@ def test_h23_overrides_can_be_seen_before_the_parser_runs() -> None:
 
 
 def test_delete_and_tagging() -> None:
-    assert read("DELETE", "/bucket/k?versionId=v", {"If-Match": '"a"'}) == DeleteObjectInput(
-        "bucket", b"k", "v", WriteConditions(if_match="a")
+    assert read("DELETE", f"/bucket/k?versionId={ID}", {"If-Match": '"a"'}) == DeleteObjectInput(
+        "bucket", b"k", ID, WriteConditions(if_match="a")
     )
-    assert read("GET", "/bucket/k?tagging&versionId=v") == GetObjectTaggingInput("bucket", b"k", "v")
+    bypass = read("DELETE", "/bucket/k", {"x-amz-bypass-governance-retention": "TRUE"})
+    assert bypass == DeleteObjectInput("bucket", b"k", bypass_governance=True)
+    refused(INVALID_ARGUMENT, "DELETE", "/bucket/k", {"x-amz-bypass-governance-retention": "yes"})
+    assert read("GET", f"/bucket/k?tagging&versionId={ID}") == VersionInput("bucket", b"k", ID)
     refused(NOT_IMPLEMENTED, "DELETE", "/bucket/k", {"If-None-Match": "*"})
     refused(NOT_IMPLEMENTED, "DELETE", "/bucket/k", {"x-amz-if-match-size": "1"})
     refused(NOT_IMPLEMENTED, "DELETE", "/bucket/k", {"x-amz-mfa": "1 2"})

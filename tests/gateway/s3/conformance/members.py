@@ -41,6 +41,14 @@ def _line(kind: str) -> dict[str, Any]:
 
 
 _KINDS = ("Topic", "Queue", "LambdaFunction")
+
+
+def _locked(**period: int) -> dict[str, Any]:
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE"} | period}
+    return {"ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": rule}}
+
+
+_DIGEST = {"ContentMD5": BY_NAME["ContentMD5"][0]}
 _RULE = "LifecycleConfiguration.Rules"
 _BOTH = _rules(Filter={"And": {"Prefix": "p", "Tags": [{"Key": "k", "Value": "v"}]}})
 _REPLACED = {"MetadataDirective": "REPLACE"}
@@ -119,13 +127,24 @@ ALONG: dict[tuple[str, str], dict[str, Any]] = {
         }.items()
     },
     ("PutBucketCors", "*"): _cors(),
+    ("CopyObject", "Tagging"): {"TaggingDirective": "REPLACE"},
+    **{("PutObject", f"ObjectLock{name}"): _DIGEST for name in ("Mode", "RetainUntilDate", "LegalHoldStatus")},
+    ("PutBucketVersioning", "*"): {"VersioningConfiguration": {"Status": "Enabled"}},
+    ("PutObjectLockConfiguration", "*"): _locked(Days=1),
+    ("PutObjectLockConfiguration", "ObjectLockConfiguration.Rule.DefaultRetention.Years"): _locked(Years=1),
+    ("PutObjectRetention", "*"): {
+        "Retention": {"Mode": "GOVERNANCE", "RetainUntilDate": datetime(2030, 1, 1, tzinfo=UTC)}
+    },
+    ("PutObjectLegalHold", "*"): {"LegalHold": {"Status": "OFF"}},
+    ("ListObjectVersions", "VersionIdMarker"): {"KeyMarker": "k"},
     ("CreateMultipartUpload", "ChecksumType"): {"ChecksumAlgorithm": "CRC32"},
     ("ListMultipartUploads", "UploadIdMarker"): {"KeyMarker": "k"},
 }
 
 
-TOGETHER: tuple[tuple[str, ...], ...] = tuple(
-    tuple(f"{prefix}SSECustomer{part}" for part in ("Algorithm", "Key", "KeyMD5")) for prefix in ("", "CopySource")
+TOGETHER: tuple[tuple[str, ...], ...] = (
+    *(tuple(f"{prefix}SSECustomer{part}" for part in ("Algorithm", "Key", "KeyMD5")) for prefix in ("", "CopySource")),
+    ("ObjectLockMode", "ObjectLockRetainUntilDate"),
 )
 """Members that are sent all or none."""
 

@@ -65,7 +65,11 @@ BY_NAME: Final[Mapping[str, tuple[Any, Any]]] = {
     **dict.fromkeys(("SSECustomerKey", "CopySourceSSECustomerKey"), (CUSTOMER_KEY, CUSTOMER_KEY)),
     **dict.fromkeys(("SSECustomerKeyMD5", "CopySourceSSECustomerKeyMD5"), (CUSTOMER_KEY_MD5, CUSTOMER_KEY_MD5)),
     "StorageClass": ("STANDARD", "STANDARD"),
+    "ObjectLockMode": ("GOVERNANCE", "COMPLIANCE"),
+    "ObjectLockRetainUntilDate": (PAST.replace(year=2030), PAST.replace(year=2031)),
     "Tagging": ("a=b", "c=d"),
+    "TaggingDirective": ("REPLACE", "REPLACE"),
+    **dict.fromkeys(("VersionId", "VersionIdMarker"), ("0" * 32, "null")),
     "UploadId": ("u" * 32, "v" * 32),
 }
 

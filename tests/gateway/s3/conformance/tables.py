@@ -12,9 +12,9 @@ IGNORED: Final[Mapping[str, str]] = {
     "DisplayName": "an account is named by its id",
     "EmailAddress": "refused where the grantee's type says that it counts",
     "AnnotationDirective": "there are no annotations to copy",
+    "ObjectLockEnabled": "Enabled is its only value, and required",
     "OptionalObjectAttributes": "nothing is ever archived, so there is no restore status to show",
     "StorageClass": _ONLY_STANDARD,
-    "TaggingDirective": "COPY alone is taken, and there are no tags to copy",
 }
 
 _COSTS: Final = "nobody is charged: request payment is refused"
@@ -23,7 +23,9 @@ _ARCHIVE: Final = "nothing is ever archived"
 _NEWER: Final = "this checksum algorithm is not there yet, and refused in requests"
 _ONE_RULE: Final = "a rule has one of several; the tests of its document show each"
 _TRANSITIONS: Final = "transitions are refused: there is one storage class"
-_LOCK: Final = "object lock is not there yet"
+_EVENTS: Final = "event holds are refused"
+_MARKERS: Final = "a delete marker is answered by an error, whose headers say so"
+_PARTS: Final = "checksums of parts are not kept once their upload is complete"
 
 NOT_GIVEN: Final[Mapping[str, str]] = {
     # Members of answers that are never given: the last name of their path, or `Operation.Member`.
@@ -62,17 +64,21 @@ NOT_GIVEN: Final[Mapping[str, str]] = {
     },
     "GetBucketLogging.SimplePrefix": "an empty element, which botocore reads as an empty mapping",
     "GetBucketLocation.LocationConstraint": "the text of the root element; botocore reads it apart from the model",
-    "GetObject.DeleteMarker": "versions are not there yet",
-    "HeadObject.DeleteMarker": "versions are not there yet",
+    "GetObject.DeleteMarker": _MARKERS,
+    "HeadObject.DeleteMarker": _MARKERS,
+    "GetObjectAttributes.DeleteMarker": _MARKERS,
+    **{f"GetObjectAttributes.Checksum{name}": _PARTS for name in ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")},
+    "GetObjectLockConfiguration.Days": _EVENTS,
+    "GetObjectLockConfiguration.Years": _EVENTS,
+    "GetObjectRetention.Days": _EVENTS,
+    "GetObjectRetention.Years": _EVENTS,
+    "GetObjectRetention.EventHold": _EVENTS,
     "IsRestoreInProgress": _ARCHIVE,
     "MFADelete": "MFA delete is refused",
     "MissingMeta": "metadata come by this API alone, so every name can be a header",
-    "ObjectLockEventHold": _LOCK,
-    "ObjectLockEventHoldDurationDays": _LOCK,
-    "ObjectLockEventHoldDurationYears": _LOCK,
-    "ObjectLockLegalHoldStatus": _LOCK,
-    "ObjectLockMode": _LOCK,
-    "ObjectLockRetainUntilDate": _LOCK,
+    "ObjectLockEventHold": _EVENTS,
+    "ObjectLockEventHoldDurationDays": _EVENTS,
+    "ObjectLockEventHoldDurationYears": _EVENTS,
     "ReplicationStatus": "replication is refused",
     "RequestCharged": _COSTS,
     "Restore": _ARCHIVE,
