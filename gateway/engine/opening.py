@@ -165,12 +165,14 @@ class BlobOpener:
                 opened: RangeOpener | WholeOpener
                 if span.length == blob.plaintext_size:
                     opened, begin, end = opener.open_whole(), 0, blob.sealed_size
+                    chunks_begin = opener.layout.prefix_size
                 else:
                     plan = RangePlan(blob.plaintext_size, span.offset, span.length)
-                    opener.check_prefix(await reader.read(0, opener.layout.prefix_size))
+                    prefix_size = opener.layout.prefix_size
+                    opener.check_prefix(reader.read_at_hand(0, prefix_size) or await reader.read(0, prefix_size))
                     opened, begin = opener.open_range(plan), plan.blob_offset(blob.slot_size)
-                    end = begin + plan.sealed_length
-                async with contextlib.aclosing(self._sealed(reader, begin, end)) as sealed_pieces:
+                    chunks_begin, end = begin, begin + plan.sealed_length
+                async with contextlib.aclosing(self._sealed(reader, begin, end, chunks_begin)) as sealed_pieces:
                     async for sealed in sealed_pieces:
                         plaintext = opened.update(sealed)
                         if plaintext:
@@ -186,8 +188,10 @@ class BlobOpener:
             return MemoryBlobReader(blob.inline)
         return await self._blobs.open(blob.blob_id)
 
-    async def _sealed(self, reader: BlobReader, begin: int, end: int) -> AsyncGenerator[Buffer]:
+    async def _sealed(self, reader: BlobReader, begin: int, end: int, chunks_begin: int) -> AsyncGenerator[Buffer]:
         """Give the sealed bytes of a span in slices, without a hop to the pool while they are at hand.
+
+        Those slices end with a chunk, counted from `chunks_begin`, so that none is pieced together.
 
         Where the store has to be waited for, it is asked for a piece of the budget's size, and for the next one while
         that one is worked on.
@@ -197,7 +201,8 @@ class BlobOpener:
         with self._budget.stream(), self._turns.stream():
             try:
                 while begin < end:
-                    if ahead is None and (slice_ := reader.read_at_hand(begin, min(SLICE_BYTES, end - begin))):
+                    slice_size = min(SLICE_BYTES - (begin - chunks_begin) % SEALED_CHUNK_SIZE, end - begin)
+                    if ahead is None and (slice_ := reader.read_at_hand(begin, slice_size)):
                         begin += len(slice_)
                         turn_bytes += len(slice_)
                         yield slice_

@@ -21,6 +21,7 @@ from keys.kms.memory import Fault
 from storage.catalogue.base import Conditions, Found
 from storage.catalogue.records import Blob
 from storage.errors import BlobMissing, BlobReadFailed, SealedDamaged, StorageFull
+from storage.sealed.layout import CHUNK_SIZE
 from tests.gateway.engine.rig import Rig, run
 
 MIB = 1024 * 1024
@@ -104,6 +105,22 @@ def test_what_is_at_hand_is_opened_in_slices_without_a_read() -> None:
         (reader,) = rig.readers
         assert reader.reads == []
         assert max(length for _, length in reader.taken) == SLICE_BYTES
+        assert {len(piece) % CHUNK_SIZE for piece in pieces[:-1]} == {0}, "no chunk is pieced together"
+        assert len(pieces) == len(reader.taken) + 1, "each slice is opened whole, and one is held back"
+        nothing_is_open(rig)
+
+    run(body)
+
+
+def test_a_range_that_is_at_hand_takes_no_read() -> None:
+    async def body(rig: Rig) -> None:
+        await stored(rig)
+        rig.are_at_hand = True
+        rig.track_readers()
+        assert await rig.get(b"k", 70_000, 500_000) == DATA[70_000:570_000]
+        (reader,) = rig.readers
+        assert reader.reads == []
+        assert sum(length for _, length in reader.taken) < 500_000 + 3 * 16400
         nothing_is_open(rig)
 
     run(body)
@@ -125,7 +142,8 @@ def test_a_blob_of_which_some_is_at_hand_is_read_once(begins: bool) -> None:
         sealed_size = found.content.blobs[0].sealed_size
         asked = sum(length for _, length in reader.reads)
         if begins:
-            assert asked == sealed_size - SLICE_BYTES, "what was taken is not read again"
+            ((_, taken),) = reader.taken
+            assert asked == sealed_size - taken, "what was taken is not read again"
         else:
             assert asked == 2 * MIB, "the read that was begun is used, and then what is at hand"
         nothing_is_open(rig)
