@@ -21,6 +21,9 @@ EXISTING_TAG: Final = "s3:existingobjecttag/"
 REQUEST_TAG: Final = "s3:requestobjecttag/"
 PRINCIPAL_TAG: Final = "aws:principaltag/"
 
+ANONYMOUS_ID: Final = "anonymous"
+"""`aws:userid` of every caller who did not sign."""
+
 MULTIVALUED: Final = frozenset({"s3:requestobjecttagkeys", "aws:calledvia", "aws:principalorgpaths"})
 """Keys that may have several values in one request; they cannot stand in a policy variable."""
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from gateway.access.condition_keys import EXISTING_TAG, REQUEST_TAG
+from gateway.access.condition_keys import ANONYMOUS_ID, EXISTING_TAG, REQUEST_TAG
 from gateway.access.identities import Identity
 from gateway.access.operators import moment
 from gateway.access.templates import Values
@@ -180,7 +180,7 @@ _KEYS: Final[Mapping[str, _Read]] = MappingProxyType(
         "aws:securetransport": lambda facts: ("false" if facts.request.tls_version is None else "true",),
         "aws:sourceip": lambda facts: _one(facts.request.client_host or None),
         "aws:useragent": _header("user-agent"),
-        "aws:userid": _account(lambda identity: identity.account.canonical_id, "anonymous"),
+        "aws:userid": _account(lambda identity: identity.account.canonical_id, ANONYMOUS_ID),
         "aws:username": _account(lambda identity: identity.account.name),
         "s3:authtype": _signature(
             {

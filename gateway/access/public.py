@@ -8,6 +8,7 @@ comes from.
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
+from gateway.access.condition_keys import ANONYMOUS_ID
 from gateway.access.operators import ARN, IP, STRING, STRING_FOLDED, STRING_LIKE
 from gateway.access.statements import Condition, Effect, Quantifier, Statement
 from gateway.access.templates import Template
@@ -40,8 +41,13 @@ def _fixes(condition: Condition) -> bool:
     return (
         condition.key in _FIXING
         and condition.operator.family in (STRING, STRING_FOLDED, STRING_LIKE, ARN)
-        and all(isinstance(value, Template) and value.is_fixed for value in condition.values)
+        and all(isinstance(value, Template) and _names_one(value) for value in condition.values)
     )
+
+
+def _names_one(value: Template) -> bool:
+    """Whether a text is fixed, and not the one that every anonymous caller has for a user id."""
+    return value.is_fixed and value.text.casefold() != ANONYMOUS_ID
 
 
 def _is_narrow(value: object) -> bool:

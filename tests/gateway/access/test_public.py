@@ -76,6 +76,10 @@ def test_fixed_values_keep_the_public_out(operator: str, key: str, value: object
         ("Null", "aws:SourceVpce", "false"),
         ("DateLessThan", "aws:CurrentTime", "2030-01-01"),
         ("StringEquals", "s3:ExistingObjectTag/public", "no"),
+        # Everyone who does not sign has this one.
+        ("StringEquals", "aws:userid", "anonymous"),
+        ("StringLike", "aws:userid", [A, "anonymous"]),
+        ("StringEqualsIgnoreCase", "aws:userid", "Anonymous"),
     ],
 )
 def test_all_else_is_public(operator: str, key: str, value: object) -> None:
