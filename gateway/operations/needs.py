@@ -14,7 +14,8 @@ from gateway.s3.request import Headers, Request
 
 _WRITES: Final = frozenset({"PutObject", "PostObject", "CopyObject", "CreateMultipartUpload"})
 _CONDITIONAL: Final = frozenset({"PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"})
-_DELETES: Final = frozenset({"DeleteObject", "DeleteObjects", "PutObjectRetention"})
+_BYPASSES: Final = frozenset({"DeleteObject", "PutObjectRetention"})
+"""Not DeleteObjects: the right is one to objects, so that it is judged for each of its keys."""
 _OWN_ACLS: Final = frozenset({"private", "bucket-owner-full-control"})
 """Canned ACLs that give nobody but the two owners anything: they need no right to set ACLs."""
 
@@ -28,7 +29,7 @@ _BY_HEADER: Final[Mapping[str, tuple[frozenset[str], str, Callable[[str], bool]]
     "x-amz-object-lock-mode": (_WRITES, "s3:PutObjectRetention", bool),
     "x-amz-object-lock-retain-until-date": (_WRITES, "s3:PutObjectRetention", bool),
     "x-amz-object-lock-legal-hold": (_WRITES, "s3:PutObjectLegalHold", bool),
-    "x-amz-bypass-governance-retention": (_DELETES, "s3:BypassGovernanceRetention", _is_true),
+    "x-amz-bypass-governance-retention": (_BYPASSES, "s3:BypassGovernanceRetention", _is_true),
     # Its answer tells something of an object, which only a reader may learn.
     "if-match": (_CONDITIONAL, "s3:GetObject", bool),
     "x-amz-acl": (_WRITES, "s3:PutObjectAcl", lambda value: value not in _OWN_ACLS),

@@ -1,5 +1,6 @@
 """Operations on objects: put, get, head, delete, delete many."""
 
+import asyncio
 from dataclasses import replace
 
 from gateway.engine.attributes import ObjectAttributes, SealedChecksum
@@ -306,6 +307,8 @@ async def delete_objects(context: Context, request: DeleteObjectsInput, _: Body)
             commands.append((entry, told.removing(command)))
         except S3Error as error:
             errors.append(await _delete_error(context, entry, error))
+        # A policy may cost milliseconds for each key, and nothing above has to wait for anything.
+        await asyncio.sleep(0)
     removals = [command for _, command in commands]
     results = await context.services.objects.delete(context.bucket, removals) if removals else ()
     for (entry, _command), result in zip(commands, results, strict=True):
@@ -320,6 +323,8 @@ async def _delete_command(context: Context, entry: ObjectIdentifier, *, bypass_g
     """What is to be done about one key. Raises: S3Error AccessDenied, InvalidArgument."""
     action = versioned("s3:DeleteObject", entry.version_id)
     await context.access.require(action, entry.object_key, entry.version_id)
+    if bypass_governance:
+        await context.access.require("s3:BypassGovernanceRetention", entry.object_key, entry.version_id)
     if entry.etag is not None:
         # Whether an ETag is the object's is for its readers to know.
         await context.access.require("s3:GetObject", entry.object_key)

@@ -1,5 +1,6 @@
 """Object lock: default retention, retention, legal hold, and that nobody deletes what they hold."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from tests.gateway.operations.stage import Stage, refused, status_of
 
 DAY = timedelta(days=1)
 K = {"Bucket": "locked", "Key": "k"}
+ARN = "arn:aws:s3:::locked"
 
 
 @pytest.fixture
@@ -111,6 +113,21 @@ def test_governance_is_bypassed_only_by_saying_so(locked: Stage) -> None:
     locked.alice.put_object_retention(**named, Retention={}, BypassGovernanceRetention=True)
     refused(locked.alice.get_object_retention, 404, "NoSuchObjectLockConfiguration", **named)
     locked.alice.delete_object(**named)
+
+
+def test_nobody_bypasses_by_deleting_many_what_he_may_not_by_deleting_one(locked: Stage) -> None:
+    version_id = retained(locked, "GOVERNANCE")
+    bypass = {"Principal": "*", "Action": "s3:BypassGovernanceRetention"}
+    statements = [{"Effect": "Deny", "Resource": f"{ARN}/*"} | bypass]
+    locked.alice.put_bucket_policy(Bucket="locked", Policy=json.dumps({"Statement": statements}))
+    delete = {"Objects": [{"Key": "k", "VersionId": version_id}]}
+    refused(locked.alice.delete_object, 403, "AccessDenied", **K, VersionId=version_id, BypassGovernanceRetention=True)
+    result = locked.alice.delete_objects(Bucket="locked", Delete=delete, BypassGovernanceRetention=True)
+    assert [error["Code"] for error in result["Errors"]] == ["AccessDenied"]
+    assert "Deleted" not in result
+    locked.alice.delete_bucket_policy(Bucket="locked")
+    result = locked.alice.delete_objects(Bucket="locked", Delete=delete, BypassGovernanceRetention=True)
+    assert [entry["VersionId"] for entry in result["Deleted"]] == [version_id]
 
 
 def test_compliance_only_grows(locked: Stage) -> None:

@@ -46,13 +46,8 @@ PUT = ["s3:PutObject"]
             ["s3:DeleteObject"],
         ),
         ("DeleteObjects", "s3:DeleteObject", "/b?delete", {}, []),
-        (
-            "DeleteObjects",
-            "s3:DeleteObject",
-            "/b?delete",
-            {"x-amz-bypass-governance-retention": "true"},
-            ["s3:BypassGovernanceRetention"],
-        ),
+        # No key is known yet: the operation judges it for each.
+        ("DeleteObjects", "s3:DeleteObject", "/b?delete", {"x-amz-bypass-governance-retention": "true"}, []),
         ("PutObject", "s3:PutObject", "/b/k", {}, PUT),
         ("PutObject", "s3:PutObject", "/b/k", {"x-amz-tagging": ""}, PUT),
         ("PutObject", "s3:PutObject", "/b/k", {"x-amz-tagging": "a=b"}, [*PUT, "s3:PutObjectTagging"]),

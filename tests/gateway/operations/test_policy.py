@@ -1,12 +1,13 @@
 """Bucket policies at work: who is let in by them, what a refusal tells, and what they cost those who have none."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from gateway.operations.admission import Admission
+from gateway.operations.admission import Access, Admission
 from gateway.operations.rules import POLICY, RulesOfBuckets, encode_block
 from gateway.s3.public_access import NOTHING_BLOCKED
 from storage.catalogue.records import Bucket
@@ -346,3 +347,29 @@ def test_the_tags_of_an_object_are_read_only_where_a_policy_asks_for_them(
     set_policy(allow("s3:GetObject", Condition={"StringEquals": {"s3:ExistingObjectTag/public": "yes"}}))
     refused(stage.bob.get_object, 403, "AccessDenied", Bucket="bucket", Key="k")
     assert looks == [b"k"], "its tags"
+
+
+def test_others_go_on_while_many_keys_are_judged(
+    stage: Stage, set_policy: SetPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_policy(deny("s3:DeleteObject"))
+    in_a_row = 0
+    longest = 0
+    allows = Access.allows
+
+    async def counted(*arguments: Any, **more: Any) -> bool:
+        nonlocal in_a_row, longest
+        in_a_row += 1
+        longest = max(longest, in_a_row)
+        asyncio.get_running_loop().call_soon(pause)
+        return await allows(*arguments, **more)
+
+    def pause() -> None:
+        nonlocal in_a_row
+        in_a_row = 0
+
+    monkeypatch.setattr(Access, "allows", counted)
+    wanted = {"Objects": [{"Key": f"k{i}", "ETag": "x"} for i in range(50)]}
+    result = stage.alice.delete_objects(Bucket="bucket", Delete=wanted)
+    assert len(result["Errors"]) == 50
+    assert longest <= 3
