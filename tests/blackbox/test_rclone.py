@@ -114,3 +114,32 @@ def test_mkdir_lsd_rmdir(remote: Program, s3: Any) -> None:
     assert "made-by-rclone" in remote("lsd", "sg:").decode()
     remote("rmdir", "sg:made-by-rclone")
     assert "made-by-rclone" not in {entry["Name"] for entry in s3.list_buckets()["Buckets"]}
+
+
+def test_check_sees_what_one_side_lacks(remote: Program, bucket: str, s3: Any, tmp_path: Path) -> None:
+    plant(tmp_path / "sent", ("both", "only here"))
+    remote("copy", "sent", f"sg:{bucket}")
+    s3.delete_object(Bucket=bucket, Key="only here")
+    s3.put_object(Bucket=bucket, Key="only there", Body=b"x")
+    report = remote.run("check", "--combined", "-", "sent", f"sg:{bucket}")
+    assert report.returncode == 1
+    assert sorted(report.stdout.decode().splitlines()) == ["+ only here", "- only there", "= both"]
+    remote("check", "--one-way", "--include", "both", "sent", f"sg:{bucket}")
+
+
+def test_bisync_carries_changes_both_ways(remote: Program, bucket: str, s3: Any, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    plant(here, ("kept", "gone here", "gone there", "deep/er"))
+    pair = ("bisync", "--workdir", str(tmp_path / "state"), "here", f"sg:{bucket}")
+    remote(*pair, "--resync")
+    (here / "gone here").unlink()
+    (here / "new here").write_bytes(payload(70_000))
+    s3.delete_object(Bucket=bucket, Key="gone there")
+    s3.put_object(Bucket=bucket, Key="new there", Body=payload(20_000))
+    remote(*pair)
+    names = {"kept", "deep/er", "new here", "new there"}
+    assert set(tree(here)) == names
+    stored = {entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket)["Contents"]}
+    assert stored == names
+    assert tree(here)["new there"] == sha256(payload(20_000))
+    remote("check", "here", f"sg:{bucket}")
