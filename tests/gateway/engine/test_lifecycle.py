@@ -449,3 +449,29 @@ def test_progress_is_told() -> None:
         assert told[-1] == 1
 
     run(body)
+
+
+def test_requests_go_on_while_a_batch_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        await world.rules(rule(expiration_days=1))
+        for number in range(100):
+            await world.put(b"%d" % number)
+        in_a_row, longest = 0, 0
+        expiry = Lifecycle.expiry
+
+        def pause() -> None:
+            nonlocal in_a_row
+            in_a_row = 0
+
+        def counted(*arguments: Any) -> Any:
+            nonlocal in_a_row, longest
+            in_a_row += 1
+            longest = max(longest, in_a_row)
+            asyncio.get_running_loop().call_soon(pause)
+            return expiry(*arguments)
+
+        monkeypatch.setattr(Lifecycle, "expiry", counted)
+        assert counts(await world.runner.run()) == {"bucket": 1, "scanned": 100}
+        assert 1 <= longest <= 20
+
+    run(body)
