@@ -63,7 +63,7 @@ def read_logging(document: bytes) -> LoggingTarget | None:
     """Read BucketLoggingStatus; None turns logging off.
 
     Raises:
-        S3Error: MalformedXML; InvalidArgument for a prefix that is too long; NotImplemented for grants.
+        S3Error: MalformedXML; InvalidArgument for a prefix that no key can have; NotImplemented for grants.
     """
     # Before it is parsed: a grantee has an attribute, which no other document that is read here may have.
     if b"TargetGrants" in document:
@@ -75,6 +75,9 @@ def read_logging(document: bytes) -> LoggingTarget | None:
     prefix = inner.required("TargetPrefix")
     if len(prefix.encode()) > MAX_PREFIX_BYTES:
         raise S3Error(INVALID_ARGUMENT, f"The target prefix may have {MAX_PREFIX_BYTES} bytes.")
+    if not {".", ".."}.isdisjoint(prefix.split("/")[:-1]):
+        # Nobody could name such an object, neither to read nor to delete it (`addressing.check_key`).
+        raise S3Error(INVALID_ARGUMENT, "The target prefix may not have . or .. before a slash.")
     key_format = inner.once.get("TargetObjectKeyFormat")
     return LoggingTarget(
         inner.required("TargetBucket"),

@@ -189,6 +189,8 @@ def test_what_is_read_is_written_back(inner: str, target: LoggingTarget | None) 
         (enabled(key_format("<PartitionedPrefix/>")), "MalformedXML"),
         (enabled("<TargetGrants/>"), "NotImplemented"),
         (enabled(prefix="x" * 801), "InvalidArgument"),
+        (enabled(prefix="../"), "InvalidArgument"),
+        (enabled(prefix="a/./b"), "InvalidArgument"),
     ],
 )
 def test_what_cannot_stand(inner: str, code: str) -> None:
