@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote_to_bytes
 
 from gateway.access.condition_keys import ANONYMOUS_ID, EXISTING_TAG, REQUEST_TAG
 from gateway.access.identities import Identity
 from gateway.access.operators import moment
 from gateway.access.templates import Values
+from gateway.s3.errors import S3Error
+from gateway.s3.parsing.tags import header_tags
 from gateway.s3.query import effective_headers, parse_query
 from gateway.s3.request import Headers, Request
 from gateway.s3.sigv4 import Kind
 
-_MAX_TAGS: Final = 50
-"""More tags than S3 takes: they are refused later, and until then nothing is allowed by them."""
+TAG_KEYS: Final = "s3:requestobjecttagkeys"
 _SECONDS_PER_DAY: Final = 86_400
 
 
@@ -63,7 +64,9 @@ class Facts:
         if key.startswith(EXISTING_TAG):
             return _one(self.object_tags.get(key.removeprefix(EXISTING_TAG)))
         if key.startswith(REQUEST_TAG):
-            return _one(self.sent_tags().get(key.removeprefix(REQUEST_TAG)))
+            # Where the tags stand elsewhere, those of a header are none that anybody sets.
+            sent = {} if TAG_KEYS in self.more else self.sent_tags()
+            return _one(sent.get(key.removeprefix(REQUEST_TAG)))
         read = _KEYS.get(key)
         return None if read is None else read(self)
 
@@ -73,25 +76,22 @@ class Facts:
         return effective_headers(self.request)
 
     def sent_tags(self) -> Mapping[str, str]:
-        """The tags of x-amz-tagging; none where they cannot be read, which the parser then refuses."""
+        """The tags of x-amz-tagging, by the reader that sets them; none where it refuses them, as it will again.
+
+        A copy has them only with the directive REPLACE.
+        """
+        if self.operation == "CopyObject" and self.headers.get("x-amz-tagging-directive") != "REPLACE":
+            return {}
         try:
-            return dict(
-                parse_qsl(
-                    self.headers.get("x-amz-tagging") or "",
-                    keep_blank_values=True,
-                    strict_parsing=True,
-                    errors="strict",
-                    max_num_fields=_MAX_TAGS,
-                )
-            )
-        except ValueError:
+            return dict(header_tags(self.headers))
+        except S3Error:
             return {}
 
 
 def tag_facts(tags: Mapping[str, str]) -> dict[str, Values]:
     """The tags that a document sets, as facts."""
     return {
-        "s3:requestobjecttagkeys": tuple(tags),
+        TAG_KEYS: tuple(tags),
         **{f"{REQUEST_TAG}{name}": (value,) for name, value in tags.items()},
     }
 
@@ -156,7 +156,11 @@ def _remaining_days(facts: Facts) -> Values | None:
 def _copy_source(facts: Facts) -> Values | None:
     """`bucket/key`, decoded as the reader decodes it, so that no other spelling of it passes a policy by."""
     sent = facts.headers.get("x-amz-copy-source")
-    return None if sent is None else (unquote(sent.removeprefix("/").partition("?")[0]),)
+    if sent is None:
+        return None
+    path = sent.removeprefix("/").partition("?")[0]
+    # Each character of a header is a byte here.
+    return (unquote_to_bytes(path.encode("latin-1")).decode("utf-8", "replace"),)
 
 
 def _tag_keys(facts: Facts) -> Values | None:
@@ -201,7 +205,7 @@ _KEYS: Final[Mapping[str, _Read]] = MappingProxyType(
         "s3:object-lock-retain-until-date": _header("x-amz-object-lock-retain-until-date"),
         "s3:objectcreationoperation": _creates,
         "s3:prefix": _query("prefix"),
-        "s3:requestobjecttagkeys": _tag_keys,
+        TAG_KEYS: _tag_keys,
         "s3:resourceaccount": lambda facts: (facts.owner_id,),
         "s3:signatureage": _signature_age,
         "s3:signatureversion": _signature(

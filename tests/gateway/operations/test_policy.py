@@ -196,6 +196,31 @@ def test_a_deny_of_copy_sources_holds_for_every_spelling(stage: Stage, set_polic
     assert stage.raw("PUT", "/bucket/new", signed).status == 403
 
 
+def test_a_deny_of_copy_sources_holds_for_bytes_that_are_not_escaped(stage: Stage, set_policy: SetPolicy) -> None:
+    stage.put("é/k")
+    set_policy(deny("s3:PutObject", Condition={"StringLike": {"s3:x-amz-copy-source": "bucket/é/*"}}))
+    signed = {"x-amz-copy-source": "bucket/é/k"}
+    assert stage.raw("PUT", "/bucket/new", signed).status == 403
+
+
+@pytest.mark.parametrize("tags", ["secret=1", "secret=1&b", "b&secret=1", "%73ecret=1", "secret=1&b="])
+def test_a_deny_of_tags_holds_for_every_spelling(stage: Stage, set_policy: SetPolicy, tags: str) -> None:
+    set_policy(deny("s3:PutObject", Condition={"StringEquals": {"s3:RequestObjectTag/secret": "1"}}))
+    assert stage.raw("PUT", "/bucket/k", {"x-amz-tagging": "b=1"}, b"x").status == 200
+    assert stage.raw("PUT", "/bucket/k", {"x-amz-tagging": tags}, b"x").status == 403
+
+
+@pytest.mark.parametrize("action", ["s3:PutObject", "s3:PutObjectTagging"])
+def test_tags_that_a_copy_does_not_set_open_nothing(stage: Stage, set_policy: SetPolicy, action: str) -> None:
+    stage.alice.put_object(Bucket="bucket", Key="k", Body=b"", Tagging="class=secret")
+    stage.alice.put_object(Bucket="bucket", Key="other", Body=b"", Tagging="x=y")
+    set_policy(deny(action, Condition={"StringNotEquals": {"s3:RequestObjectTag/class": "open"}}))
+    for source in ("k", "other"):
+        sent = {"x-amz-copy-source": f"bucket/{source}", "x-amz-tagging": "class=open"}
+        assert stage.raw("PUT", "/bucket/new", sent).status == 403
+        assert stage.raw("PUT", "/bucket/new", sent | {"x-amz-tagging-directive": "REPLACE"}).status == 200
+
+
 def test_delete_objects_judges_each_key(stage: Stage, set_policy: SetPolicy) -> None:
     for key in ("a/1", "b/1", "a/2"):
         stage.put(key)
