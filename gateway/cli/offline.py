@@ -102,7 +102,8 @@ def unseal(
     print_answer(answer, as_json=as_json)
     if answer.get("failed"):
         raise CommandError(
-            f"{answer['failed']} objects could not be opened; {output / INDEX_NAME} names them", Exit.DAMAGED
+            f"{answer['failed']} objects could not be opened; {output / INDEX_NAME} names them and says why",
+            Exit.DAMAGED,
         )
 
 

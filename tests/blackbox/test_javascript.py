@@ -74,3 +74,21 @@ def test_copy_list_and_delete_many(javascript: Library, bucket: str, s3: Any) ->
 
 def test_conditional_puts_and_gets(javascript: Library, bucket: str) -> None:
     assert javascript("conditions", bucket=bucket) == ["PreconditionFailed", 304, "first"]
+
+
+def test_versions_come_and_go(javascript: Library, bucket: str) -> None:
+    assert javascript("versions", bucket=bucket) == ["Enabled", True, "NoSuchKey", "first", "second"]
+
+
+def test_tags_by_header_and_document(javascript: Library, bucket: str) -> None:
+    assert javascript("tags", bucket=bucket) == {
+        "byHeader": [{"Key": "colour", "Value": "light blue"}, {"Key": "empty", "Value": ""}],
+        "count": 2,
+        "byDocument": [{"Key": "a+b=c:d/e@f", "Value": "v"}],
+        "none": [],
+        "ofBucket": [{"Key": "team", "Value": "a"}],
+    }
+
+
+def test_keys_of_the_kms_and_of_the_client(javascript: Library, bucket: str) -> None:
+    assert javascript("encryption", bucket=bucket) == ["aws:kms", "kms", "own", 403, 400]

@@ -75,3 +75,21 @@ def test_listing_copy_move_and_delete(arrow: Library, bucket: str, s3: Any) -> N
     assert told["deleted"] == {"a": None, "copied +%": 10}
     assert (told["empty"], told["missing"]) == ("Directory", "NotFound")
     assert s3.get_object(Bucket=bucket, Key="copied +%")["Body"].read() == payload(10)
+
+
+def test_bucket_that_keeps_versions_under_a_key_of_the_kms(
+    arrow: Library, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    # The client has no calls for versions, tags or encryption: it lives with what the bucket's owner has set.
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}, "BucketKeyEnabled": True}
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    contents = [payload(100_000), payload(6 * MIB)]
+    for content in contents:
+        (tmp_path / "sent").write_bytes(content)
+        told = arrow("streams", bucket=bucket, keys=["it"], sizes=[len(content)])
+        assert told["it"] == {"digest": sha256(content), "size": len(content)}
+    versions = s3.list_object_versions(Bucket=bucket, Prefix="it")["Versions"]
+    kept = [s3.get_object(Bucket=bucket, Key="it", VersionId=entry["VersionId"]) for entry in versions]
+    assert [answer["ServerSideEncryption"] for answer in kept] == ["aws:kms", "aws:kms"]
+    assert [sha256(answer["Body"].read()) for answer in kept] == [sha256(content) for content in reversed(contents)]

@@ -120,6 +120,54 @@ const functions = {
     const got = await send("GetObject", { ...at, IfMatch: ETag });
     return [refused, same, await got.Body.transformToString()];
   },
+
+  // Keep versions, hide the last one, read the one before, and bring the object back.
+  async versions({ bucket }) {
+    const at = { Bucket: bucket, Key: "it +%" };
+    await send("PutBucketVersioning", { Bucket: bucket, VersioningConfiguration: { Status: "Enabled" } });
+    const { Status } = await send("GetBucketVersioning", { Bucket: bucket });
+    const { VersionId: first } = await send("PutObject", { ...at, Body: "first" });
+    const { VersionId: second } = await send("PutObject", { ...at, Body: "second" });
+    const hidden = await send("DeleteObject", at);
+    const gone = await send("GetObject", at).catch((error) => error.name);
+    const old = await send("GetObject", { ...at, VersionId: first });
+    const { Versions, DeleteMarkers } = await send("ListObjectVersions", { Bucket: bucket });
+    assert.deepEqual(Versions.map((entry) => entry.VersionId), [second, first]);
+    assert.deepEqual(DeleteMarkers.map((entry) => entry.VersionId), [hidden.VersionId]);
+    await send("DeleteObject", { ...at, VersionId: hidden.VersionId });
+    const back = await send("GetObject", at);
+    const texts = [await old.Body.transformToString(), await back.Body.transformToString()];
+    return [Status, hidden.DeleteMarker, gone, ...texts];
+  },
+
+  // Tag an object by header and by document, and a bucket.
+  async tags({ bucket }) {
+    const at = { Bucket: bucket, Key: "tagged" };
+    await send("PutObject", { ...at, Body: "x", Tagging: "colour=light%20blue&empty=" });
+    const byHeader = (await send("GetObjectTagging", at)).TagSet;
+    const { TagCount, Body } = await send("GetObject", at);
+    await Body.transformToByteArray(); // a body that nobody reads holds the connection, and Node.js with it
+    await send("PutObjectTagging", { ...at, Tagging: { TagSet: [{ Key: "a+b=c:d/e@f", Value: "v" }] } });
+    const byDocument = (await send("GetObjectTagging", at)).TagSet;
+    await send("DeleteObjectTagging", at);
+    const none = (await send("GetObjectTagging", at)).TagSet;
+    await send("PutBucketTagging", { Bucket: bucket, Tagging: { TagSet: [{ Key: "team", Value: "a" }] } });
+    const ofBucket = (await send("GetBucketTagging", { Bucket: bucket })).TagSet;
+    return { byHeader, count: TagCount, byDocument, none, ofBucket };
+  },
+
+  // Put under the KMS's default key, and under a key of the client's own, which every read must bring.
+  async encryption({ bucket }) {
+    const kms = await send("PutObject", { Bucket: bucket, Key: "kms", Body: "kms", ServerSideEncryption: "aws:kms" });
+    const at = { Bucket: bucket, Key: "own" };
+    const key = (byte) => ({ SSECustomerAlgorithm: "AES256", SSECustomerKey: Buffer.alloc(32, byte) });
+    await send("PutObject", { ...at, ...key(7), Body: "own" });
+    const got = await send("GetObject", { ...at, ...key(7) });
+    const status = (input) => send("GetObject", input).catch((error) => error.$metadata.httpStatusCode);
+    const refused = [await status({ ...at, ...key(8) }), await status(at)];
+    const read = await (await send("GetObject", { Bucket: bucket, Key: "kms" })).Body.transformToString();
+    return [kms.ServerSideEncryption, read, await got.Body.transformToString(), ...refused];
+  },
 };
 
 const result = await functions[process.argv[2]](JSON.parse(await text(process.stdin)));
