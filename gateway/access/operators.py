@@ -20,9 +20,10 @@ from gateway.access.wildcards import Item, Pattern
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,9})?")
 _EPOCH: Final = re.compile(r"[0-9]{1,3}|[0-9]{5,11}")
-# The W3C profile of ISO 8601, as IAM has it.
+# The W3C profile of ISO 8601, as IAM has it. As many digits as the reader of locks takes: a time that is none here is
+# no time to a Deny either.
 _DATE: Final = re.compile(
-    r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?(?:Z|[+-][0-9]{2}:[0-9]{2}))?)?)?"
+    r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:[0-9]{2}))?)?)?"
 )
 _BOOLEANS: Final = {"true": True, "false": False}
 _ARN_PARTS: Final = 6

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -128,6 +128,18 @@ def test_nobody_bypasses_by_deleting_many_what_he_may_not_by_deleting_one(locked
     locked.alice.delete_bucket_policy(Bucket="locked")
     result = locked.alice.delete_objects(Bucket="locked", Delete=delete, BypassGovernanceRetention=True)
     assert [entry["VersionId"] for entry in result["Deleted"]] == [version_id]
+
+
+@pytest.mark.parametrize("fraction", ["", ".0", ".000000", ".0000000", ".000000000"])
+def test_a_limit_of_retentions_holds_for_every_spelling(locked: Stage, fraction: str) -> None:
+    limit = {"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": "10"}}
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObjectRetention", "Resource": f"{ARN}/*"}
+    policy = {"Statement": statement | {"Condition": limit}}
+    locked.alice.put_bucket_policy(Bucket="locked", Policy=json.dumps(policy))
+    for days, status in ((11, 403), (9, 200)):
+        until = f"{datetime.now(UTC) + days * DAY:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+        sent = {"x-amz-object-lock-mode": "GOVERNANCE", "x-amz-object-lock-retain-until-date": until}
+        assert locked.raw("PUT", "/locked/k", sent | {"content-md5": "ndTkYSaMgDT1yFZOFVxnpg=="}, b"x").status == status
 
 
 def test_compliance_only_grows(locked: Stage) -> None:
