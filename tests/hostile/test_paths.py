@@ -31,9 +31,12 @@ def elsewhere(shot: Shot) -> Shot:
 
 
 SUBRESOURCES: Final = (
-    *("attributes", "legal-hold", "object-lock", "renameObject", "restore", "retention", "select", "tagging"),
+    *("attributes", "object-lock", "renameObject", "restore", "select"),
     *("torrent", "annotation", "policy", "website", "delete", "versions", "encryption"),
 )
+LATER_DOCUMENTS: Final = ("legal-hold", "retention", "tagging")
+"""Subresources whose PUT needs a document; without one nothing may be stored, least of all an empty object."""
+
 KEYS_REFUSED: Final = {
     "H54-dot-dot-first": "/alice-1/../x",
     "H54-dot-dot-inside": "/alice-1/a/../../x",
@@ -130,12 +133,16 @@ ROWS: Final = {
     **{f"H59-put-{name}": bad("PUT", f"{KEEP}?{name}=", "NotImplemented", 501) for name in SUBRESOURCES},
     **{f"H59-delete-{name}": bad("DELETE", f"{KEEP}?{name}=", "NotImplemented", 501) for name in SUBRESOURCES},
     **{
-        f"H59-bucket-put-{name}": bad("PUT", f"/alice-1?{name}=", "NotImplemented", 501)
-        for name in ("versioning", "tagging")
+        f"H59-delete-{name}": bad("DELETE", f"{KEEP}?{name}=", "NotImplemented", 501)
+        for name in ("legal-hold", "retention")
+    },
+    **{f"H59-put-{name}": bad("PUT", f"{KEEP}?{name}=", "MalformedXML") for name in LATER_DOCUMENTS},
+    **{
+        f"H59-bucket-put-{name}": bad("PUT", f"/alice-1?{name}=", "MalformedXML") for name in ("versioning", "tagging")
     },
     **{
         f"H59-bucket-delete-{name}": bad("DELETE", f"/alice-2?{name}=", "NotImplemented", 501)
-        for name in ("tagging", "website", "replication", "delete")
+        for name in ("website", "replication", "delete")
     },
     "H59-bucket-put-lifecycle": bad("PUT", "/alice-1?lifecycle=", "InvalidRequest"),
     "H59-bucket-put-encryption": bad("PUT", "/alice-1?encryption=", "MalformedXML"),
@@ -205,9 +212,10 @@ ROWS: Final = {
     "H62-missing-bucket-delete": bad("DELETE", "/nobody-has-this", "NoSuchBucket", 404),
     "bucket-not-empty": bad("DELETE", "/alice-1", "BucketNotEmpty", 409),
     "bucket-again": Row(lambda s: s.alice.header("PUT", "/alice-1"), 409, "BucketAlreadyOwnedByYou"),
-    "version-id-of-nothing": bad("GET", f"{KEEP}?versionId=abc", "NoSuchVersion", 404),
+    "version-id-malformed": bad("GET", f"{KEEP}?versionId=abc", ARGUMENT),
+    "version-id-of-nothing": bad("GET", f"{KEEP}?versionId={'0' * 32}", "NoSuchVersion", 404),
     "version-id-empty": bad("GET", f"{KEEP}?versionId=", ARGUMENT),
-    "version-id-of-5-kilobytes": bad("GET", f"{KEEP}?versionId={'v' * 5000}", "NoSuchVersion", 404),
+    "version-id-of-5-kilobytes": bad("GET", f"{KEEP}?versionId={'v' * 5000}", ARGUMENT),
     "virtual-host-of-another": Row(
         lambda s: s.alice.header("GET", "/keep", host=f"mallory-1.s3.localhost:{s.gateway.port}"), 403, "AccessDenied"
     ),

@@ -518,25 +518,24 @@ def test_admin_and_s3_are_apart(stage: Stage) -> None:
 # Headers of objects
 
 UNSUPPORTED: Final = {
-    "x-amz-object-lock-mode": "COMPLIANCE",
-    "x-amz-object-lock-legal-hold": "ON",
-    "x-amz-object-lock-retain-until-date": "2030-01-01T00:00:00Z",
     "x-amz-acl": "aws-exec-read",
     "x-amz-grant-read": 'emailAddress="a@example.org"',
-    "x-amz-tagging": "a=b",
     "x-amz-website-redirect-location": "/x",
     "x-amz-expected-bucket-owner": "1",
     "x-amz-write-offset-bytes": "0",
 }
 
 
+MD5_OF_X: Final = ("Content-MD5", "ndTkYSaMgDT1yFZOFVxnpg==")
 HALF_SAID: Final = {
     "x-amz-server-side-encryption-customer-algorithm": "AES256",
     "x-amz-server-side-encryption-customer-key": "x",
     "x-amz-server-side-encryption-aws-kms-key-id": "k",
     "x-amz-server-side-encryption-context": "e30=",
+    "x-amz-object-lock-mode": "COMPLIANCE",
+    "x-amz-object-lock-retain-until-date": "2030-01-01T00:00:00Z",
 }
-"""Headers of encryption that mean nothing alone; to ignore one would store what was to be under another key."""
+"""Headers of encryption and locks that mean nothing alone; to ignore one would store what is not what was asked for."""
 
 
 def half_said(name: str, value: str) -> Row:
@@ -548,6 +547,18 @@ def unsupported(name: str, value: str) -> Row:
 
 
 HEADERS: Final = {
+    "H46-legal-hold-without-digest": Row(
+        lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-object-lock-legal-hold", "ON")]), 400, "InvalidRequest"
+    ),
+    "H46-legal-hold-where-nothing-is-locked": Row(
+        lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-object-lock-legal-hold", "ON"), MD5_OF_X]),
+        400, "InvalidRequest",
+    ),
+    "tag-twice": Row(lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-tagging", "a=1&a=2")]), 400, "InvalidArgument"),
+    "tags-too-many": Row(
+        lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-tagging", "&".join(f"t{i}=1" for i in range(11)))]),
+        400, "BadRequest",
+    ),
     "H40-no-length": Row(
         lambda s: s.alice.header("PUT", NEW, payload="UNSIGNED-PAYLOAD", framed=False), 411, "MissingContentLength"
     ),
