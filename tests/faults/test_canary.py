@@ -260,7 +260,7 @@ class Suite:
             (s3.put_object, {"Key": absent, "Body": body, "ContentMD5": wrong}),
             (s3.put_object, {"Key": absent, "Body": body, "ChecksumCRC32": "AAAAAA=="}),
             (s3.put_object, {"Key": absent, "Body": body, "IfMatch": '"0"'}),
-            (s3.put_object, {"Key": absent, "Body": body, "Tagging": f"a={self.markers.text('tag')}"}),
+            (s3.put_object, {"Key": absent, "Body": body, "Tagging": f"a={self.markers.text('tag')}&a=b"}),
             (s3.upload_part, {"Key": absent, "Body": body, "UploadId": "none", "PartNumber": 1}),
             (impostor.put_object, {"Key": absent, "Body": body}),
             (s3.head_bucket, {"Bucket": "c" + self.markers.text("bucket name")[:31]}),
@@ -304,7 +304,13 @@ class Suite:
         other = s3_client(self.gateway, who)
         bucket = "d" + self.markers.text("bucket name")[:31]
         other.create_bucket(Bucket=bucket)
-        other.put_object(Bucket=bucket, Key=name, Body=self.markers.content("content", 50 * KIB))
+        other.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        tags = f"{self.markers.text('tag')}={self.markers.text('tag')}"
+        other.put_object(Bucket=bucket, Key=name, Body=self.markers.content("content", 50 * KIB), Tagging=tags)
+        tag_set = [{"Key": self.markers.text("tag"), "Value": self.markers.text("tag")}]
+        other.put_object_tagging(Bucket=bucket, Key=name, Tagging={"TagSet": tag_set})
+        other.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tag_set})
+        other.delete_object(Bucket=bucket, Key=name)
         with pytest.raises(ClientError):
             other.list_objects_v2(Bucket=self.bucket)
         other.close()
