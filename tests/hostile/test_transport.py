@@ -554,7 +554,9 @@ HEADERS: Final = {
         lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-object-lock-legal-hold", "ON"), MD5_OF_X]),
         400, "InvalidRequest",
     ),
-    "tag-twice": Row(lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-tagging", "a=1&a=2")]), 400, "InvalidArgument"),
+    "tag-twice": Row(
+        lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-tagging", "a=1&a=2")]), 400, "InvalidArgument"
+    ),
     "tags-too-many": Row(
         lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-tagging", "&".join(f"t{i}=1" for i in range(11)))]),
         400, "BadRequest",

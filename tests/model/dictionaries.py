@@ -68,9 +68,9 @@ class Bucket:
         held = self.versions.get(key)
         return held[0] if held else None
 
-    def shown(self, version_id: str) -> str | None:
-        """The version id in an answer: none in a bucket that was never versioned."""
-        return version_id if self.versioning else None
+    def shown(self, version_id: str, asked: str | None = None) -> str | None:
+        """The version id in an answer: none in a bucket that was never versioned, but where the request names one."""
+        return version_id if self.versioning or asked is not None else None
 
 
 def etag_of(body: bytes) -> str:
@@ -218,7 +218,7 @@ class DictionaryS3:
         tags = new_tags if new_tags is not None else source.tags
         # AWS gives the copy of an object of parts an ETag of its own; here content is shared, and the ETag with it.
         new = Version("", source.body, source.etag, metadata, content_type, tags, source.part_count)
-        shown_source = source_held.shown(source.version_id)
+        shown_source = source_held.shown(source.version_id, source_version_id)
         version = self._place(held, key, new, given_id)
         return {
             "ETag": version.etag,
@@ -281,20 +281,20 @@ class DictionaryS3:
             "ETag": version.etag,
             "Metadata": dict(version.metadata),
             "ContentType": version.content_type,
-            "VersionId": held.shown(version.version_id),
+            "VersionId": held.shown(version.version_id, version_id),
             "TagCount": len(version.tags) or None,
         }
 
     def get_object_tagging(self, bucket: str, key: str, version_id: str | None) -> Answer:
         held = self._bucket(bucket)
         version = self._find(held, key, version_id)
-        return {"TagSet": dict(version.tags), "VersionId": held.shown(version.version_id)}
+        return {"TagSet": dict(version.tags), "VersionId": held.shown(version.version_id, version_id)}
 
     def put_object_tagging(self, bucket: str, key: str, version_id: str | None, tags: Mapping[str, str]) -> Answer:
         held = self._bucket(bucket)
         version = self._find(held, key, version_id)
         version.tags = tags
-        return {"VersionId": held.shown(version.version_id)}
+        return {"VersionId": held.shown(version.version_id, version_id)}
 
     # Listing
 

@@ -114,7 +114,7 @@ def tagging(tags: Mapping[str, str]) -> str | None:
 @contextmanager
 def open_world(place: Path) -> Iterator[World]:
     """Make a deployment in an empty folder, and open it."""
-    settings = settings_in(place, max_buckets_per_account=1000)
+    settings = settings_in(place, max_buckets_per_account=1000, hosts=("localhost",))
     start(settings)
     folders = Folders.of(settings)
     lines = (line.removeprefix("export ") for line in folders.client_env.read_text().splitlines())

@@ -33,6 +33,7 @@ TABLE: Final = (
     Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 80, 300, tools=("aws-cli-1",)),
     Suite("aws-cli-2", ("blackbox/test_aws_cli_2.py",), 125, 300, tools=("aws-cli-2",)),
     Suite("boto3", ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py"), 50, 600),
+    Suite("model", ("model",), 90, 900),
     Suite("api", ("blackbox/api",), 120, 600),
     Suite("rclone", ("blackbox/test_rclone.py",), 40, 300, tools=("rclone",)),
     Suite("restic", ("blackbox/test_restic.py",), 60, 120, tools=("restic",)),
