@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.bench import growth, measure, report
@@ -221,11 +221,16 @@ def main() -> int:
     """Return the exit code: 0, or 3 where a program is missing."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--full", action="store_true", help="five alternations, a million objects")
+    parser.add_argument(
+        "--alternations", type=int, help="how often every side takes its turn; three, or five with --full"
+    )
     parser.add_argument("--only", default="", help="cases whose name holds this text; writes no document")
     arguments = parser.parse_args()
     # The servers must not outlive a run that is told to stop.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     form = FULL if arguments.full else QUICK
+    if arguments.alternations is not None:
+        form = replace(form, alternations=arguments.alternations)
     began = time.monotonic()
     try:
         acquire_programs()
@@ -244,6 +249,8 @@ def main() -> int:
         print("building the catalogue", flush=True)
         grown = growth.measure(FOLDER / "growth", form.sizes, 256)
     command = "make bench-full" if arguments.full else "make bench"
+    if arguments.alternations is not None:
+        command = f"python -m tests.bench {'--full ' if arguments.full else ''}--alternations {arguments.alternations}"
     note = f"Medians of {form.alternations} alternations; the run took {time.monotonic() - began:.0f} s."
     report.write(cases, grown, rss, command, note)
     print(f"written: {report.DOCUMENT.name}, {time.monotonic() - began:.0f} s", flush=True)
