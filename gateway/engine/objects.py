@@ -104,7 +104,7 @@ def describe(
         encryption=attributes.protection.encode(),
         etag=version.etag,
         headers=headers,
-        legal_hold=version.lock.legal_hold,
+        legal_hold=bool(version.lock.legal_hold),
         lock_mode=version.lock.mode.value,
         object_key=version.object_key,
         part_number=part_number,

@@ -109,9 +109,8 @@ async def get_object_retention(context: Context, request: VersionInput, _: Body)
 
 
 async def get_object_legal_hold(context: Context, request: VersionInput, _: Body) -> LockOutput:
-    """GetObjectLegalHold.
-
-    Deviation: a version on which no legal hold was ever set answers OFF, where AWS answers 404; both mean the same.
-    """
+    """GetObjectLegalHold: of a version that never had one there is none to tell, which is not OFF."""
     version = await _locked_version(context, request)
+    if version.lock.legal_hold is None:
+        raise S3Error(NO_SUCH_OBJECT_LOCK_CONFIGURATION)
     return LockOutput(locks.shown_lock(version.lock))

@@ -32,10 +32,10 @@ def asked_lock(context: Context, asked: LockState) -> ObjectLock:
     Raises:
         S3Error: InvalidRequest where the bucket has no locks; InvalidArgument for a time that is past.
     """
-    if asked == LockState():
-        return NO_LOCK
     if not context.bucket.object_lock:
-        raise no_object_lock()
+        if asked.mode or asked.legal_hold:
+            raise no_object_lock()
+        return NO_LOCK  # OFF asks for nothing
     return ObjectLock(RetentionMode(asked.mode), future(context, asked.retain_until), asked.legal_hold)
 
 

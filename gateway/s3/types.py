@@ -194,7 +194,8 @@ class LockState:
     mode: str = ""
     """GOVERNANCE, COMPLIANCE or empty."""
     retain_until: datetime | None = None
-    legal_hold: bool = False
+    legal_hold: bool | None = None
+    """None where none was ever set."""
 
 
 @dataclass(frozen=True, slots=True)

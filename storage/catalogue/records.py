@@ -143,7 +143,8 @@ class ObjectLock:
 
     mode: RetentionMode = RetentionMode.NONE
     retain_until: datetime | None = None
-    legal_hold: bool = False
+    legal_hold: bool | None = None
+    """None where none was ever set: S3 tells that from one that was taken off."""
 
 
 NO_LOCK = ObjectLock()

@@ -7,7 +7,7 @@ Times are whole microseconds since 1970 in UTC, attributes are JSON text, enable
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from storage.catalogue.base import Change, Lease
 from storage.catalogue.records import (
@@ -142,12 +142,16 @@ def version(row: VersionRow) -> ObjectVersion:
     )
 
 
+_HOLDS: Final = (None, True, False)
+"""Legal holds by the number that stands in a row."""
+
+
 def _lock(row: VersionRow) -> ObjectLock:
     """One and the same record for all that have none: most have none."""
     if row.retain_until is None and not row.legal_hold:
         return NO_LOCK
     until = None if row.retain_until is None else from_micros(row.retain_until)
-    return ObjectLock(RetentionMode(row.retention_mode), until, bool(row.legal_hold))
+    return ObjectLock(RetentionMode(row.retention_mode), until, _HOLDS[row.legal_hold])
 
 
 def version_row(record: ObjectVersion, *, link_id: bytes | None) -> VersionRow:
@@ -166,7 +170,7 @@ def version_row(record: ObjectVersion, *, link_id: bytes | None) -> VersionRow:
         is_latest=int(record.is_latest),
         retention_mode=record.lock.mode,
         retain_until=None if record.lock.retain_until is None else to_micros(record.lock.retain_until),
-        legal_hold=int(record.lock.legal_hold),
+        legal_hold=_HOLDS.index(record.lock.legal_hold),
     )
 
 

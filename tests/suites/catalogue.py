@@ -829,7 +829,7 @@ class CatalogueSuite:
         with pytest.raises(NoSuchVersion):  # the current version is a delete marker
             await ready.update_version(BUCKET.bucket_id, b"key", None, VersionChange(legal_hold=False))
         old = await ready.update_version(BUCKET.bucket_id, b"key", NULL_VERSION_ID, VersionChange(legal_hold=False))
-        assert (old.lock, old.is_latest) == (NO_LOCK, False)
+        assert (old.lock, old.is_latest) == (ObjectLock(legal_hold=False), False)
         line = (await ready.read_changes(0, 100))[-1]
         assert line.kind == "update_version"
         assert line.body == {

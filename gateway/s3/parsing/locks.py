@@ -52,7 +52,9 @@ def lock_headers(headers: Headers) -> LockState:
         raise invalid(_MODE, "Unknown wormMode directive.")
     if hold not in {None, "ON", "OFF"}:
         raise invalid(_HOLD, "Legal Hold must be either of 'ON' or 'OFF'")
-    return LockState(mode or "", None if until is None else _moment(until, _UNTIL), hold == "ON")
+    return LockState(
+        mode or "", None if until is None else _moment(until, _UNTIL), None if hold is None else hold == "ON"
+    )
 
 
 def _moment(text: str, name: str) -> datetime:

@@ -39,13 +39,18 @@ def document(root: Node, *headers: tuple[str, str | None]) -> Response:
     return Response(200, (*XML_HEADERS, *present(*headers)), root.document())
 
 
+def shown_hold(lock: LockState) -> str | None:
+    """Write a legal hold, also one that was taken off; none of what never had one."""
+    return None if lock.legal_hold is None else "ON" if lock.legal_hold else "OFF"
+
+
 def lock_headers(lock: LockState) -> tuple[tuple[str, str | None], ...]:
     """Write x-amz-object-lock-*."""
     until = lock.retain_until
     return (
         ("x-amz-object-lock-mode", lock.mode or None),
         ("x-amz-object-lock-retain-until-date", None if until is None else format_precise(until)),
-        ("x-amz-object-lock-legal-hold", "ON" if lock.legal_hold else None),
+        ("x-amz-object-lock-legal-hold", shown_hold(lock)),
     )
 
 

@@ -18,6 +18,7 @@ from gateway.s3.serialising.common import (
     document,
     person,
     present,
+    shown_hold,
 )
 from gateway.s3.types import EmptyOutput, Tags
 from gateway.s3.version_types import (
@@ -122,7 +123,7 @@ def serialise_get_object_retention(output: LockOutput) -> Response:
 
 def serialise_get_object_legal_hold(output: LockOutput) -> Response:
     """Write GetObjectLegalHold."""
-    return document(Node("LegalHold", Node("Status", "ON" if output.lock.legal_hold else "OFF")))
+    return document(Node("LegalHold", optional("Status", shown_hold(output.lock))))
 
 
 def _tagging(tags: Tags) -> Node:
