@@ -10,13 +10,16 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import boto3
+import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
+from tests.blackbox import witness
 from tests.blackbox.process import Credentials, Gateway
 from tests.tooling.places import bare_environment
 from tests.tooling.tools import program
@@ -87,7 +90,7 @@ def s3_client(gateway: Gateway, credentials: Credentials | None = None, **config
     """Return a boto3 S3 client; `config` goes to botocore. Retries are off, so that a test sees every answer."""
     who = credentials or gateway.credentials
     settings: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "read_timeout": 30} | config
-    return boto3.session.Session().client(
+    client = boto3.session.Session().client(
         "s3",
         endpoint_url=gateway.endpoint,
         region_name=gateway.region,
@@ -96,6 +99,16 @@ def s3_client(gateway: Gateway, credentials: Credentials | None = None, **config
         verify=str(gateway.ca_file),
         config=Config(**settings),
     )
+    witness.watch(client)
+    return client
+
+
+def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
+    """Make a call that must be refused; return (status, code)."""
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    response = caught.value.response
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 class Program:

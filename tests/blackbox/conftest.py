@@ -6,11 +6,19 @@ from typing import Any, Final
 
 import pytest
 
+from tests.blackbox import witness
 from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway
 from tests.tooling.places import without_presets
 
 _NUMBERS: Final = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{witness.MARK}(answers): answers of operations that the test must have seen")
+
+
+_witnessed = pytest.fixture(autouse=True)(witness.witnessed)
 
 
 @pytest.fixture(scope="session", autouse=True)

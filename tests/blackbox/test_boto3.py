@@ -11,13 +11,12 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
-from tests.blackbox.clients import ODD_NAMES, payload, s3_client, sha256
+from tests.blackbox.clients import ODD_NAMES, payload, refusal, s3_client, sha256
 from tests.blackbox.process import Credentials, Gateway
 
 
@@ -39,14 +38,6 @@ def v4(gateway: Gateway) -> Iterator[Any]:
     client = s3_client(gateway, signature_version="s3v4")
     yield client
     client.close()
-
-
-def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
-    """Make a call that must be refused; return (status, code)."""
-    with pytest.raises(ClientError) as caught:
-        call(**arguments)
-    response = caught.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def fetch(gateway: Gateway, address: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from tests.blackbox.clients import refusal
 from tests.blackbox.process import Gateway
+from tests.blackbox.witness import shows
 
 PAGE = "https://app.example.org"
 
@@ -61,3 +63,36 @@ def test_other_pages_get_nothing(gateway: Gateway, ruled: str, headers: dict[str
     assert not any(name.startswith("access-control") for name in told)
     _, told = ask(gateway, "GET", f"/{ruled}/k", {"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in told
+
+
+@shows(
+    "GetBucketCors 404 NoSuchCORSConfiguration",
+    "GetBucketCors 200",
+    "GetBucketCors 403 AccessDenied",
+    "PutBucketCors 200",
+    "PutBucketCors 400 InvalidRequest",
+    "PutBucketCors 403 AccessDenied",
+    "DeleteBucketCors 204",
+    "DeleteBucketCors 403 AccessDenied",
+    "DeleteBucketCors 404 NoSuchBucket",
+)
+def test_rules_are_their_owners(gateway: Gateway, s3: Any, guest: Any, nobody: Any, bucket: str) -> None:
+    def put(*methods: str) -> dict[str, Any]:
+        rule = {"AllowedOrigins": [PAGE], "AllowedMethods": list(methods)}
+        return {"Bucket": bucket, "CORSConfiguration": {"CORSRules": [rule]}}
+
+    missing = (404, "NoSuchCORSConfiguration")
+    assert refusal(s3.get_bucket_cors, Bucket=bucket) == missing
+    s3.put_bucket_cors(**put("GET"))
+    assert refusal(s3.put_bucket_cors, **put("TRACE")) == (400, "InvalidRequest")
+    for other in (guest, nobody):
+        assert refusal(other.put_bucket_cors, **put("PUT")) == (403, "AccessDenied")
+        assert refusal(other.get_bucket_cors, Bucket=bucket) == (403, "AccessDenied")
+        assert refusal(other.delete_bucket_cors, Bucket=bucket) == (403, "AccessDenied")
+    assert s3.get_bucket_cors(Bucket=bucket)["CORSRules"] == put("GET")["CORSConfiguration"]["CORSRules"]
+    asked = {"Origin": PAGE, "Access-Control-Request-Method": "GET"}
+    assert ask(gateway, "OPTIONS", f"/{bucket}/k", asked)[0] == 200
+    s3.delete_bucket_cors(Bucket=bucket)
+    assert refusal(s3.get_bucket_cors, Bucket=bucket) == missing
+    assert ask(gateway, "OPTIONS", f"/{bucket}/k", asked)[0] == 403
+    assert refusal(s3.delete_bucket_cors, Bucket="no-such-bucket") == (404, "NoSuchBucket")

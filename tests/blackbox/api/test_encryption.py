@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
+from botocore import UNSIGNED
 
-from tests.blackbox.clients import MIB, payload, s3_client, sha256
+from tests.blackbox.clients import MIB, payload, refusal, s3_client, sha256
 from tests.blackbox.process import Gateway
+from tests.blackbox.witness import shows
 
 KEY: Final = secrets.token_bytes(32)
 CUSTOMER: Final[dict[str, Any]] = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": KEY}
@@ -73,13 +74,6 @@ MODES: Final[dict[str, dict[str, Any]]] = {
 
 def reading(mode: str) -> dict[str, Any]:
     return CUSTOMER if mode == "sse-c" else {}
-
-
-def refusal(call: Any, **arguments: Any) -> tuple[int, str]:
-    with pytest.raises(ClientError) as caught:
-        call(**arguments)
-    response = caught.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def fetched(client: Any, bucket: str, key: str, mode: str) -> bytes:
@@ -160,6 +154,13 @@ def test_a_presigned_address_takes_the_clients_key(client: Any, bucket: str, key
         assert answer.read() == b"closed"
 
 
+@shows(
+    "PutBucketEncryption 200",
+    "GetBucketEncryption 200",
+    "DeleteBucketEncryption 204",
+    "GetBucketEncryption 404 ServerSideEncryptionConfigurationNotFoundError",
+    "PutObject 403 AccessDenied",
+)
 def test_a_buckets_default(client: Any, bucket: str, arn: str) -> None:
     by_default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "alias/team/mine"}
     blocked = {"EncryptionType": ["SSE-C"]}
@@ -192,3 +193,31 @@ def test_keys_are_listed_without_their_material(keyed: Gateway, arn: str) -> Non
     assert listed[1]["arn"] == arn
     refused = keyed.run("key", "create", "--alias", "team/mine")
     assert (refused.returncode, "taken" in refused.stderr) == (5, True)
+
+
+@shows(
+    "PutBucketEncryption 403 AccessDenied",
+    "PutBucketEncryption 400 MalformedXML",
+    "PutBucketEncryption 404 NoSuchBucket",
+    "GetBucketEncryption 403 AccessDenied",
+    "DeleteBucketEncryption 403 AccessDenied",
+    "DeleteBucketEncryption 404 NoSuchBucket",
+)
+def test_a_default_is_its_owners(client: Any, bucket: str, keyed: Gateway) -> None:
+    def rules(algorithm: str) -> dict[str, Any]:
+        return {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}}]}
+
+    put = {"Bucket": bucket, "ServerSideEncryptionConfiguration": rules("aws:kms")}
+    other = s3_client(keyed, keyed.create_account(f"not-of-{bucket}"))
+    nobody = s3_client(keyed, signature_version=UNSIGNED)
+    for stranger in (other, nobody):
+        assert refusal(stranger.put_bucket_encryption, **put) == (403, "AccessDenied")
+        assert refusal(stranger.get_bucket_encryption, Bucket=bucket) == (403, "AccessDenied")
+        assert refusal(stranger.delete_bucket_encryption, Bucket=bucket) == (403, "AccessDenied")
+        stranger.close()
+    bad = put | {"ServerSideEncryptionConfiguration": rules("ROT13")}
+    assert refusal(client.put_bucket_encryption, **bad) == (400, "MalformedXML")
+    assert client.put_object(Bucket=bucket, Key="k", Body=b"x")["ServerSideEncryption"] == "AES256"
+    gone = {"Bucket": "no-such-bucket"}
+    assert refusal(client.put_bucket_encryption, **put | gone) == (404, "NoSuchBucket")
+    assert refusal(client.delete_bucket_encryption, **gone) == (404, "NoSuchBucket")

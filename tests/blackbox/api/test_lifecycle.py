@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from tests.blackbox.clients import s3_client
+from tests.blackbox.clients import refusal, s3_client
 from tests.blackbox.process import Gateway
+from tests.blackbox.witness import shows
 
 DAY_S: Final = 2
 _PATIENCE_S: Final = 30
@@ -42,6 +43,7 @@ def wait_until(holds: Any) -> None:
         time.sleep(0.2)
 
 
+@shows("PutBucketLifecycleConfiguration 200", "GetBucketLifecycleConfiguration 200")
 def test_objects_expire_and_uploads_are_aborted(hasty: Gateway, client: Any) -> None:
     client.create_bucket(Bucket="passing")
     for number in range(20):
@@ -67,3 +69,34 @@ def test_without_rules_nothing_goes(client: Any) -> None:
     client.put_object(Bucket="lasting", Key="k", Body=b"x")
     time.sleep(2 * DAY_S + 1)
     assert client.list_objects_v2(Bucket="lasting")["KeyCount"] == 1
+
+
+@shows(
+    "PutBucketLifecycleConfiguration 200",
+    "PutBucketLifecycleConfiguration 400 InvalidArgument",
+    "PutBucketLifecycleConfiguration 403 AccessDenied",
+    "GetBucketLifecycleConfiguration 200",
+    "GetBucketLifecycleConfiguration 403 AccessDenied",
+    "GetBucketLifecycleConfiguration 404 NoSuchLifecycleConfiguration",
+    "DeleteBucketLifecycle 204",
+    "DeleteBucketLifecycle 403 AccessDenied",
+    "DeleteBucketLifecycle 404 NoSuchBucket",
+)
+def test_rules_are_their_owners(s3: Any, guest: Any, nobody: Any, bucket: str) -> None:
+    rules = [rule("tmp/", Expiration={"Days": 3})]
+    put = {"Bucket": bucket, "LifecycleConfiguration": {"Rules": rules}}
+    missing = (404, "NoSuchLifecycleConfiguration")
+    assert refusal(s3.get_bucket_lifecycle_configuration, Bucket=bucket) == missing
+    s3.put_bucket_lifecycle_configuration(**put)
+    twice = put | {"LifecycleConfiguration": {"Rules": [*rules, *rules]}}
+    assert refusal(s3.put_bucket_lifecycle_configuration, **twice) == (400, "InvalidArgument")
+    for other in (guest, nobody):
+        assert refusal(other.put_bucket_lifecycle_configuration, **put) == (403, "AccessDenied")
+        assert refusal(other.get_bucket_lifecycle_configuration, Bucket=bucket) == (403, "AccessDenied")
+        assert refusal(other.delete_bucket_lifecycle, Bucket=bucket) == (403, "AccessDenied")
+    assert s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"] == rules
+    assert 'rule-id="of%20tmp%2F"' in s3.put_object(Bucket=bucket, Key="tmp/x", Body=b"x")["Expiration"]
+    s3.delete_bucket_lifecycle(Bucket=bucket)
+    assert refusal(s3.get_bucket_lifecycle_configuration, Bucket=bucket) == missing
+    assert "Expiration" not in s3.head_object(Bucket=bucket, Key="tmp/x")
+    assert refusal(s3.delete_bucket_lifecycle, Bucket="no-such-bucket") == (404, "NoSuchBucket")

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from tests.blackbox.clients import s3_client
+from tests.blackbox.clients import refusal, s3_client
 from tests.blackbox.process import Gateway
+from tests.blackbox.witness import shows
 
 _PATIENCE_S: Final = 20
 
@@ -38,6 +39,7 @@ def wait_for(client: Any, bucket: str, *pieces: str) -> list[str]:
         time.sleep(0.3)
 
 
+@shows("PutBucketLogging 200", "GetBucketLogging 200")
 def test_requests_stand_in_the_log_also_after_a_restart(chatty: Gateway) -> None:
     client = s3_client(chatty)
     for name in ("watched", "logs"):
@@ -58,3 +60,30 @@ def test_requests_stand_in_the_log_also_after_a_restart(chatty: Gateway) -> None
     assert all(one["Key"].startswith("of-watched/") for one in client.list_objects_v2(Bucket="logs")["Contents"])
     assert signature not in "\n".join(told)
     client.close()
+
+
+@shows(
+    "PutBucketLogging 200",
+    "PutBucketLogging 403 AccessDenied",
+    "PutBucketLogging 400 InvalidTargetBucketForLogging",
+    "GetBucketLogging 200",
+    "GetBucketLogging 403 AccessDenied",
+    "GetBucketLogging 404 NoSuchBucket",
+)
+def test_a_log_is_its_owners(s3: Any, guest: Any, nobody: Any, bucket: str) -> None:
+    status = {"LoggingEnabled": {"TargetBucket": bucket, "TargetPrefix": "log/"}}
+    put = {"Bucket": bucket, "BucketLoggingStatus": status}
+    for other in (guest, nobody):
+        assert refusal(other.put_bucket_logging, **put) == (403, "AccessDenied")
+        assert refusal(other.get_bucket_logging, Bucket=bucket) == (403, "AccessDenied")
+    guest.create_bucket(Bucket=f"{bucket}-of-guest")
+    for target in ("no-such-bucket", f"{bucket}-of-guest"):
+        elsewhere = {"LoggingEnabled": status["LoggingEnabled"] | {"TargetBucket": target}}
+        refused = refusal(s3.put_bucket_logging, Bucket=bucket, BucketLoggingStatus=elsewhere)
+        assert refused == (400, "InvalidTargetBucketForLogging")
+    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
+    s3.put_bucket_logging(**put)
+    assert s3.get_bucket_logging(Bucket=bucket)["LoggingEnabled"] == status["LoggingEnabled"]
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
+    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
+    assert refusal(s3.get_bucket_logging, Bucket="no-such-bucket") == (404, "NoSuchBucket")

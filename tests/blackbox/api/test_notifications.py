@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import pytest
 
-from tests.blackbox.clients import s3_client
+from tests.blackbox.clients import refusal, s3_client
 from tests.blackbox.process import Gateway, free_ports
+from tests.blackbox.witness import shows
 
 _PATIENCE_S: Final = 30
 ARN: Final = "arn:sealgate:webhook:::hook"
@@ -86,6 +87,7 @@ def receiver(tmp_path: Path) -> Iterator[tuple[Receiver, Gateway]]:
         held.server.server_close()
 
 
+@shows("PutBucketNotificationConfiguration 200", "PutObject 200", "DeleteObject 204")
 def test_a_target_learns_of_every_change_also_of_those_it_slept_through(receiver: tuple[Receiver, Gateway]) -> None:
     held, deployment = receiver
     client = s3_client(deployment)
@@ -109,3 +111,26 @@ def test_a_target_learns_of_every_change_also_of_those_it_slept_through(receiver
     assert sequencers == sorted(set(sequencers))
     assert "between us" not in deployment.log.read_text()
     client.close()
+
+
+@shows(
+    "PutBucketNotificationConfiguration 200",
+    "PutBucketNotificationConfiguration 400 InvalidArgument",
+    "PutBucketNotificationConfiguration 403 AccessDenied",
+    "GetBucketNotificationConfiguration 200",
+    "GetBucketNotificationConfiguration 403 AccessDenied",
+    "GetBucketNotificationConfiguration 404 NoSuchBucket",
+)
+def test_only_the_owner_has_others_told(s3: Any, guest: Any, nobody: Any, bucket: str) -> None:
+    put = {"Bucket": bucket, "NotificationConfiguration": {}}
+    line = {"QueueArn": "arn:sealgate:webhook:::not-one-of-the-settings", "Events": ["s3:ObjectCreated:*"]}
+    unknown = put | {"NotificationConfiguration": {"QueueConfigurations": [line]}}
+    assert refusal(s3.put_bucket_notification_configuration, **unknown) == (400, "InvalidArgument")
+    for other in (guest, nobody):
+        assert refusal(other.put_bucket_notification_configuration, **put) == (403, "AccessDenied")
+        assert refusal(other.get_bucket_notification_configuration, Bucket=bucket) == (403, "AccessDenied")
+    told = s3.get_bucket_notification_configuration(Bucket=bucket)
+    assert "QueueConfigurations" not in told
+    s3.put_bucket_notification_configuration(**put)
+    gone = refusal(s3.get_bucket_notification_configuration, Bucket="no-such-bucket")
+    assert gone == (404, "NoSuchBucket")

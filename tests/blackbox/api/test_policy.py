@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.blackbox.clients import refusal
 from tests.blackbox.process import Gateway
+from tests.blackbox.witness import shows
 
 
 def denied(call: Callable[..., Any], code: str = "AccessDenied", **arguments: Any) -> None:
@@ -26,6 +28,7 @@ def put(s3: Any, bucket: str, *statements: dict[str, Any], public: bool = False)
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": whole}))
 
 
+@shows("PutBucketPolicy 204", "DeleteBucketPolicy 204", "GetObject 403 AccessDenied", "DeleteObject 403 AccessDenied")
 def test_an_account_is_let_in_by_name(s3: Any, bucket: str, guest: Any, guest_id: str, nobody: Any) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"shared")
     denied(guest.get_object, Bucket=bucket, Key="k")
@@ -41,6 +44,13 @@ def test_an_account_is_let_in_by_name(s3: Any, bucket: str, guest: Any, guest_id
     denied(guest.get_object, Bucket=bucket, Key="k")
 
 
+@shows(
+    "DeletePublicAccessBlock 204",
+    "PutPublicAccessBlock 200",
+    "PutBucketPolicy 403 AccessDenied",
+    "PutBucketPolicy 204",
+    "GetBucketPolicyStatus 200",
+)
 def test_a_public_bucket_needs_its_block_gone(s3: Any, bucket: str, nobody: Any) -> None:
     s3.put_object(Bucket=bucket, Key="page", Body=b"hello")
     with pytest.raises(ClientError) as caught:
@@ -125,3 +135,69 @@ def test_rules_outlive_the_process(gateway: Gateway, s3: Any, bucket: str, nobod
     s3.delete_bucket_policy(Bucket=bucket)
     gateway.restart()
     denied(nobody.get_object, Bucket=bucket, Key="k")
+
+
+@shows(
+    "PutBucketPolicy 400 MalformedPolicy",
+    "PutBucketPolicy 403 AccessDenied",
+    "GetBucketPolicy 200",
+    "GetBucketPolicy 403 AccessDenied",
+    "GetBucketPolicy 404 NoSuchBucketPolicy",
+    "GetBucketPolicyStatus 200",
+    "GetBucketPolicyStatus 403 AccessDenied",
+    "GetBucketPolicyStatus 404 NoSuchBucketPolicy",
+    "DeleteBucketPolicy 204",
+    "DeleteBucketPolicy 403 AccessDenied",
+    "DeleteBucketPolicy 404 NoSuchBucket",
+)
+def test_a_policy_is_its_owners(s3: Any, guest: Any, guest_id: str, nobody: Any, bucket: str) -> None:
+    missing = (404, "NoSuchBucketPolicy")
+    assert refusal(s3.get_bucket_policy, Bucket=bucket) == missing
+    assert refusal(s3.get_bucket_policy_status, Bucket=bucket) == missing
+    put(s3, bucket, {"Principal": {"AWS": guest_id}, "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"})
+    kept = s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    assert json.loads(kept)["Statement"][0]["Action"] == "s3:GetObject"
+    assert not s3.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"]["IsPublic"]
+    for text in ("{", "[]", kept.replace("s3:GetObject", "s3:Fly"), kept.replace('"Effect"', '"Sid": "", "Sid"')):
+        assert refusal(s3.put_bucket_policy, Bucket=bucket, Policy=text) == (400, "MalformedPolicy")
+    for other in (guest, nobody):
+        assert refusal(other.put_bucket_policy, Bucket=bucket, Policy=kept) == (403, "AccessDenied")
+        assert refusal(other.get_bucket_policy, Bucket=bucket) == (403, "AccessDenied")
+        assert refusal(other.get_bucket_policy_status, Bucket=bucket) == (403, "AccessDenied")
+        assert refusal(other.delete_bucket_policy, Bucket=bucket) == (403, "AccessDenied")
+    assert s3.get_bucket_policy(Bucket=bucket)["Policy"] == kept
+    s3.delete_bucket_policy(Bucket=bucket)
+    assert refusal(s3.get_bucket_policy, Bucket=bucket) == missing
+    assert refusal(s3.delete_bucket_policy, Bucket="no-such-bucket") == (404, "NoSuchBucket")
+
+
+@shows(
+    "GetPublicAccessBlock 200",
+    "GetPublicAccessBlock 403 AccessDenied",
+    "GetPublicAccessBlock 404 NoSuchPublicAccessBlockConfiguration",
+    "PutPublicAccessBlock 200",
+    "PutPublicAccessBlock 403 AccessDenied",
+    "PutPublicAccessBlock 404 NoSuchBucket",
+    "DeletePublicAccessBlock 204",
+    "DeletePublicAccessBlock 403 AccessDenied",
+    "DeletePublicAccessBlock 404 NoSuchBucket",
+)
+def test_a_block_is_its_owners(s3: Any, guest: Any, nobody: Any, bucket: str) -> None:
+    all_blocked = dict.fromkeys(
+        ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
+    )
+    open_block = {"Bucket": bucket, "PublicAccessBlockConfiguration": dict.fromkeys(all_blocked, False)}
+    for other in (guest, nobody):
+        assert refusal(other.put_public_access_block, **open_block) == (403, "AccessDenied")
+        assert refusal(other.get_public_access_block, Bucket=bucket) == (403, "AccessDenied")
+        assert refusal(other.delete_public_access_block, Bucket=bucket) == (403, "AccessDenied")
+    assert s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"] == all_blocked
+    s3.put_public_access_block(**open_block)
+    told = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    assert told == open_block["PublicAccessBlockConfiguration"]
+    s3.delete_public_access_block(Bucket=bucket)
+    missing = refusal(s3.get_public_access_block, Bucket=bucket)
+    assert missing == (404, "NoSuchPublicAccessBlockConfiguration")
+    gone = {"Bucket": "no-such-bucket"}
+    assert refusal(s3.put_public_access_block, **open_block | gone) == (404, "NoSuchBucket")
+    assert refusal(s3.delete_public_access_block, **gone) == (404, "NoSuchBucket")
