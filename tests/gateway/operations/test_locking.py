@@ -165,7 +165,13 @@ def test_a_legal_hold_holds_until_it_is_taken_off(locked: Stage) -> None:
     refused(locked.alice.delete_object, 403, "AccessDenied", **named, BypassGovernanceRetention=True)
     locked.alice.put_object_legal_hold(**named, LegalHold={"Status": "OFF"})
     assert locked.alice.get_object_legal_hold(**named)["LegalHold"] == {"Status": "OFF"}
+    assert locked.alice.head_object(**named)["ObjectLockLegalHoldStatus"] == "OFF"
     locked.alice.delete_object(**named)
+    never = {**K, "VersionId": put(locked)}
+    refused(locked.alice.get_object_legal_hold, 404, "NoSuchObjectLockConfiguration", **never)
+    assert "ObjectLockLegalHoldStatus" not in locked.alice.head_object(**never)
+    spared = {**K, "VersionId": put(locked, ObjectLockLegalHoldStatus="OFF")}
+    assert locked.alice.get_object_legal_hold(**spared)["LegalHold"] == {"Status": "OFF"}
 
 
 @pytest.mark.parametrize(("rule", "days"), [({"Days": 3}, 3), ({"Years": 2}, 730)])
