@@ -294,15 +294,24 @@ class Lease:
     expires_at: datetime
 
 
+UPKEEP = "upkeep"
+"""What the outbox calls a command that wrote rows and has no name of its own there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of the outbox: what a committed command did, for the journal."""
+    """One line of the outbox: what a committed command did, for the journal and for who is to be told."""
 
     sequence: int
     kind: str
+    """The command, by its name here, or `UPKEEP`."""
     at: datetime
-    body: Attributes
     notices: tuple[Notice, ...] = ()
+    rows: tuple[Attributes, ...] = field(repr=False, compare=False, default=())
+    """What the command wrote, as `rowlog` has it: replayed in order of sequence they rebuild the catalogue.
+
+    Of a command with several lines the last one has them. The catalogue in memory, which nobody rebuilds, has none.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -539,6 +548,19 @@ class Catalogue(Protocol):
 
     async def read_changes(self, after: int, limit: int) -> tuple[Change, ...]:
         """Outbox lines with a sequence above `after`, ascending."""
+
+    async def trim_changes(self, through: int, lease: Lease) -> int:
+        """Drop outbox lines up to that sequence; return their number. Raises: LeaseLost."""
+
+    async def read_inline(self, blob_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The sealed bytes of live blobs that rest in the catalogue; ids without any are left out."""
+
+    async def read_rows(self, table: str, after: Attributes | None, limit: int) -> tuple[Attributes, ...]:
+        """Rows of a table that `rowlog` names, as it has them, in the order of their keys, behind the row `after`.
+
+        Each page is of one state, two pages may be of two: whoever replays all changes since the first page was asked
+        for has the rows of the last.
+        """
 
     async def get_cursor(self, name: str) -> int:
         """How far that reader of the outbox has come: the last sequence that it is done with; 0 for a new one."""

@@ -7,7 +7,7 @@ from storage.catalogue import rows, uploads
 from storage.catalogue.base import BucketExists, BucketNotEmpty, BucketStateRefused, NoSuchBucket, TooManyBuckets
 from storage.catalogue.identities import require_account
 from storage.catalogue.records import Bucket, Versioning
-from storage.catalogue.rules import bucket_change, check_new_bucket, check_versioning, configuration_change, hash_of
+from storage.catalogue.rules import check_new_bucket, check_versioning, hash_of
 from storage.catalogue.schema import BUCKETS, CONFIGURATIONS, UPLOADS, VERSIONS, ConfigurationRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
 from storage.catalogue.versions import require_bucket
@@ -25,7 +25,7 @@ def create_bucket(tx: Transaction, bucket: Bucket, limit: int) -> None:
     if tx.count(BUCKETS, "WHERE account_id = ?", bucket.account_id) >= limit:
         raise TooManyBuckets("the account holds as many buckets as it may")
     tx.insert(BUCKETS, rows.bucket_row(bucket))
-    tx.record("create_bucket", bucket_change(bucket))
+    tx.record("create_bucket")
 
 
 def delete_bucket(tx: Transaction, bucket_id: bytes) -> None:
@@ -38,10 +38,10 @@ def delete_bucket(tx: Transaction, bucket_id: bytes) -> None:
         raise BucketNotEmpty("the bucket holds versions")
     for upload in tx.all(UPLOADS, "WHERE bucket_id = ?", bucket_id):
         uploads.drop(tx, upload)
-    tx.execute("DELETE FROM configurations WHERE bucket_id = ?", (bucket_id,))
+    tx.delete_group(CONFIGURATIONS, bucket_id)
     tx.delete(BUCKETS, row)
     tx.forget_bucket(bucket_id)
-    tx.record("delete_bucket", {"bucket_id": bucket_id.hex()})
+    tx.record("delete_bucket")
 
 
 def get_bucket(session: Session, name: str) -> Bucket:
@@ -74,7 +74,7 @@ def set_versioning(tx: Transaction, bucket_id: bytes, status: Versioning) -> Non
     row = require_bucket(tx, bucket_id)
     check_versioning(status, bool(row.object_lock))
     tx.update(BUCKETS, row._replace(versioning=status))
-    tx.record("set_versioning", {"bucket_id": bucket_id.hex(), "versioning": status.value})
+    tx.record("set_versioning")
 
 
 def enable_object_lock(tx: Transaction, bucket_id: bytes) -> None:
@@ -84,7 +84,7 @@ def enable_object_lock(tx: Transaction, bucket_id: bytes) -> None:
         raise BucketStateRefused("object lock needs versioning")
     if not row.object_lock:
         tx.update(BUCKETS, row._replace(object_lock=1))
-        tx.record("enable_object_lock", {"bucket_id": bucket_id.hex()})
+        tx.record("enable_object_lock")
 
 
 def put_configuration(tx: Transaction, bucket_id: bytes, kind: str, document: bytes | None) -> None:
@@ -101,7 +101,7 @@ def put_configuration(tx: Transaction, bucket_id: bytes, kind: str, document: by
         hashes[kind] = hash_of(document)
         (tx.insert if held is None else tx.update)(CONFIGURATIONS, new)
     tx.update(BUCKETS, row._replace(configurations=rows.to_json(hashes)))
-    tx.record("put_configuration", configuration_change(bucket_id, kind, document))
+    tx.record("put_configuration")
 
 
 def get_configuration(session: Session, bucket_id: bytes, kind: str) -> bytes | None:

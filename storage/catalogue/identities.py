@@ -19,7 +19,7 @@ def create_account(tx: Transaction, account: Account, access_key: AccessKey | No
         tx.insert(ACCOUNTS, rows.account_row(account))
     except apsw.ConstraintError:
         raise AccountExists("an account of that name is there") from None
-    tx.record("create_account", {"account_id": account.account_id.hex(), "name": account.name})
+    tx.record("create_account")
     if access_key is not None:
         create_access_key(tx, access_key)
 
@@ -31,24 +31,21 @@ def create_access_key(tx: Transaction, access_key: AccessKey) -> None:
         tx.insert(ACCESS_KEYS, rows.access_key_row(access_key))
     except apsw.ConstraintError:
         raise CatalogueConflict("the access key id is taken") from None
-    tx.record(
-        "create_access_key",
-        {"access_key_id": access_key.access_key_id, "account_id": access_key.account_id.hex()},
-    )
+    tx.record("create_access_key")
 
 
 def set_access_key_enabled(tx: Transaction, access_key_id: str, enabled: bool) -> None:
     """See `Catalogue.set_access_key_enabled`."""
     row = _require_access_key(tx, access_key_id)
     tx.update(ACCESS_KEYS, row._replace(enabled=int(enabled)))
-    tx.record("set_access_key_enabled", {"access_key_id": access_key_id, "enabled": enabled})
+    tx.record("set_access_key_enabled")
 
 
 def delete_access_key(tx: Transaction, access_key_id: str) -> None:
     """See `Catalogue.delete_access_key`."""
     row = _require_access_key(tx, access_key_id)
     tx.delete(ACCESS_KEYS, row)
-    tx.record("delete_access_key", {"access_key_id": access_key_id})
+    tx.record("delete_access_key")
 
 
 def require_account(session: Session, account_id: bytes) -> AccountRow:

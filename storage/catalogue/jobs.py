@@ -8,8 +8,9 @@ from datetime import timedelta
 
 from storage.catalogue import rows
 from storage.catalogue.base import Change, Lease, LeaseLost
-from storage.catalogue.records import BlobState
-from storage.catalogue.schema import BLOBS, CURSORS, LEASES, OUTBOX, CursorRow, LeaseRow
+from storage.catalogue.records import Attributes, BlobState
+from storage.catalogue.rowlog import LOGGED, Written, put_json
+from storage.catalogue.schema import BLOBS, CURSORS, INLINE_BLOBS, LEASES, OUTBOX, CursorRow, LeaseRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
 
 _NOBODY = ""
@@ -107,6 +108,42 @@ def set_cursor(tx: Transaction, name: str, sequence: int) -> None:
         tx.insert(CURSORS, CursorRow(name, sequence))
     elif row.position < sequence:
         tx.update(CURSORS, row._replace(position=sequence))
+
+
+def trim_changes(tx: Transaction, through: int, lease: Lease) -> int:
+    """See `Catalogue.trim_changes`."""
+    _require_lease(tx, lease)
+    tx.execute("DELETE FROM outbox WHERE sequence <= ?", (through,))
+    return tx.connection.changes()
+
+
+def read_inline(session: Session, blob_ids: Sequence[bytes]) -> Scan[dict[bytes, bytes]]:
+    """See `Catalogue.read_inline`."""
+    session.findings.check_table(BLOBS)
+    found = {}
+    for number, blob_id in enumerate(blob_ids, start=1):
+        row = session.find(INLINE_BLOBS, blob_id)
+        if row is not None:
+            found[blob_id] = row.sealed
+        if number % SLICE_ROWS == 0:
+            yield
+    return found
+
+
+def read_rows(session: Session, table: str, after: Attributes | None, limit: int) -> Scan[tuple[Attributes, ...]]:
+    """See `Catalogue.read_rows`."""
+    logged = LOGGED[table]
+    names = logged.columns[: logged.key_size]
+    condition, bindings = "", ()
+    if after is not None:
+        bindings = Written.from_json(after).key
+        condition = f"WHERE ({', '.join(names)}) > ({', '.join('?' * len(names))}) "
+    found: list[Attributes] = []
+    for row in session.walk(logged, f"{condition}ORDER BY {', '.join(names)} LIMIT ?", *bindings, limit):
+        found.append(put_json(logged, row))
+        if len(found) % SLICE_ROWS == 0:
+            yield
+    return tuple(found)
 
 
 def read_changes(session: Session, after: int, limit: int) -> Scan[tuple[Change, ...]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from storage.catalogue.base import (
+    UPKEEP,
     AccountExists,
     BlobCondemned,
     BucketExists,
@@ -56,8 +57,8 @@ from storage.catalogue.records import (
     Upload,
     Versioning,
 )
+from storage.catalogue.rowlog import LOGGED
 from storage.catalogue.rules import (
-    bucket_change,
     changed,
     check_change,
     check_conditions,
@@ -67,13 +68,9 @@ from storage.catalogue.rules import (
     check_seen,
     check_version_id,
     check_versioning,
-    configuration_change,
     delete_marker,
     hash_of,
-    removal_change,
     rolled_up,
-    update_change,
-    version_change,
 )
 from storage.errors import CatalogueConflict, StorageUnavailable
 
@@ -129,6 +126,7 @@ class MemoryCatalogue:
         """Of a bucket's key, the newest first; never empty."""
         self._contents: dict[bytes, _Held] = {}
         self._blobs: dict[bytes, _BlobEntry] = {}
+        self._inline: dict[bytes, bytes] = {}
         self._uploads: dict[bytes, _Opened] = {}
         self._leases: dict[str, Lease] = {}
         self._changes: list[Change] = []
@@ -141,9 +139,9 @@ class MemoryCatalogue:
         if self._is_closed:
             raise StorageUnavailable("the catalogue is closed")
 
-    def _record(self, kind: str, body: Attributes, notices: tuple[Notice, ...] = ()) -> int:
+    def _record(self, kind: str, notices: tuple[Notice, ...] = ()) -> int:
         self._sequence += 1
-        self._changes.append(Change(self._sequence, kind, self._clock(), dict(body), deepcopy(notices)))
+        self._changes.append(Change(self._sequence, kind, self._clock(), deepcopy(notices)))
         return self._sequence
 
     def _bucket(self, bucket_id: bytes) -> Bucket:
@@ -162,10 +160,13 @@ class MemoryCatalogue:
     def _add_blobs(self, blobs: Iterable[Blob]) -> None:
         for blob in blobs:
             self._blobs[blob.blob_id] = _BlobEntry(BlobState.LIVE, blob.inline is not None)
+            if blob.inline is not None:
+                self._inline[blob.blob_id] = blob.inline
 
     def _condemn(self, blob_id: bytes) -> None:
         if self._blobs[blob_id].is_inline:
             del self._blobs[blob_id]
+            del self._inline[blob_id]
         else:
             self._blobs[blob_id] = _BlobEntry(BlobState.CONDEMNED, is_inline=False, condemned_at=self._clock())
 
@@ -214,7 +215,7 @@ class MemoryCatalogue:
         replaced = self._find(*place, NULL_VERSION_ID)
         if version.version_id == NULL_VERSION_ID and replaced is not None:
             self._remove(replaced)
-        published = replace(version, sequence=self._record(kind, version_change(version, link), notices))
+        published = replace(version, sequence=self._record(kind, notices))
         new = _Version(deepcopy(published), None if link is None else link.blob_id)
         self._versions.setdefault(place, []).insert(0, new)
         return published
@@ -245,7 +246,7 @@ class MemoryCatalogue:
         if access_key is not None and access_key.account_id != account.account_id:
             raise NoSuchAccount("no account of that id")
         self._accounts[account.account_id] = account
-        self._record("create_account", {"account_id": account.account_id.hex(), "name": account.name})
+        self._record("create_account")
         if access_key is not None:
             await self.create_access_key(access_key)
 
@@ -275,10 +276,7 @@ class MemoryCatalogue:
         if access_key.access_key_id in self._access_keys:
             raise CatalogueConflict("the access key id is taken")
         self._access_keys[access_key.access_key_id] = access_key
-        self._record(
-            "create_access_key",
-            {"access_key_id": access_key.access_key_id, "account_id": access_key.account_id.hex()},
-        )
+        self._record("create_access_key")
 
     async def get_access_key(self, access_key_id: str) -> tuple[AccessKey, Account]:
         """See `Catalogue.get_access_key`."""
@@ -298,13 +296,13 @@ class MemoryCatalogue:
         """See `Catalogue.set_access_key_enabled`."""
         access_key, _ = await self.get_access_key(access_key_id)
         self._access_keys[access_key_id] = replace(access_key, enabled=enabled)
-        self._record("set_access_key_enabled", {"access_key_id": access_key_id, "enabled": enabled})
+        self._record("set_access_key_enabled")
 
     async def delete_access_key(self, access_key_id: str) -> None:
         """See `Catalogue.delete_access_key`."""
         await self.get_access_key(access_key_id)
         del self._access_keys[access_key_id]
-        self._record("delete_access_key", {"access_key_id": access_key_id})
+        self._record("delete_access_key")
 
     # Buckets
 
@@ -319,7 +317,7 @@ class MemoryCatalogue:
         if sum(held.account_id == bucket.account_id for held in self._buckets.values()) >= limit:
             raise TooManyBuckets("the account holds as many buckets as it may")
         self._buckets[bucket.bucket_id] = deepcopy(bucket)
-        self._record("create_bucket", bucket_change(bucket))
+        self._record("create_bucket")
 
     async def get_bucket(self, name: str) -> Bucket:
         """See `Catalogue.get_bucket`."""
@@ -352,7 +350,7 @@ class MemoryCatalogue:
         for place in [place for place in self._documents if place[0] == bucket_id]:
             del self._documents[place]
         del self._buckets[bucket_id]
-        self._record("delete_bucket", {"bucket_id": bucket_id.hex()})
+        self._record("delete_bucket")
 
     async def set_versioning(self, bucket_id: bytes, status: Versioning) -> None:
         """See `Catalogue.set_versioning`."""
@@ -360,7 +358,7 @@ class MemoryCatalogue:
         bucket = self._bucket(bucket_id)
         check_versioning(status, bucket.object_lock)
         self._buckets[bucket_id] = replace(bucket, versioning=status)
-        self._record("set_versioning", {"bucket_id": bucket_id.hex(), "versioning": status.value})
+        self._record("set_versioning")
 
     async def enable_object_lock(self, bucket_id: bytes) -> None:
         """See `Catalogue.enable_object_lock`."""
@@ -370,7 +368,7 @@ class MemoryCatalogue:
             raise BucketStateRefused("object lock needs versioning")
         if not bucket.object_lock:
             self._buckets[bucket_id] = replace(bucket, object_lock=True)
-            self._record("enable_object_lock", {"bucket_id": bucket_id.hex()})
+            self._record("enable_object_lock")
 
     async def put_configuration(self, bucket_id: bytes, kind: str, document: bytes | None) -> None:
         """See `Catalogue.put_configuration`."""
@@ -383,7 +381,7 @@ class MemoryCatalogue:
         elif self._documents.pop((bucket_id, kind), None) is None:
             return
         self._buckets[bucket_id] = replace(bucket, configurations=hashes)
-        self._record("put_configuration", configuration_change(bucket_id, kind, document))
+        self._record("put_configuration")
 
     async def get_configuration(self, bucket_id: bytes, kind: str) -> bytes | None:
         """See `Catalogue.get_configuration`."""
@@ -456,8 +454,7 @@ class MemoryCatalogue:
         check_removable(target.record.lock, self._clock(), bypass_governance=command.bypass_governance)
         self._remove(target)
         version_id = target.record.version_id
-        change = removal_change(bucket_id, command.object_key, version_id)
-        self._record("delete_version", change, command.removal_notices)
+        self._record("delete_version", command.removal_notices)
         return Deleted(
             command.object_key, removed_version_id=version_id, removed_a_marker=target.record.is_delete_marker
         )
@@ -472,7 +469,7 @@ class MemoryCatalogue:
         if version is None or version.record.is_delete_marker:
             raise NoSuchVersion("no such object or version")
         version.record = deepcopy(changed(version.record, change, self._clock()))
-        self._record("update_version", update_change(version.record))
+        self._record("update_version")
         return self._shown(version)
 
     async def list_versions(self, bucket_id: bytes, query: ListQuery) -> ListPage:
@@ -555,7 +552,7 @@ class MemoryCatalogue:
         if upload.upload_id in self._uploads:
             raise CatalogueConflict("the upload id is taken")
         self._uploads[upload.upload_id] = _Opened(deepcopy(upload))
-        self._record("create_upload", _upload_change(upload))
+        self._record("create_upload")
 
     async def get_upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> Upload:
         """See `Catalogue.get_upload`."""
@@ -571,7 +568,7 @@ class MemoryCatalogue:
         if part.part_number in held.parts:
             self._condemn(held.parts[part.part_number].blob.blob_id)
         held.parts[part.part_number] = deepcopy(part)
-        self._record("put_part", {"upload_id": part.upload_id.hex(), "part_number": part.part_number})
+        self._record("put_part")
 
     async def list_parts(self, upload_id: bytes, *, after: int = 0, limit: int = 10_000) -> tuple[Part, ...]:
         """See `Catalogue.list_parts`."""
@@ -627,6 +624,7 @@ class MemoryCatalogue:
             if command.manifest.inline is None and command.manifest.blob_id not in self._blobs:
                 self._add_blobs([command.manifest])
                 self._condemn(command.manifest.blob_id)
+                self._record(UPKEEP)
             return deepcopy(held.upload.completed)
         self._judge(version, command.conditions)
         for number, blob_id in command.parts:
@@ -653,7 +651,7 @@ class MemoryCatalogue:
         if held.upload.completed is not None:
             raise NoSuchUpload("the upload is completed")
         self._drop_upload(upload_id)
-        self._record("abort_upload", _upload_change(held.upload))
+        self._record("abort_upload")
 
     async def forget_completed_uploads(self, before: datetime) -> int:
         """See `Catalogue.forget_completed_uploads`."""
@@ -663,6 +661,8 @@ class MemoryCatalogue:
         ]
         for upload_id in old:
             del self._uploads[upload_id]
+        if old:
+            self._record(UPKEEP)
         return len(old)
 
     # Blobs and background jobs
@@ -683,6 +683,8 @@ class MemoryCatalogue:
         orphans = tuple(dict.fromkeys(blob_id for blob_id in blob_ids if blob_id not in self._blobs))
         for blob_id in orphans:
             self._blobs[blob_id] = _BlobEntry(BlobState.CONDEMNED, is_inline=False, condemned_at=self._clock())
+        if orphans:
+            self._record(UPKEEP)
         return orphans
 
     async def list_condemned(self, before: datetime, limit: int) -> tuple[bytes, ...]:
@@ -698,9 +700,15 @@ class MemoryCatalogue:
     async def forget_condemned(self, blob_ids: Sequence[bytes], lease: Lease) -> None:
         """See `Catalogue.forget_condemned`."""
         self._require_lease(lease)
-        for blob_id in blob_ids:
-            if blob_id in self._blobs and self._blobs[blob_id].state is BlobState.CONDEMNED:
-                del self._blobs[blob_id]
+        gone = [
+            blob_id
+            for blob_id in blob_ids
+            if blob_id in self._blobs and self._blobs[blob_id].state is BlobState.CONDEMNED
+        ]
+        for blob_id in gone:
+            del self._blobs[blob_id]
+        if gone:
+            self._record(UPKEEP)
 
     async def acquire_lease(self, name: str, holder: str, duration: timedelta) -> Lease:
         """See `Catalogue.acquire_lease`."""
@@ -730,6 +738,25 @@ class MemoryCatalogue:
         self._check_open()
         return tuple(deepcopy([change for change in self._changes if change.sequence > after][:limit]))
 
+    async def trim_changes(self, through: int, lease: Lease) -> int:
+        """See `Catalogue.trim_changes`."""
+        self._require_lease(lease)
+        kept = [change for change in self._changes if change.sequence > through]
+        gone, self._changes = len(self._changes) - len(kept), kept
+        return gone
+
+    async def read_inline(self, blob_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """See `Catalogue.read_inline`."""
+        self._check_open()
+        return {blob_id: self._inline[blob_id] for blob_id in blob_ids if blob_id in self._inline}
+
+    async def read_rows(self, table: str, after: Attributes | None, limit: int) -> tuple[Attributes, ...]:
+        """See `Catalogue.read_rows`. There are none here."""
+        self._check_open()
+        assert table in LOGGED, "a table that the log names"
+        del after, limit
+        return ()
+
     async def get_cursor(self, name: str) -> int:
         """See `Catalogue.get_cursor`."""
         self._check_open()
@@ -749,11 +776,3 @@ class MemoryCatalogue:
     async def close(self) -> None:
         """See `Catalogue.close`."""
         self._is_closed = True
-
-
-def _upload_change(upload: Upload) -> Attributes:
-    return {
-        "upload_id": upload.upload_id.hex(),
-        "bucket_id": upload.bucket_id.hex(),
-        "object_key": upload.object_key.hex(),
-    }

@@ -28,6 +28,7 @@ from storage.catalogue.records import (
     Upload,
     Versioning,
 )
+from storage.catalogue.rowlog import Written
 from storage.catalogue.rules import lock_from_json, lock_to_json
 from storage.catalogue.schema import (
     AccessKeyRow,
@@ -43,6 +44,7 @@ from storage.catalogue.schema import (
 )
 
 _NOTICES = "notices"
+_ROWS = "rows"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # Kept, and asked without a look for blanks: `json.loads` takes three times as long for a version's attributes.
@@ -348,14 +350,15 @@ def part_row(record: Part) -> PartRow:
 def change(row: ChangeRow) -> Change:
     """The record of an outbox line."""
     body = from_json(row.body)
-    notices = tuple(Notice(target, event) for target, event in body.pop(_NOTICES, ()))
-    return Change(row.sequence, row.kind, from_micros(row.at), body, notices)
+    notices = tuple(Notice(target, event) for target, event in body.get(_NOTICES, ()))
+    return Change(row.sequence, row.kind, from_micros(row.at), notices, tuple(body.get(_ROWS, ())))
 
 
-def with_notices(body: Attributes, notices: Iterable[Notice]) -> Attributes:
-    """What a command did and who is to be told of it, as one."""
+def change_json(notices: Iterable[Notice], written: Iterable[Written]) -> str:
+    """Who is to be told of a command and the rows that it wrote, as one."""
     told = [[notice.target, notice.event] for notice in notices]
-    return {**body, _NOTICES: told} if told else body
+    logged = [each.to_json() for each in written]
+    return to_json(({_NOTICES: told} if told else {}) | ({_ROWS: logged} if logged else {}))
 
 
 def lease(row: LeaseRow) -> Lease:

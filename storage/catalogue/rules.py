@@ -1,4 +1,4 @@
-"""What every catalogue decides alike, whatever it keeps its rows in: conditions, locks, prefixes, lines of the outbox.
+"""What every catalogue decides alike, whatever it keeps its rows in: conditions, locks and prefixes.
 
 Pure functions without a clock or a row. Sources: S3 "Conditional requests", "Listing objects using prefixes and
 delimiters", "How S3 Object Lock works"; `base`.
@@ -22,7 +22,6 @@ from storage.catalogue.records import (
     NO_LOCK,
     NULL_VERSION_ID,
     Attributes,
-    Blob,
     Bucket,
     ObjectLock,
     ObjectVersion,
@@ -168,44 +167,3 @@ def after_prefix(prefix: bytes) -> bytes | None:
     """The least byte string greater than all that start with `prefix`; None where there is none."""
     stripped = prefix.rstrip(b"\xff")
     return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else None
-
-
-def bucket_change(bucket: Bucket) -> Attributes:
-    """What the journal must know of a new bucket."""
-    return {
-        "bucket_id": bucket.bucket_id.hex(),
-        "name": bucket.name,
-        "account_id": bucket.account_id.hex(),
-        "versioning": bucket.versioning.value,
-        "object_lock": bucket.object_lock,
-    }
-
-
-def version_change(version: ObjectVersion, link: Blob | None) -> Attributes:
-    """What the journal must know of a version that became visible; of a delete marker, that is all there is."""
-    return {
-        "bucket_id": version.bucket_id.hex(),
-        "object_key": version.object_key.hex(),
-        "version_id": version.version_id,
-        "content_id": None if version.content_id is None else version.content_id.hex(),
-        "link_id": None if link is None else link.blob_id.hex(),
-    }
-
-
-def removal_change(bucket_id: bytes, object_key: bytes, version_id: str) -> Attributes:
-    """What the journal must know of a version that was removed."""
-    return {"bucket_id": bucket_id.hex(), "object_key": object_key.hex(), "version_id": version_id}
-
-
-def update_change(version: ObjectVersion) -> Attributes:
-    """What the journal must know of a version that was changed in place: all that can be."""
-    return {
-        **removal_change(version.bucket_id, version.object_key, version.version_id),
-        "tags": version.attributes.get("tags"),
-        "lock": lock_to_json(version.lock),
-    }
-
-
-def configuration_change(bucket_id: bytes, kind: str, document: bytes | None) -> Attributes:
-    """What the journal must know of a configuration: nothing else keeps it."""
-    return {"bucket_id": bucket_id.hex(), "kind": kind, "document": None if document is None else document.hex()}

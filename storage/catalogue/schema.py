@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Part of every row's MAC, and of the realm row. A catalogue of another version is refused."""
 
 
@@ -164,7 +164,7 @@ class PartRow(NamedTuple):
 
 
 class ChangeRow(NamedTuple):
-    """A line of the outbox; `body` is JSON."""
+    """A line of the outbox; `body` is JSON: who is to be told, and the rows that its command wrote."""
 
     sequence: int
     kind: str

@@ -1,6 +1,7 @@
 """Verified access to rows: the one place where rows are read and written, so no row comes or goes without its MAC.
 
-A `Session` reads; a `Transaction` also writes, numbers changes and fills the outbox. Source: DESIGN part 4.
+A `Session` reads; a `Transaction` also writes, numbers changes and fills the outbox with the rows that each command
+wrote. Source: DESIGN part 4.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -10,8 +11,10 @@ from typing import NamedTuple, TypeVar, cast
 import apsw
 
 from storage.catalogue import rows
+from storage.catalogue.base import UPKEEP
 from storage.catalogue.findings import Findings
-from storage.catalogue.records import Attributes, Notice
+from storage.catalogue.records import Notice
+from storage.catalogue.rowlog import LOGGED, Written
 from storage.catalogue.rowmac import RowMac, describe
 from storage.catalogue.schema import BUCKETS, OUTBOX, REALM, BucketRow, ChangeRow, R, RealmRow, Table
 from storage.errors import RowDamaged
@@ -104,6 +107,14 @@ class Session:
         return row
 
 
+class _Line(NamedTuple):
+    """A line of the outbox that waits for the end of its command."""
+
+    sequence: int
+    kind: str
+    notices: Sequence[Notice]
+
+
 class _Counters(NamedTuple):
     sequence: int
     live_blobs: int
@@ -122,6 +133,9 @@ class Transaction(Session):
         """Versions that came to a bucket or went since the last commit; its row is written once for all of them."""
         self.now = 0
         """Microseconds since 1970, read once for each command."""
+        self._written: dict[tuple[str, tuple[object, ...]], Written] = {}
+        """What the command under way wrote, each key once, in the order of the last writes."""
+        self._lines: list[_Line] = []
 
     def counters(self) -> _Counters:
         """The counters, to be restored when what follows is rolled back."""
@@ -146,6 +160,7 @@ class Transaction(Session):
     def insert(self, table: Table[R], row: R) -> None:
         """Add a row. Raises: apsw.ConstraintError where its key is taken."""
         self.execute(table.insert, (*row, self._mac.sign(table, row)))
+        self._note(table, row[: table.key_size], row)
 
     def update(self, table: Table[R], row: R) -> None:
         """Replace the row of the same primary key."""
@@ -153,20 +168,46 @@ class Transaction(Session):
         self.execute(table.update, (*row[size:], self._mac.sign(table, row), *row[:size]))
         if self.connection.changes() != 1:
             raise RowDamaged(f"a row went missing: {describe(table, row)}")
+        self._note(table, row[:size], row)
 
     def delete(self, table: Table[R], row: R) -> None:
         """Remove the row of that primary key."""
         self.execute(table.delete, row[: table.key_size])
+        self._note(table, row[: table.key_size], None)
+
+    def delete_group(self, table: Table[R], leading: Binding) -> None:
+        """Remove every row whose primary key begins so."""
+        self.execute(f"DELETE FROM {table.name} WHERE {table.columns[0]} = ?", (leading,))  # noqa: S608  # our own names
+        self._note(table, (leading,), None)
+
+    def _note(self, table: Table[R], key: tuple[object, ...], row: R | None) -> None:
+        if table.name in LOGGED:
+            place = (table.name, key)
+            self._written.pop(place, None)
+            self._written[place] = Written(table, key, row)
 
     def next_sequence(self) -> int:
         """A number greater than every one given before."""
         self.sequence += 1
         return self.sequence
 
-    def record(self, kind: str, body: Attributes, sequence: int | None = None, notices: Sequence[Notice] = ()) -> None:
-        """Write what the command did, and who is to be told of it, to the outbox, in its own transaction."""
-        number = self.next_sequence() if sequence is None else sequence
-        self.insert(OUTBOX, ChangeRow(number, kind, self.now, rows.to_json(rows.with_notices(body, notices))))
+    def begin_command(self) -> None:
+        """Forget what a command before wrote, which is in the outbox by now or was rolled back."""
+        self._written.clear()
+        self._lines.clear()
+
+    def record(self, kind: str, sequence: int | None = None, notices: Sequence[Notice] = ()) -> None:
+        """Name what the command does, and who is to be told of it; it goes to the outbox with the command's end."""
+        self._lines.append(_Line(self.next_sequence() if sequence is None else sequence, kind, notices))
+
+    def end_command(self) -> None:
+        """Write the command's lines to the outbox, in its own transaction; the last one carries the rows."""
+        if self._written and not self._lines:
+            self.record(UPKEEP)
+        for number, line in enumerate(self._lines, start=1):
+            written = self._written.values() if number == len(self._lines) else ()
+            body = rows.change_json(line.notices, written)
+            self.insert(OUTBOX, ChangeRow(line.sequence, line.kind, self.now, body))
 
     def save_counters(self) -> None:
         """Write the counters that moved; the last step before a commit."""

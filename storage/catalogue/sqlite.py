@@ -40,7 +40,17 @@ from storage.catalogue.connection import connect, translated
 from storage.catalogue.files import check_realm, create_file
 from storage.catalogue.findings import Findings
 from storage.catalogue.owner import OwnerLock, Reserve
-from storage.catalogue.records import AccessKey, Account, BlobState, Bucket, ObjectVersion, Part, Upload, Versioning
+from storage.catalogue.records import (
+    AccessKey,
+    Account,
+    Attributes,
+    BlobState,
+    Bucket,
+    ObjectVersion,
+    Part,
+    Upload,
+    Versioning,
+)
 from storage.catalogue.rowmac import RowMac
 from storage.catalogue.rows import to_micros
 from storage.catalogue.session import Scan, Session, Transaction
@@ -444,6 +454,18 @@ class SqliteCatalogue:
     async def read_changes(self, after: int, limit: int) -> tuple[Change, ...]:
         """See `Catalogue.read_changes`."""
         return await self._scan(lambda session: jobs.read_changes(session, after, limit))
+
+    async def trim_changes(self, through: int, lease: Lease) -> int:
+        """See `Catalogue.trim_changes`."""
+        return await self._write(lambda tx: jobs.trim_changes(tx, through, lease), reclaims=True)
+
+    async def read_inline(self, blob_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """See `Catalogue.read_inline`."""
+        return await self._scan(lambda session: jobs.read_inline(session, blob_ids))
+
+    async def read_rows(self, table: str, after: Attributes | None, limit: int) -> tuple[Attributes, ...]:
+        """See `Catalogue.read_rows`."""
+        return await self._scan(lambda session: jobs.read_rows(session, table, after, limit))
 
     async def get_cursor(self, name: str) -> int:
         """See `Catalogue.get_cursor`."""

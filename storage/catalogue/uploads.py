@@ -16,7 +16,7 @@ def create_upload(tx: Transaction, upload: Upload) -> None:
     """See `Catalogue.create_upload`."""
     versions.require_bucket(tx, upload.bucket_id)
     tx.insert(UPLOADS, rows.upload_row(upload))
-    tx.record("create_upload", _named(rows.upload_row(upload)))
+    tx.record("create_upload")
 
 
 def get_upload(session: Session, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> Upload:
@@ -36,7 +36,7 @@ def put_part(tx: Transaction, part: Part) -> None:
     else:
         blobs.condemn_named(tx, replaced.blob_id)
         tx.update(PARTS, row)
-    tx.record("put_part", {"upload_id": part.upload_id.hex(), "part_number": part.part_number})
+    tx.record("put_part")
 
 
 def list_parts(session: Session, upload_id: bytes, after: int, limit: int) -> Scan[tuple[Part, ...]]:
@@ -87,7 +87,7 @@ def _settle_parts(tx: Transaction, upload: UploadRow, named: dict[int, bytes]) -
             raise PartsChanged(f"part {part.part_number} was uploaded again")
     if named:
         raise PartsChanged(f"part {min(named)} is not there")
-    tx.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
+    tx.delete_group(PARTS, upload.upload_id)
 
 
 def abort_upload(tx: Transaction, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> None:
@@ -96,14 +96,14 @@ def abort_upload(tx: Transaction, bucket_id: bytes, object_key: bytes, upload_id
     if upload.completed_at is not None:
         raise NoSuchUpload("the upload is completed")
     drop(tx, upload)
-    tx.record("abort_upload", _named(upload))
+    tx.record("abort_upload")
 
 
 def drop(tx: Transaction, upload: UploadRow) -> None:
     """Remove an upload, open or completed, and condemn the parts that it still holds."""
     for part in _part_rows(tx, upload):
         blobs.condemn_named(tx, part.blob_id)
-    tx.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
+    tx.delete_group(PARTS, upload.upload_id)
     tx.delete(UPLOADS, upload)
 
 
@@ -143,11 +143,3 @@ def _open(session: Session, upload_id: bytes) -> UploadRow:
     if row is None or row.completed_at is not None:
         raise NoSuchUpload("no open upload of that id")
     return row
-
-
-def _named(upload: UploadRow) -> dict[str, str]:
-    return {
-        "upload_id": upload.upload_id.hex(),
-        "bucket_id": upload.bucket_id.hex(),
-        "object_key": upload.object_key.hex(),
-    }

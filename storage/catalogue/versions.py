@@ -29,9 +29,6 @@ from storage.catalogue.rules import (
     check_seen,
     check_version_id,
     delete_marker,
-    removal_change,
-    update_change,
-    version_change,
 )
 from storage.catalogue.schema import BUCKETS, VERSIONS, BucketRow, VersionRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
@@ -124,7 +121,7 @@ def make_current(
     published = replace(version, sequence=tx.next_sequence(), created_at=created_at, is_latest=True)
     tx.insert(VERSIONS, rows.version_row(published, link_id=None if link is None else link.blob_id))
     tx.count_version(version.bucket_id, 1)
-    tx.record(kind, version_change(published, link), published.sequence, notices)
+    tx.record(kind, published.sequence, notices)
     return published
 
 
@@ -168,8 +165,7 @@ def delete_version(tx: Transaction, bucket_id: bytes, command: DeleteVersion) ->
     remove_version(tx, target)
     if target.is_latest and bucket.versioning != Versioning.NEVER:
         _promote_newest(tx, bucket_id, command.object_key)
-    change = removal_change(bucket_id, command.object_key, target.version_id)
-    tx.record("delete_version", change, notices=command.removal_notices)
+    tx.record("delete_version", notices=command.removal_notices)
     return Deleted(command.object_key, removed_version_id=target.version_id, removed_a_marker=target.content_id is None)
 
 
@@ -203,7 +199,7 @@ def update_version(
         raise NoSuchVersion("no such object or version")
     updated = changed(rows.version(row), change, rows.from_micros(tx.now))
     tx.update(VERSIONS, rows.version_row(updated, link_id=row.link_id))
-    tx.record("update_version", update_change(updated))
+    tx.record("update_version")
     return updated
 
 

@@ -183,8 +183,10 @@ class Writer:
         execute = transaction.execute
         transaction.now = self._now()
         execute("SAVEPOINT command")
+        transaction.begin_command()
         try:
             result = job.run(transaction)
+            transaction.end_command()
         except apsw.ConstraintError:
             failure: BaseException = CatalogueConflict("an id is taken, or what it refers to is gone")
         except apsw.Error as error:

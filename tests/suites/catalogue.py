@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from storage.catalogue.base import (
+    UPKEEP,
     AccountExists,
     BlobCondemned,
     BucketExists,
@@ -49,6 +50,7 @@ from storage.catalogue.records import (
     NULL_VERSION_ID,
     AccessKey,
     Account,
+    Attributes,
     Blob,
     BlobRole,
     BlobState,
@@ -211,6 +213,14 @@ def refusals(answers: list[object], kind: type[CatalogueConflict]) -> int:
     return sum(type(answer) is kind for answer in answers)
 
 
+async def all_rows(catalogue: Catalogue, table: str, limit: int = 3) -> list[Attributes]:
+    """Every row of a table as the log has it, read in small pages."""
+    found: list[Attributes] = []
+    while page := await catalogue.read_rows(table, found[-1] if found else None, limit):
+        found += page
+    return found
+
+
 @pytest.mark.anyio
 class CatalogueSuite:
     """What every catalogue does."""
@@ -332,14 +342,7 @@ class CatalogueSuite:
         assert await ready.get_configuration(bucket_id, "policy") is None
         assert list((await ready.get_bucket(BUCKET.name)).configurations) == ["cors"]
         changes = await ready.read_changes(start, 100)
-        assert {change.kind for change in changes} == {"put_configuration"}
-        documents = [(change.body["kind"], change.body["document"]) for change in changes]
-        assert documents == [
-            ("policy", b"one".hex()),
-            ("policy", b"\xfftwo".hex()),
-            ("cors", ""),
-            ("policy", None),
-        ]
+        assert [change.kind for change in changes] == ["put_configuration"] * 4
         await ready.delete_bucket(bucket_id)
         await ready.verify()
         for refused in (
@@ -830,15 +833,7 @@ class CatalogueSuite:
             await ready.update_version(BUCKET.bucket_id, b"key", None, VersionChange(legal_hold=False))
         old = await ready.update_version(BUCKET.bucket_id, b"key", NULL_VERSION_ID, VersionChange(legal_hold=False))
         assert (old.lock, old.is_latest) == (ObjectLock(legal_hold=False), False)
-        line = (await ready.read_changes(0, 100))[-1]
-        assert line.kind == "update_version"
-        assert line.body == {
-            "bucket_id": BUCKET.bucket_id.hex(),
-            "object_key": b"key".hex(),
-            "version_id": NULL_VERSION_ID,
-            "tags": None,
-            "lock": {"mode": "", "retain_until": None, "legal_hold": False},
-        }
+        assert (await ready.read_changes(0, 100))[-1].kind == "update_version"
         await ready.verify()
 
     # Listing
@@ -1137,7 +1132,6 @@ class CatalogueSuite:
 
         async def told() -> list[tuple[str, tuple[Notice, ...]]]:
             changes = await ready.read_changes(before, 100)
-            assert all("notices" not in change.body for change in changes)
             return [(change.kind, change.notices) for change in changes if change.notices]
 
         before = (await ready.read_changes(0, 1000))[-1].sequence
@@ -1197,14 +1191,42 @@ class CatalogueSuite:
         assert [change.sequence for change in changes] == sorted({change.sequence for change in changes})
         assert [change.at for change in changes] == [START, *([START + MINUTE] * 4)]
         assert changes[0].sequence == published.sequence
-        assert changes[0].body == {
-            "bucket_id": BUCKET.bucket_id.hex(),
-            "object_key": b"key\xff".hex(),
-            "version_id": NULL_VERSION_ID,
-            "content_id": published.content_id.hex() if published.content_id else None,
-            "link_id": None,
-        }
         assert await ready.read_changes(changes[0].sequence, 2) == changes[1:3]
+
+    async def test_what_tidies_up_is_told_too(self, ready: Catalogue, make: Maker, clock: FakeClock) -> None:
+        start = (await ready.read_changes(0, 100))[-1].sequence
+        lease = await ready.acquire_lease("sweep", "one", MINUTE)
+        orphan = make.id()
+        for _ in range(2):
+            await ready.condemn_orphans([orphan], lease)
+        for _ in range(2):
+            await ready.forget_condemned([orphan], lease)
+        assert [change.kind for change in await ready.read_changes(start, 10)] == [UPKEEP, UPKEEP]
+
+    async def test_the_outbox_is_trimmed_by_who_has_the_lease(self, ready: Catalogue, clock: FakeClock) -> None:
+        changes = await ready.read_changes(0, 100)
+        lease = await ready.acquire_lease("journal", "one", MINUTE)
+        assert await ready.trim_changes(changes[1].sequence, lease) == 2
+        assert await ready.trim_changes(changes[1].sequence, lease) == 0
+        assert await ready.read_changes(0, 100) == changes[2:]
+        clock.advance()
+        with pytest.raises(LeaseLost):
+            await ready.trim_changes(changes[2].sequence, lease)
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.ENABLED)
+        assert (await ready.read_changes(0, 100))[-1].sequence > changes[-1].sequence
+        await ready.verify()
+
+    async def test_inline_bytes_are_read_by_id(self, ready: Catalogue, make: Maker) -> None:
+        inline, stored = make.publish(b"inline", inline=True), make.publish(b"stored")
+        assert inline.content is not None
+        assert stored.content is not None
+        (held,), (other,) = inline.content.blobs, stored.content.blobs
+        for command in (inline, stored):
+            await ready.publish_version(command)
+        asked = [held.blob_id, other.blob_id, make.id()]
+        assert await ready.read_inline(asked) == {held.blob_id: held.inline}
+        await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"inline")])
+        assert await ready.read_inline(asked) == {}
 
     # Races
 

@@ -30,7 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root can mount a tmpfs")
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
     try:
         yield folder
     finally:
@@ -55,9 +55,9 @@ async def test_deletes_commit_on_a_full_disk(small_disk: Path) -> None:
                 break
         else:
             written.append(key)
-        if number == 100:  # somebody else takes most of the disk, but for the reserve and a little
+        if number == 60:  # somebody else takes most of the disk, but for the reserve and a little
             stat = os.statvfs(small_disk)
-            filler = stat.f_bavail * stat.f_frsize - (300 << 10)
+            filler = stat.f_bavail * stat.f_frsize - (900 << 10)
             with (small_disk / "filler").open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, filler)
     assert refusals == 3, "the disk was never full"

@@ -26,9 +26,11 @@ from storage.catalogue.base import (
 )
 from storage.catalogue.memory import MemoryCatalogue
 from storage.catalogue.records import NULL_VERSION_ID, Part, Upload, Versioning
+from storage.catalogue.replay import Replay, key_of
+from storage.catalogue.rowlog import LOGGED
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.errors import CatalogueConflict
-from tests.suites.catalogue import BUCKET, REALM, FakeClock, Maker, populate
+from tests.suites.catalogue import BUCKET, REALM, FakeClock, Maker, all_rows, populate
 
 DATABASE_KEY = bytes(range(32))
 ROW_MAC_KEY = bytes(range(32, 64))
@@ -221,6 +223,15 @@ class CatalogueMachine(RuleBasedStateMachine):
         self.both(lambda catalogue: catalogue.list_condemned(self.clock() + HOUR, 1000))
         self.both(lambda catalogue: catalogue.read_changes(0, 1000))
         self.runner.run(self.sqlite.verify())
+        self.runner.run(self.changes_rebuild_the_rows())
+
+    async def changes_rebuild_the_rows(self) -> None:
+        replay = Replay()
+        for change in await self.sqlite.read_changes(0, 10_000):
+            replay.apply(change.rows)
+        for table in LOGGED:
+            rows = await all_rows(self.sqlite, table)
+            assert [replay.check(table, key_of(row), row) for row in rows] == [None] * replay.count(table)
 
 
 TestCatalogueMachine = CatalogueMachine.TestCase

@@ -23,6 +23,7 @@ from storage.catalogue.base import (
 )
 from storage.catalogue.connection import check_library, connect
 from storage.catalogue.owner import Reserve
+from storage.catalogue.records import Notice
 from storage.catalogue.schema import REALM as REALM_TABLE
 from storage.catalogue.schema import TABLES, AccountRow, Table
 from storage.catalogue.session import Session, Transaction
@@ -266,7 +267,7 @@ async def test_a_bug_in_one_command_does_not_touch_the_others(catalogue: SqliteC
     await populate(catalogue)
 
     def broken(tx: Transaction) -> None:
-        tx.record("ghost", {})
+        tx.record("ghost")
         raise ZeroDivisionError
 
     good, bad = (
@@ -295,7 +296,7 @@ async def test_a_lost_connection_fails_its_batch_and_comes_back(catalogue: Sqlit
     await populate(catalogue)
 
     def failing(tx: Transaction) -> None:
-        tx.record("ghost", {})
+        tx.record("ghost")
         raise apsw.IOError("the medium failed")
 
     published = asyncio.ensure_future(catalogue.publish_version(make.publish(b"lost")))
@@ -408,9 +409,9 @@ async def test_a_long_scan_does_not_hold_up_the_end(path: Path, clock: FakeClock
 
 async def test_the_log_moves_into_the_database_while_it_is_open(catalogue: SqliteCatalogue, path: Path) -> None:
     before = path.stat().st_size
-    body = {"filler": "x" * 100_000}
+    filler = Notice("nobody", {"filler": "x" * 100_000})
     for _ in range(60):
-        await catalogue._writer.submit(lambda tx: tx.record("filler", body))
+        await catalogue._writer.submit(lambda tx: tx.record("filler", notices=[filler]))
     async with asyncio.timeout(20):
         while path.stat().st_size < before + (4 << 20):  # noqa: ASYNC110  # nothing tells when a file has grown
             await asyncio.sleep(0.01)
@@ -422,9 +423,9 @@ async def test_a_long_reader_does_not_stop_the_writer(catalogue: SqliteCatalogue
     reader = connect(path, DATABASE_KEY, cache_kib=100)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM accounts").fetchall()
-    body = {"filler": "x" * 1_000_000}
+    filler = Notice("nobody", {"filler": "x" * 1_000_000})
     for _ in range(50):
-        await catalogue._writer.submit(lambda tx: tx.record("filler", body))
+        await catalogue._writer.submit(lambda tx: tx.record("filler", notices=[filler]))
     reader.execute("ROLLBACK")
     reader.close()
     await catalogue.publish_version(make.publish(b"key"))
