@@ -315,8 +315,34 @@ def badly_sealed() -> dict[str, tuple[Recipe, str, str]]:
     return cases
 
 
-def build() -> tuple[str, str]:
-    """The text of positive.json and of negative.json."""
+def envelopes() -> list[dict[str, Any]]:
+    """Payloads of envelopes blobs (FORMAT section 11.1), from the text of that section alone."""
+
+    def payload(epoch: int, *entries: tuple[int, bytes], count: int | None = None) -> bytes:
+        listed = b"".join(struct.pack(">16sH", i.to_bytes(16, "big"), len(data)) + data for i, data in entries)
+        return struct.pack(">QI", epoch, len(entries) if count is None else count) + listed
+
+    two = payload(7, (1, b"one"), (2, b"another"))
+    most = payload(TIME, *((i, i.to_bytes(2, "big")) for i in range(4096)))
+    good = {"one": payload(0, (5, b"x")), "two": two, "longest": payload(2**63 - 1, (9, bytes(8192))), "most": most}
+    bad = {
+        "empty": b"", "no_entry": payload(7), "cut_head": two[:11], "cut_entry": two[:20], "cut_envelope": two[:-1],
+        "trailing": two + b"\0", "count_short": payload(7, (1, b"a"), (2, b"b"), count=1),
+        "count_long": payload(7, (1, b"a"), (2, b"b"), count=3), "same_id": payload(7, (1, b"a"), (1, b"b")),
+        "falling_ids": payload(7, (2, b"a"), (1, b"b")), "empty_envelope": payload(7, (1, b"")),
+        "envelope_too_long": payload(7, (1, bytes(8193))), "epoch_too_great": payload(2**63, (1, b"a")),
+        "too_many": payload(7, *((i, b"a") for i in range(4097))),
+        "count_of_2_32": payload(7, (1, b"a"), count=2**32 - 1),
+    }  # fmt: skip
+    return [
+        {"name": name, "outcome": outcome, "payload": base64.b64encode(data).decode()}
+        for outcome, cases in (("opens", good), ("record", bad))
+        for name, data in cases.items()
+    ]
+
+
+def build() -> tuple[str, str, str]:
+    """The text of positive.json, of negative.json and of envelopes.json."""
     good = [{"name": n, "comment": c} | write(r) for n, (c, r) in positives().items()]
     bad: list[dict[str, Any]] = [
         {"name": name, "base": base, "edits": edits, "with_row": with_row, "without_row": without} | changes
@@ -324,10 +350,10 @@ def build() -> tuple[str, str]:
     ]
     for name, (recipe, with_row, without) in badly_sealed().items():
         bad.append({"name": f"sealed_{name}", "with_row": with_row, "without_row": without} | write(recipe))
-    return tuple(json.dumps(x, indent=1, ensure_ascii=True) + "\n" for x in (good, bad))  # type: ignore[return-value]  # two
+    return tuple(json.dumps(x, indent=1, ensure_ascii=True) + "\n" for x in (good, bad, envelopes()))  # type: ignore[return-value]  # three
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for path, content in zip(("positive.json", "negative.json"), build(), strict=True):
+    for path, content in zip(("positive.json", "negative.json", "envelopes.json"), build(), strict=True):
         (FOLDER / path).write_text(content, encoding="ascii")
