@@ -229,7 +229,7 @@ class MultipartEngine:
             )
             return describe(bucket, version, content.content_id, part_number=part_number, upload_id=upload.upload_id)
 
-        plan = BlobPlan(blob_id, BlobRole.PART, data_key, slot, under_content_key=True, part_number=part_number)
+        plan = BlobPlan(blob_id, BlobRole.PART, data_key, slot, part_number=part_number)
         blob = await self._writer.write(plan, source, digests, judge_and_describe, may_be_inline=False)
         assert payload is not None, "the blob was described"
         assert kept is not None, "the blob was described"

@@ -43,7 +43,11 @@ _KINDS = {
     BlobRole.PART: BlobKind.PART,
     BlobRole.MANIFEST: BlobKind.MANIFEST,
     BlobRole.LINK: BlobKind.LINK,
+    BlobRole.ENVELOPES: BlobKind.ENVELOPES,
 }
+
+_ROWS_WITH_WRAPS = frozenset({BlobRole.PART, BlobRole.MANIFEST, BlobRole.LINK})
+"""Blobs whose wrap stands in their own row; an object's stands in its content's, that of envelopes in the slot."""
 
 
 def blob_kind(role: BlobRole) -> BlobKind:
@@ -60,8 +64,6 @@ class BlobPlan:
     data_key: DataKey
     slot: bytes
     """Fills the key slot (`gateway.engine.custody`)."""
-    under_content_key: bool = False
-    """Whether the data key is wrapped under the content key, so that the row must keep the wrap as well."""
     part_number: int = 0
 
 
@@ -124,7 +126,7 @@ class BlobWriter:
             salt=receipt.salt,
             commitment=receipt.commitment,
             footer_hash=receipt.footer_hash,
-            wrapped_key=plan.slot if plan.under_content_key else b"",
+            wrapped_key=plan.slot if plan.role in _ROWS_WITH_WRAPS else b"",
             part_number=plan.part_number,
             inline=inline,
         )

@@ -19,6 +19,7 @@ from storage.catalogue.schema import (
     BUCKETS,
     CONFIGURATIONS,
     CURSORS,
+    ENVELOPES,
     PARTS,
     UPLOADS,
     VERSIONS,
@@ -42,6 +43,7 @@ TABLES: tuple[Table[Any], ...] = (
     UPLOADS,
     PARTS,
     CURSORS,
+    ENVELOPES,
     VERSIONS,
     BLOBS,
 )

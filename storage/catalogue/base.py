@@ -9,6 +9,7 @@ publishes. Every row is verified against its MAC when it is read: `RowDamaged` w
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from storage.catalogue.records import (
@@ -17,9 +18,11 @@ from storage.catalogue.records import (
     Account,
     Attributes,
     Blob,
+    BlobRole,
     BlobState,
     Bucket,
     Content,
+    KeptEnvelopes,
     Notice,
     ObjectLock,
     ObjectVersion,
@@ -96,6 +99,10 @@ class ContentGone(CatalogueConflict):
 
 class BlobCondemned(CatalogueConflict):
     """The blob id was condemned by sweep before it was published: the write lost and must answer 503."""
+
+
+class WrapsChanged(CatalogueConflict):
+    """The content or envelopes blob is no longer as it was seen: look again and try again."""
 
 
 class LeaseLost(CatalogueConflict):
@@ -282,6 +289,102 @@ class CompleteUpload:
     manifest: Blob
     conditions: Conditions = field(default_factory=Conditions)
     notices: tuple[Notice, ...] = ()
+
+
+class WrapOwner(StrEnum):
+    """In whose row a wrap of the KMS stands."""
+
+    CONTENT = "content"
+    UPLOAD = "upload"
+    BLOB = "blob"
+    """A manifest or link, whose key belongs to no content."""
+    REALM = "realm"
+    """The realm root, which no catalogue holds: only where it was moved to is kept here."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptWrap:
+    """An envelope as a row has it, and what it is bound to."""
+
+    owner: WrapOwner
+    wrap_id: bytes
+    """The content id, or the blob id of a manifest or link."""
+    bucket_id: bytes
+    """The bucket in the wrap's context."""
+    envelope: bytes = field(repr=False)
+    """Empty where only the slot of `blob` has it."""
+    version: ObjectVersion | None = None
+    """A version of the content, or that of the link; None for uploads."""
+    upload: Upload | None = None
+    """Of an open upload."""
+    blob: Blob | None = None
+    """The manifest or link."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrapsMark:
+    """Where a walk over all wraps stands: behind this version, or with `upload_id` behind this upload."""
+
+    bucket_id: bytes = b""
+    object_key: bytes = b""
+    sequence: int = 0
+    upload_id: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrapsPage:
+    """Some wraps; a content that several versions share is given with each of them."""
+
+    wraps: tuple[KeptWrap, ...]
+    next_mark: WrapsMark | None
+    """None where the walk is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrapMove:
+    """A wrap that takes the place of another."""
+
+    owner: WrapOwner
+    wrap_id: bytes
+    expected: bytes = field(repr=False)
+    """What the row must still hold; ignored for the realm root."""
+    envelope: bytes = field(repr=False)
+    upload_id: bytes = b""
+    """Of the upload whose row has it."""
+    kms_key_id: str | None = None
+    """What the row of a content or upload is to name as its wrapping key; None leaves it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveWraps:
+    """Wraps that move together into an envelopes blob."""
+
+    envelopes: Blob
+    """Durable in the store, with an entry for each move."""
+    epoch: int
+    moves: tuple[WrapMove, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedVersion:
+    """What becomes of a version whose content is replaced: its bytes stay the same, and so does all that is told."""
+
+    seen: ObjectVersion
+    """As it was read; with other attributes meanwhile nothing is changed."""
+    attributes: Attributes = field(repr=False)
+    link: Blob | None = None
+    """The new link of a sharing copy; one version of a content at most has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceContent:
+    """Put the same bytes, sealed anew, in the place of a content."""
+
+    content_id: bytes
+    content: Content
+    """The new one, with its blobs."""
+    versions: tuple[ReplacedVersion, ...]
+    """Every version that has the old content, or else nothing is changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,11 +637,58 @@ class Catalogue(Protocol):
         Raises: LeaseLost.
         """
 
-    async def list_condemned(self, before: datetime, limit: int) -> tuple[bytes, ...]:
-        """Ids condemned before that whose bytes rest in the blob store, oldest first."""
+    async def list_condemned(self, before: datetime, limit: int, role: BlobRole | None = None) -> tuple[bytes, ...]:
+        """Ids condemned before that whose bytes rest in the blob store, oldest first; of one role where it is given."""
 
     async def forget_condemned(self, blob_ids: Sequence[bytes], lease: Lease) -> None:
         """Drop condemned rows whose bytes were deleted from the store. Live ids are left alone. Raises: LeaseLost."""
+
+    # Life cycle of wrapping keys
+
+    async def list_wraps(self, mark: WrapsMark, limit: int) -> WrapsPage:
+        """All wraps that the KMS made, in the order of versions and then of open uploads: `limit` of those at most.
+
+        Each page sees one state. A version that is made behind the mark is not seen: walk until nothing is left.
+        """
+
+    async def move_wraps(self, command: MoveWraps, lease: Lease) -> tuple[bytes, ...]:
+        """Let rows hold other envelopes, all in one transaction; return the wrap ids of those that moved.
+
+        A row that holds another envelope than expected, or is gone, is skipped. Where all were, the envelopes blob is
+        condemned; so is every older one that has no wrap left.
+
+        Raises:
+            LeaseLost: the lease is another's, or over.
+            BlobCondemned: sweep took the blob.
+        """
+
+    async def list_envelopes(self, after: bytes = b"", limit: int = 1000) -> tuple[KeptEnvelopes, ...]:
+        """Live envelopes blobs by blob id, those above `after`."""
+
+    async def replace_envelopes(self, envelopes_id: bytes, blob: Blob, wrap_ids: Sequence[bytes], lease: Lease) -> None:
+        """Put a blob with fewer entries and the same epoch in the place of an envelopes blob, which is condemned.
+
+        `wrap_ids` are those of the entries that the new one has.
+
+        Raises:
+            LeaseLost: the lease is another's, or over.
+            BlobCondemned: sweep took the blob.
+            WrapsChanged: the old one is gone, or a wrap that names it is not among these.
+        """
+
+    async def versions_of_content(self, content_id: bytes) -> tuple[ObjectVersion, ...]:
+        """Every version that has this content; looks at each version there is where one of them is no copy."""
+
+    async def replace_content(self, command: ReplaceContent, lease: Lease) -> None:
+        """Put a content in the place of another, under all of its versions at once; the old blobs are condemned.
+
+        Versions keep their ids, times, locks, ETags and places; locks do not hold it up, since no byte changes.
+
+        Raises:
+            LeaseLost: the lease is another's, or over.
+            BlobCondemned: sweep took one of the blobs.
+            WrapsChanged: the content is gone, or has other versions than these.
+        """
 
     async def acquire_lease(self, name: str, holder: str, duration: timedelta) -> Lease:
         """Take or renew a job's lease. Raises: LeaseLost while another holder has it."""

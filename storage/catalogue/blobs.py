@@ -11,10 +11,22 @@ import apsw
 
 from storage.catalogue import rows
 from storage.catalogue.base import BlobCondemned, ContentGone
-from storage.catalogue.records import Blob, BlobState, Content
-from storage.catalogue.schema import BLOBS, CONTENTS, INLINE_BLOBS, BlobRow, ContentRow, InlineRow
+from storage.catalogue.records import Blob, BlobRole, BlobState, Content
+from storage.catalogue.schema import (
+    BLOBS,
+    CONTENTS,
+    ENVELOPES,
+    INLINE_BLOBS,
+    MOVED_WRAPS,
+    BlobRow,
+    ContentRow,
+    InlineRow,
+)
 from storage.catalogue.session import SLICE_ROWS, Session, Transaction
 from storage.errors import CatalogueConflict, RowDamaged
+
+_OWN_WRAPS = frozenset({BlobRole.MANIFEST, BlobRole.LINK})
+"""Blobs whose own key the KMS wraps."""
 
 
 def add(tx: Transaction, blob: Blob, content_id: bytes | None) -> None:
@@ -41,6 +53,8 @@ def condemn(tx: Transaction, row: BlobRow) -> None:
     """Take a live blob out: an inline one at once, another as a condemned row for sweep."""
     if row.state != BlobState.LIVE:
         raise RowDamaged("a blob in use is condemned")
+    if row.role in _OWN_WRAPS:
+        forget_wrap(tx, row.blob_id)
     if row.is_inline:
         tx.delete(INLINE_BLOBS, InlineRow(row.blob_id, b""))
         tx.delete(BLOBS, row)
@@ -63,14 +77,15 @@ def condemn_named(tx: Transaction, blob_id: bytes) -> None:
     condemn(tx, row)
 
 
-def add_content(tx: Transaction, content: Content) -> None:
-    """Take in a new content that one version refers to, with its blobs.
+def add_content(tx: Transaction, content: Content, reference_count: int = 1) -> None:
+    """Take in a new content that so many versions refer to, with its blobs.
 
     Raises:
         BlobCondemned, CatalogueConflict: as `add`; also where the content id is taken.
     """
     try:
-        tx.insert(CONTENTS, rows.content_row(content, blob_count=len(content.blobs)))
+        row = rows.content_row(content, blob_count=len(content.blobs))
+        tx.insert(CONTENTS, row._replace(reference_count=reference_count))
     except apsw.ConstraintError:
         raise CatalogueConflict("the content is in use") from None
     for blob in content.blobs:
@@ -90,12 +105,38 @@ def release_content(tx: Transaction, content_id: bytes) -> None:
     row = require_content(tx, content_id)
     if row.reference_count > 1:
         tx.update(CONTENTS, row._replace(reference_count=row.reference_count - 1))
-        return
+    else:
+        drop_content(tx, row)
+
+
+def drop_content(tx: Transaction, row: ContentRow) -> None:
+    """Remove a content whatever refers to it, and condemn its blobs."""
     blobs = list(blob_rows(tx, row))
     check_count(row, len(blobs))
     for blob in blobs:
         condemn(tx, blob)
     tx.delete(CONTENTS, row)
+    forget_wrap(tx, row.content_id)
+
+
+def forget_wrap(tx: Transaction, wrap_id: bytes) -> None:
+    """Let a wrap that goes no longer name the envelopes blob that carries it, where one does."""
+    row = tx.find(MOVED_WRAPS, wrap_id)
+    if row is not None:
+        tx.delete(MOVED_WRAPS, row)
+        leave_envelopes(tx, row.envelopes_id, 1)
+
+
+def leave_envelopes(tx: Transaction, envelopes_id: bytes, count: int) -> None:
+    """Let so many wraps fewer name an envelopes blob; with the last one it is condemned."""
+    row = tx.find(ENVELOPES, envelopes_id)
+    if row is None or row.wrap_count < count:
+        raise RowDamaged(f"an envelopes row is missing or counts wrongly: {envelopes_id.hex()}")
+    if row.wrap_count == count:
+        tx.delete(ENVELOPES, row)
+        condemn_named(tx, envelopes_id)
+    else:
+        tx.update(ENVELOPES, row._replace(wrap_count=row.wrap_count - count))
 
 
 def require_content(session: Session, content_id: bytes) -> ContentRow:

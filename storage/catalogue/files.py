@@ -3,16 +3,21 @@
 Source: DESIGN part 4; SQLite "How To Corrupt An SQLite Database File".
 """
 
+import logging
 import os
 from pathlib import Path
 
 from storage.catalogue.connection import connect, peek_connection, translated
 from storage.catalogue.rowmac import KEY_ID_SIZE, RowMac
-from storage.catalogue.schema import DDL, REALM, SCHEMA_VERSION, RealmRow
+from storage.catalogue.schema import DDL, MIGRATIONS, REALM, SCHEMA_VERSION, RealmRow
 from storage.catalogue.session import Session
+from storage.catalogue.verifying import REFERENCES, check_reference, verify_rows
 from storage.errors import CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
+from storage.seams import reach
 
 _CACHE_KIB = 2 << 10
+_MIGRATION_CACHE_KIB = 64 << 10
+_log = logging.getLogger(__name__)
 
 
 def create_file(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -> None:
@@ -61,14 +66,46 @@ def peek(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -> int:
     """
     connection = peek_connection(path, database_key)
     try:
-        check_realm(Session(connection, mac), realm_id, mac)
+        return check_realm(Session(connection, mac), realm_id, mac, also=frozenset(MIGRATIONS)).schema_version
     finally:
         connection.close()
-    return SCHEMA_VERSION
 
 
-def check_realm(session: Session, realm_id: bytes, mac: RowMac) -> None:
-    """Compare an open file with the realm and the key that the caller came with.
+def migrate(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -> None:
+    """Bring a catalogue of an older schema to today's, all in one transaction, once every row of it was verified.
+
+    The caller holds the owner lock. A crash leaves the old catalogue or the new one.
+
+    Raises:
+        CatalogueUnsafe: the schema is newer than this program, or too old.
+        RealmMismatch, RowDamaged, StorageError: as `check_realm`; RowDamaged also for any row that fails.
+    """
+    connection = connect(path, database_key, cache_kib=_MIGRATION_CACHE_KIB)
+    try:
+        session = Session(connection, mac)
+        with translated(connection):
+            row = check_realm(session, realm_id, mac, also=frozenset(MIGRATIONS))
+            if row.schema_version == SCHEMA_VERSION:
+                return
+            # A transaction of its own, left undone where anything in it fails.
+            with connection:
+                for _ in verify_rows(session, row.schema_version):
+                    pass
+                for version in range(row.schema_version, SCHEMA_VERSION):
+                    connection.execute(MIGRATIONS[version])
+                for what, statement in REFERENCES:
+                    check_reference(session, what, statement)
+                migrated = row._replace(schema_version=SCHEMA_VERSION)
+                connection.execute(REALM.update, (*migrated[1:], mac.sign(REALM, migrated), migrated[0]))
+                reach("catalogue.migrated")
+            reach("catalogue.migration_committed")
+        _log.info("the catalogue's schema %d became %d", row.schema_version, SCHEMA_VERSION)
+    finally:
+        connection.close()
+
+
+def check_realm(session: Session, realm_id: bytes, mac: RowMac, *, also: frozenset[int] = frozenset()) -> RealmRow:
+    """Compare an open file with the realm and the key that the caller came with; `also` are older schemas to accept.
 
     Raises:
         CatalogueUnsafe: the schema is of another version of this program.
@@ -81,7 +118,7 @@ def check_realm(session: Session, realm_id: bytes, mac: RowMac) -> None:
     if len(found) != 1:
         raise RowDamaged("the realm row is missing")
     row, written_mac = RealmRow._make(found[0][:-1]), found[0][-1]
-    if row.schema_version != SCHEMA_VERSION:
+    if row.schema_version != SCHEMA_VERSION and row.schema_version not in also:
         raise CatalogueUnsafe(
             f"the catalogue has schema {row.schema_version}, which this program cannot read: it knows {SCHEMA_VERSION}"
         )
@@ -89,4 +126,4 @@ def check_realm(session: Session, realm_id: bytes, mac: RowMac) -> None:
         raise RealmMismatch("the catalogue belongs to another realm")
     if not isinstance(written_mac, bytes) or written_mac[:KEY_ID_SIZE] != mac.key_id:
         raise RealmMismatch("the catalogue was written under another row MAC key")
-    mac.verify(REALM, found[0])
+    return mac.verify(REALM, found[0])

@@ -43,3 +43,8 @@ class Findings:
         """To be asked before a version is called absent, or a listing whole. Raises: RowDamaged."""
         if bucket_id in self._buckets:
             raise RowDamaged(f"rows of {VERSIONS.name} are damaged: what is missing cannot be told")
+
+    def check_every_bucket(self) -> None:
+        """To be asked before a walk over all versions is called whole. Raises: RowDamaged."""
+        for bucket_id in self._buckets:
+            self.check_bucket(bucket_id)

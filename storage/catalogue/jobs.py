@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from storage.catalogue import rows
 from storage.catalogue.base import Change, Lease, LeaseLost
-from storage.catalogue.records import Attributes, BlobState
+from storage.catalogue.records import Attributes, BlobRole, BlobState
 from storage.catalogue.rowlog import LOGGED, Written, put_json
 from storage.catalogue.schema import BLOBS, CURSORS, INLINE_BLOBS, LEASES, OUTBOX, CursorRow, LeaseRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
@@ -32,7 +32,7 @@ def blob_states(session: Session, blob_ids: Sequence[bytes]) -> Scan[dict[bytes,
 
 def condemn_orphans(tx: Transaction, blob_ids: Sequence[bytes], lease: Lease) -> tuple[bytes, ...]:
     """See `Catalogue.condemn_orphans`."""
-    _require_lease(tx, lease)
+    require_lease(tx, lease)
     tx.findings.check_table(BLOBS)
     condemned = []
     for blob_id in blob_ids:
@@ -42,11 +42,13 @@ def condemn_orphans(tx: Transaction, blob_ids: Sequence[bytes], lease: Lease) ->
     return tuple(condemned)
 
 
-def list_condemned(session: Session, before: int, limit: int) -> Scan[tuple[bytes, ...]]:
+def list_condemned(session: Session, before: int, limit: int, role: BlobRole | None = None) -> Scan[tuple[bytes, ...]]:
     """See `Catalogue.list_condemned`; `before` in microseconds since 1970."""
     session.findings.check_table(BLOBS)
     found: list[bytes] = []
-    for row in session.walk(BLOBS, "WHERE condemned_at < ? ORDER BY condemned_at, blob_id LIMIT ?", before, limit):
+    wanted = "" if role is None else f"AND role = '{role.value}' "
+    condition = f"WHERE condemned_at < ? {wanted}ORDER BY condemned_at, blob_id LIMIT ?"
+    for row in session.walk(BLOBS, condition, before, limit):
         found.append(row.blob_id)
         if len(found) % SLICE_ROWS == 0:
             yield
@@ -55,7 +57,7 @@ def list_condemned(session: Session, before: int, limit: int) -> Scan[tuple[byte
 
 def forget_condemned(tx: Transaction, blob_ids: Sequence[bytes], lease: Lease) -> None:
     """See `Catalogue.forget_condemned`."""
-    _require_lease(tx, lease)
+    require_lease(tx, lease)
     for blob_id in blob_ids:
         row = tx.find(BLOBS, blob_id)
         if row is not None and row.state == BlobState.CONDEMNED:
@@ -85,7 +87,8 @@ def release_lease(tx: Transaction, lease: Lease) -> None:
         tx.update(LEASES, row._replace(holder=_NOBODY, expires_at=tx.now))
 
 
-def _require_lease(session: Transaction, lease: Lease) -> None:
+def require_lease(session: Transaction, lease: Lease) -> None:
+    """Raises: LeaseLost."""
     row = session.find(LEASES, lease.name)
     if row is None or (row.holder, row.epoch) != (lease.holder, lease.epoch) or row.expires_at <= session.now:
         raise LeaseLost("the lease is another's, or over")
@@ -112,7 +115,7 @@ def set_cursor(tx: Transaction, name: str, sequence: int) -> None:
 
 def trim_changes(tx: Transaction, through: int, lease: Lease) -> int:
     """See `Catalogue.trim_changes`."""
-    _require_lease(tx, lease)
+    require_lease(tx, lease)
     tx.execute("DELETE FROM outbox WHERE sequence <= ?", (through,))
     return tx.connection.changes()
 

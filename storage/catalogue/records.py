@@ -84,6 +84,7 @@ class BlobRole(StrEnum):
     PART = "part"
     MANIFEST = "manifest"
     LINK = "link"
+    ENVELOPES = "envelopes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ class Blob:
     commitment: bytes = field(repr=False)
     footer_hash: bytes = field(repr=False)
     wrapped_key: bytes = field(repr=False, default=b"")
-    """The data key wrapped under the content key (parts); empty for every other role."""
+    """Of parts: the data key under the content key. Of manifests and links: the envelope of their own key as it is
+    now, empty where only the blob's slot has it. Empty for every other role."""
     part_number: int = 0
     """From 1 for parts; 0 for every other role."""
     inline: bytes | None = field(repr=False, default=None)
@@ -202,6 +204,16 @@ class Upload:
     attributes: Attributes = field(repr=False, default_factory=dict)
     completed: "ObjectVersion | None" = None
     """The version that Complete published, kept so that a repeated Complete can answer the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEnvelopes:
+    """An envelopes blob, and how many wraps the catalogue has from it. With the last one it is condemned."""
+
+    blob: Blob
+    epoch: int
+    """Greater than that of every older one."""
+    wrap_count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The MAC of every catalogue row: what stands in a row was put there by a holder of the key, in that very place.
 
-HMAC-SHA-256 over schema version, realm id, table, and every column in order, the primary key among them, in the
-encoding of `rowbytes`, which is injective. It does not notice that an old row was put back (THREATS.md). Source: RFC
-2104; DESIGN part 4.
+HMAC-SHA-256 over the version of the table's layout, realm id, table, and every column in order, the primary key among
+them, in the encoding of `rowbytes`, which is injective. It does not notice that an old row was put back (THREATS.md).
+Source: RFC 2104; DESIGN part 4.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 
 from storage.catalogue.rowbytes import FAILURES, compile_encoder
-from storage.catalogue.schema import SCHEMA_VERSION, R, Table
+from storage.catalogue.schema import R, Table
 from storage.errors import RowDamaged
 
 KEY_SIZE = 32
@@ -72,7 +72,7 @@ class RowMac:
     def _place(self, table: Table[R]) -> bytes:
         """What is bound besides the row itself."""
         name = table.name.encode()
-        return struct.pack(">IHH", SCHEMA_VERSION, len(self._realm_id), len(name)) + self._realm_id + name
+        return struct.pack(">IHH", table.layout, len(self._realm_id), len(name)) + self._realm_id + name
 
 
 def describe(table: Table[R], values: tuple[object, ...]) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 SCHEMA_VERSION = 5
-"""Part of every row's MAC, and of the realm row. A catalogue of another version is refused."""
+"""Stands in the realm row. `MIGRATIONS` says which older ones are brought to it; a newer one is refused."""
 
 
 class RealmRow(NamedTuple):
@@ -188,6 +188,26 @@ class CursorRow(NamedTuple):
     position: int
 
 
+class EnvelopesRow(NamedTuple):
+    """An envelopes blob, which has a live row among the blobs."""
+
+    blob_id: bytes
+    epoch: int
+    wrap_count: int
+    """How many rows of moved wraps name it; with the last one it is condemned."""
+
+
+class MovedWrapRow(NamedTuple):
+    """That a wrap is no longer the one in its blob's slot, and which envelopes blob carries it.
+
+    The wrap itself stands where it always stood: in the row of the content, the upload, or the manifest or link blob.
+    """
+
+    wrap_id: bytes
+    """A content id, the blob id of a manifest or link, or the realm id for the realm root."""
+    envelopes_id: bytes
+
+
 R = TypeVar("R", bound=tuple[object, ...])
 
 
@@ -198,6 +218,8 @@ class Table(Generic[R]):
     name: str
     row: type[R]
     key_size: int = 1
+    layout: int = 4
+    """The schema version that gave the table its columns; bound by the MAC of every row."""
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -251,10 +273,12 @@ PARTS = Table("parts", PartRow, key_size=2)
 OUTBOX = Table("outbox", ChangeRow)
 LEASES = Table("leases", LeaseRow)
 CURSORS = Table("cursors", CursorRow)
+ENVELOPES = Table("envelopes", EnvelopesRow, layout=5)
+MOVED_WRAPS = Table("moved_wraps", MovedWrapRow, layout=5)
 
 TABLES: tuple[Table[Any], ...] = (
     REALM, ACCOUNTS, ACCESS_KEYS, BUCKETS, CONFIGURATIONS, VERSIONS, CONTENTS, BLOBS, INLINE_BLOBS, UPLOADS, PARTS,
-    OUTBOX, LEASES, CURSORS,
+    OUTBOX, LEASES, CURSORS, ENVELOPES, MOVED_WRAPS,
 )  # fmt: skip  # a list of names reads better in one line
 """Every table."""
 
@@ -347,3 +371,20 @@ CREATE TABLE leases (
     mac BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+
+_WRAPS_DDL = """
+CREATE TABLE envelopes (
+    blob_id BLOB NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, wrap_count INTEGER NOT NULL, mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE moved_wraps (
+    wrap_id BLOB NOT NULL PRIMARY KEY, envelopes_id BLOB NOT NULL, mac BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX versions_of_shared ON versions (content_id) WHERE link_id IS NOT NULL;
+"""
+
+DDL += _WRAPS_DDL
+
+MIGRATIONS = {4: _WRAPS_DDL}
+"""What brings a catalogue of a version to the next one. Tables that it leaves alone keep their rows and MACs."""

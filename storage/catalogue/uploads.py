@@ -68,7 +68,10 @@ def complete_upload(tx: Transaction, command: CompleteUpload) -> ObjectVersion:
     content = rows.content_row(rows.upload(upload).content, blob_count=len(command.parts) + 1)
     tx.insert(CONTENTS, content)
     published = versions.make_current(tx, command.version, current, None, "complete_upload", command.notices)
-    completed = upload._replace(part_count=0, completed_at=tx.now, completed=rows.published_json(published))
+    # The content has the wrap now: one that stays in two rows would have to be moved, and shredded, twice.
+    completed = upload._replace(
+        part_count=0, completed_at=tx.now, completed=rows.published_json(published), wrapped_key=b""
+    )
     tx.update(UPLOADS, completed)
     return published
 
@@ -105,6 +108,8 @@ def drop(tx: Transaction, upload: UploadRow) -> None:
         blobs.condemn_named(tx, part.blob_id)
     tx.delete_group(PARTS, upload.upload_id)
     tx.delete(UPLOADS, upload)
+    if upload.completed_at is None:
+        blobs.forget_wrap(tx, upload.content_id)
 
 
 def forget_completed_uploads(tx: Transaction, before: int) -> int:

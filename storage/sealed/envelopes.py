@@ -78,8 +78,9 @@ class Envelopes:
                 offset += _ENTRY.size
                 entries.append((name, payload[offset : offset + size]))
                 offset += size
-            if offset != len(payload):
-                raise ValueError("it does not end with its last entry")
-            return cls(epoch, tuple(entries))
+            decoded = cls(epoch, tuple(entries))
         except (struct.error, ValueError) as error:
             raise damaged(Damage.RECORD, f"not a list of envelopes: {error}") from None
+        if offset != len(payload):
+            raise damaged(Damage.RECORD, "a list of envelopes does not end with its last entry")
+        return decoded

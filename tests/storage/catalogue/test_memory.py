@@ -3,9 +3,10 @@ import pytest
 from storage.catalogue.base import Catalogue
 from storage.catalogue.memory import MemoryCatalogue
 from tests.suites.catalogue import REALM, CatalogueSuite, FakeClock
+from tests.suites.wraps import WrapsSuite
 
 
-class TestMemoryCatalogue(CatalogueSuite):
+class TestMemoryCatalogue(CatalogueSuite, WrapsSuite):
     @pytest.fixture
     def catalogue(self, clock: FakeClock) -> Catalogue:
         return MemoryCatalogue(REALM, clock)

@@ -6,7 +6,7 @@ import pytest
 
 from storage.catalogue.rowbytes import compile_encoder
 from storage.catalogue.rowmac import KEY_ID_SIZE, MAC_SIZE, RowMac, describe
-from storage.catalogue.schema import ACCOUNTS, SCHEMA_VERSION, VERSIONS, AccountRow, Table
+from storage.catalogue.schema import ACCOUNTS, VERSIONS, AccountRow, Table
 from storage.errors import RowDamaged
 
 KEY = bytes(range(32))
@@ -34,7 +34,7 @@ def test_a_signed_row_is_read_back() -> None:
 
 def test_the_mac_is_hmac_sha_256_behind_the_key_s_id() -> None:
     mac = RowMac(KEY, REALM)
-    encoded = compile_encoder(THREE, SCHEMA_VERSION.to_bytes(4) + b"\0\20\0\5" + REALM + b"three")(*ROW)
+    encoded = compile_encoder(THREE, THREE.layout.to_bytes(4) + b"\0\20\0\5" + REALM + b"three")(*ROW)
     assert mac.sign(THREE, ROW) == mac.key_id + hmac.digest(KEY, encoded, hashlib.sha256)
     assert mac.sign(THREE, ROW) == mac.sign(THREE, ROW)
     assert mac.key_id == hmac.digest(KEY, b"sealgate row mac key id", hashlib.sha256)[:KEY_ID_SIZE]

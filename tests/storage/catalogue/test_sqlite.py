@@ -30,6 +30,7 @@ from storage.catalogue.session import Session, Transaction
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.errors import CatalogueBusy, CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
 from tests.suites.catalogue import ALICE, BUCKET, REALM, CatalogueSuite, FakeClock, Maker, populate
+from tests.suites.wraps import WrapsSuite
 
 DATABASE_KEY = bytes(range(32))
 ROW_MAC_KEY = bytes(range(32, 64))
@@ -72,7 +73,7 @@ async def catalogue(clock: FakeClock, path: Path) -> AsyncIterator[SqliteCatalog
     await catalogue.close()
 
 
-class TestSqliteCatalogue(CatalogueSuite):
+class TestSqliteCatalogue(CatalogueSuite, WrapsSuite):
     @pytest.fixture
     def catalogue(self, catalogue: SqliteCatalogue) -> Catalogue:
         return catalogue

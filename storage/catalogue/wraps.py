@@ -1,0 +1,255 @@
+"""Wraps of the KMS over verified rows: walked, moved into envelopes blobs, let go; and contents that are sealed anew.
+
+A wrap stands in the row that it belongs to. Beside it the catalogue keeps which envelopes blob carries it as well, and
+counts for each such blob the wraps that name it, so that the last one to go condemns it. Source: `base`; DESIGN D7.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from storage.catalogue import blobs, rows
+from storage.catalogue.base import (
+    KeptWrap,
+    Lease,
+    MoveWraps,
+    ReplaceContent,
+    WrapMove,
+    WrapOwner,
+    WrapsChanged,
+    WrapsMark,
+    WrapsPage,
+)
+from storage.catalogue.jobs import require_lease
+from storage.catalogue.records import Blob, BlobRole, BlobState, KeptEnvelopes, ObjectVersion
+from storage.catalogue.schema import (
+    BLOBS,
+    BUCKETS,
+    CONTENTS,
+    ENVELOPES,
+    MOVED_WRAPS,
+    UPLOADS,
+    VERSIONS,
+    EnvelopesRow,
+    MovedWrapRow,
+    VersionRow,
+)
+from storage.catalogue.session import SLICE_ROWS, Binding, Scan, Session, Transaction
+from storage.errors import RowDamaged
+
+_UNREAD_ROWS = 4096
+"""Rows that a look for a content's first version passes, unverified, between two pauses: some milliseconds."""
+
+
+def list_wraps(session: Session, mark: WrapsMark, limit: int) -> Scan[WrapsPage]:
+    """See `Catalogue.list_wraps`."""
+    session.findings.check_every_bucket()
+    session.findings.check_table(BUCKETS)
+    session.findings.check_table(UPLOADS)
+    found: list[KeptWrap] = []
+    count = 0
+    if mark.upload_id is None:
+        for row in _versions_behind(session, mark):
+            if count == limit:
+                return WrapsPage(tuple(found), mark)
+            found += _wraps_of(session, row)
+            mark = WrapsMark(row.bucket_id, row.object_key, row.sequence)
+            count += 1
+            if count % SLICE_ROWS == 0:
+                yield
+        mark = WrapsMark(upload_id=b"")
+    condition = "WHERE upload_id > ? AND completed_at IS NULL ORDER BY upload_id"
+    for upload_row in session.walk(UPLOADS, condition, mark.upload_id):
+        if count == limit:
+            return WrapsPage(tuple(found), mark)
+        upload = rows.upload(upload_row)
+        content = upload.content
+        wrap_id, bucket_id = content.content_id, content.bucket_id
+        found.append(KeptWrap(WrapOwner.UPLOAD, wrap_id, bucket_id, content.wrapped_key, upload=upload))
+        mark = WrapsMark(upload_id=upload.upload_id)
+        count += 1
+        if count % SLICE_ROWS == 0:
+            yield
+    return WrapsPage(tuple(found), None)
+
+
+def _versions_behind(session: Session, mark: WrapsMark) -> Iterator[VersionRow]:
+    """Versions in the order of their table: those of the marked key that are older, then all of greater keys."""
+    condition = "WHERE bucket_id = ? AND object_key = ? AND sequence < ? ORDER BY sequence DESC"
+    yield from session.walk(VERSIONS, condition, mark.bucket_id, mark.object_key, mark.sequence)
+    condition = "WHERE (bucket_id, object_key) > (?, ?) ORDER BY bucket_id, object_key, sequence DESC"
+    yield from session.walk(VERSIONS, condition, mark.bucket_id, mark.object_key)
+
+
+def _wraps_of(session: Session, row: VersionRow) -> Iterator[KeptWrap]:
+    """Of a version: its content's, its manifest's where it has one, its link's where it is a copy."""
+    if row.content_id is None:
+        return
+    version = rows.version(row)
+    content = blobs.require_content(session, row.content_id)
+    yield KeptWrap(WrapOwner.CONTENT, row.content_id, content.bucket_id, content.wrapped_key, version)
+    if content.blob_count > 1:
+        manifest = session.first(BLOBS, "WHERE content_id = ? ORDER BY part_number", row.content_id)
+        if manifest is None or manifest.role != BlobRole.MANIFEST:
+            raise RowDamaged(f"the manifest of a content is missing: {row.content_id.hex()}")
+        yield _blob_wrap(session, manifest.blob_id, content.bucket_id, version)
+    if row.link_id is not None:
+        yield _blob_wrap(session, row.link_id, row.bucket_id, version)
+
+
+def _blob_wrap(session: Session, blob_id: bytes, bucket_id: bytes, version: ObjectVersion) -> KeptWrap:
+    row = session.find(BLOBS, blob_id)
+    if row is None:
+        raise RowDamaged(f"a referenced blob row is missing: {blob_id.hex()}")
+    blob = rows.blob(row) if row.wrapped_key else blobs.load(session, row)
+    return KeptWrap(WrapOwner.BLOB, blob_id, bucket_id, row.wrapped_key, version, blob=blob)
+
+
+def move_wraps(tx: Transaction, command: MoveWraps, lease: Lease) -> tuple[bytes, ...]:
+    """See `Catalogue.move_wraps`."""
+    require_lease(tx, lease)
+    envelopes_id = command.envelopes.blob_id
+    blobs.add(tx, command.envelopes, None)
+    moved = [move.wrap_id for move in command.moves if _MOVERS[move.owner](tx, move)]
+    if not moved:
+        blobs.condemn_named(tx, envelopes_id)
+        return ()
+    tx.insert(ENVELOPES, EnvelopesRow(envelopes_id, command.epoch, len(moved)))
+    left: Counter[bytes] = Counter()
+    for wrap_id in moved:
+        row = MovedWrapRow(wrap_id, envelopes_id)
+        before = tx.find(MOVED_WRAPS, wrap_id)
+        if before is None:
+            tx.insert(MOVED_WRAPS, row)
+        else:
+            left[before.envelopes_id] += 1
+            tx.update(MOVED_WRAPS, row)
+    for left_id, count in left.items():
+        blobs.leave_envelopes(tx, left_id, count)
+    tx.record("move_wraps")
+    return tuple(moved)
+
+
+def _move_content(tx: Transaction, move: WrapMove) -> bool:
+    row = tx.find(CONTENTS, move.wrap_id)
+    if row is None or row.wrapped_key != move.expected:
+        return False
+    kms_key_id = row.kms_key_id if move.kms_key_id is None else move.kms_key_id
+    tx.update(CONTENTS, row._replace(wrapped_key=move.envelope, kms_key_id=kms_key_id))
+    return True
+
+
+def _move_upload(tx: Transaction, move: WrapMove) -> bool:
+    row = tx.find(UPLOADS, move.upload_id)
+    if row is None or row.completed_at is not None or row.wrapped_key != move.expected:
+        return False
+    kms_key_id = row.kms_key_id if move.kms_key_id is None else move.kms_key_id
+    tx.update(UPLOADS, row._replace(wrapped_key=move.envelope, kms_key_id=kms_key_id))
+    return True
+
+
+def _move_blob(tx: Transaction, move: WrapMove) -> bool:
+    row = tx.find(BLOBS, move.wrap_id)
+    if row is None or row.state != BlobState.LIVE or row.wrapped_key != move.expected:
+        return False
+    tx.update(BLOBS, row._replace(wrapped_key=move.envelope))
+    return True
+
+
+_MOVERS: dict[WrapOwner, Callable[[Transaction, WrapMove], bool]] = {
+    WrapOwner.CONTENT: _move_content,
+    WrapOwner.UPLOAD: _move_upload,
+    WrapOwner.BLOB: _move_blob,
+    WrapOwner.REALM: lambda _tx, _move: True,
+}
+
+
+def list_envelopes(session: Session, after: bytes, limit: int) -> Scan[tuple[KeptEnvelopes, ...]]:
+    """See `Catalogue.list_envelopes`."""
+    session.findings.check_table(ENVELOPES)
+    found: list[KeptEnvelopes] = []
+    for row in session.walk(ENVELOPES, "WHERE blob_id > ? ORDER BY blob_id LIMIT ?", after, limit):
+        blob = session.find(BLOBS, row.blob_id)
+        if blob is None:
+            raise RowDamaged(f"a referenced blob row is missing: {row.blob_id.hex()}")
+        found.append(KeptEnvelopes(blobs.load(session, blob), row.epoch, row.wrap_count))
+        if len(found) % SLICE_ROWS == 0:
+            yield
+    return tuple(found)
+
+
+def replace_envelopes(
+    tx: Transaction, envelopes_id: bytes, blob: Blob, wrap_ids: Sequence[bytes], lease: Lease
+) -> None:
+    """See `Catalogue.replace_envelopes`."""
+    require_lease(tx, lease)
+    row = tx.find(ENVELOPES, envelopes_id)
+    if row is None:
+        raise WrapsChanged("the envelopes blob is gone")
+    blobs.add(tx, blob, None)
+    moved = [
+        wrap for wrap_id in wrap_ids if (wrap := tx.find(MOVED_WRAPS, wrap_id)) and wrap.envelopes_id == envelopes_id
+    ]
+    if len(moved) != row.wrap_count:
+        raise WrapsChanged("a wrap would be lost with the envelopes blob")
+    for wrap in moved:
+        tx.update(MOVED_WRAPS, wrap._replace(envelopes_id=blob.blob_id))
+    tx.delete(ENVELOPES, row)
+    tx.insert(ENVELOPES, row._replace(blob_id=blob.blob_id))
+    blobs.condemn_named(tx, envelopes_id)
+    tx.record("move_wraps")
+
+
+def versions_of_content(session: Session, content_id: bytes) -> Scan[tuple[ObjectVersion, ...]]:
+    """See `Catalogue.versions_of_content`. Copies have an index; the first version is looked for among all."""
+    content = session.find(CONTENTS, content_id)
+    reference_count = 0 if content is None else content.reference_count
+    found = session.all(VERSIONS, "WHERE content_id = ? AND link_id IS NOT NULL", content_id)
+    if len(found) < reference_count:
+        cursor = session.connection.cursor()
+        try:
+            statement = "SELECT content_id, bucket_id, object_key, sequence FROM versions WHERE link_id IS NULL"
+            for number, (of_content, *place) in enumerate(cursor.execute(statement), start=1):
+                if of_content == content_id:
+                    found.append(_require_version(session, *place))
+                    break
+                if number % _UNREAD_ROWS == 0:
+                    yield
+        finally:
+            cursor.close(True)
+    if len(found) != reference_count:
+        raise RowDamaged(f"versions of a content are missing: {content_id.hex()}")
+    return tuple(rows.version(row) for row in found)
+
+
+def _require_version(session: Session, *place: Binding) -> VersionRow:
+    row = session.find(VERSIONS, *place)
+    if row is None:
+        raise RowDamaged("a version row is not where its key leads")
+    return row
+
+
+def replace_content(tx: Transaction, command: ReplaceContent, lease: Lease) -> None:
+    """See `Catalogue.replace_content`."""
+    require_lease(tx, lease)
+    old = tx.find(CONTENTS, command.content_id)
+    if old is None or old.reference_count != len(command.versions):
+        raise WrapsChanged("the content is gone, or other versions have it")
+    blobs.add_content(tx, command.content, len(command.versions))
+    for change in command.versions:
+        seen = change.seen
+        row = tx.find(VERSIONS, seen.bucket_id, seen.object_key, seen.sequence)
+        if (
+            row is None
+            or row.content_id != command.content_id
+            or row.attributes != rows.to_json(seen.attributes)
+            or (row.link_id is None) != (change.link is None)
+        ):
+            raise WrapsChanged("a version is not what it was")
+        if row.link_id is not None and change.link is not None:
+            blobs.condemn_named(tx, row.link_id)
+            blobs.add(tx, change.link, None)
+        link_id = None if change.link is None else change.link.blob_id
+        attributes = rows.to_json(change.attributes)
+        tx.update(VERSIONS, row._replace(content_id=command.content.content_id, link_id=link_id, attributes=attributes))
+    blobs.drop_content(tx, old)
+    tx.record("replace_content")
