@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from keys.context import canonical
 from keys.datakey import KEY_SIZE, DataKey
 from keys.errors import KeyringError, KmsKeyNotFound, UnwrapFailed
-from keys.kms.base import KeyState
+from keys.kms.base import KeyState, check_usable
 from keys.kms.names import ALIAS_PREFIX
 from keys.record import Record, seal, unseal
 from keys.root_secret import (
@@ -45,9 +45,10 @@ MANAGED_ALIAS = "aws/s3"
 """What S3's clients call the default key. No key can take an alias that begins like it (AWS KMS "CreateAlias")."""
 
 _FORMAT = "sealgate-keyring"
-_FORMAT_VERSION = 2
-_FORMAT_VERSIONS = (1, 2)
-"""Version 2 names the default key by its id. Either is read; whatever is written is of the newest."""
+_FORMAT_VERSION = 3
+_FORMAT_VERSIONS = (1, 2, 3)
+"""Version 2 names the default key by its id, version 3 gives each version of a key a state. All are read; whatever is
+written is of the newest."""
 _RESTORE = "restore keyring.json from its backup"
 _KEYRING_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ALIAS = re.compile(r"[A-Za-z0-9/_-]{1,250}", re.ASCII)
@@ -65,18 +66,37 @@ class KeyVersion:
 
     version: int
     created_at: datetime
-    material: DataKey
+    material: DataKey | None
+    """None where it was destroyed."""
+    state: KeyState = KeyState.ENABLED
+
+    def secret(self) -> DataKey:
+        """The material of a version that was not destroyed."""
+        assert self.material is not None, "a destroyed version is in no state that lets it be used"
+        return self.material
 
 
 @dataclass(frozen=True, slots=True)
 class LocalKey:
-    """A named wrapping key. The last version wraps; all of them unwrap."""
+    """A named wrapping key. The last version wraps; all that are enabled unwrap."""
 
     kms_key_id: str
     aliases: tuple[str, ...]
     state: KeyState
     created_at: datetime
     versions: tuple[KeyVersion, ...]
+
+    @property
+    def newest(self) -> KeyVersion:
+        """The version that wraps."""
+        return self.versions[-1]
+
+    def version(self, number: int | str) -> KeyVersion:
+        """One version. Raises: KmsKeyNotFound."""
+        for version in self.versions:
+            if str(version.version) == str(number):
+                return version
+        raise KmsKeyNotFound("the local keyring's wrapping key has no such version")
 
 
 class LocalKeyring:
@@ -210,17 +230,46 @@ class LocalKeyring:
             KeyringError: writing fails.
         """
         key = self.find(name)
-        fresh = KeyVersion(key.versions[-1].version + 1, self._timestamp(), DataKey.random())
+        check_usable(key.state)
+        fresh = KeyVersion(key.newest.version + 1, self._timestamp(), DataKey.random())
         return self._change(replace(key, versions=(*key.versions, fresh)))
 
-    def set_key_state(self, name: str | None, state: KeyState) -> LocalKey:
-        """Switch a key on or off.
+    def set_default(self, name: str) -> LocalKey:
+        """Let another enabled key be the default one.
 
         Raises:
-            KmsKeyNotFound: there is no such key.
+            KmsKeyNotFound, KmsKeyError: there is no such key, or it is not enabled.
             KeyringError: writing fails.
         """
-        return self._change(replace(self.find(name), state=state))
+        key = self.find(name)
+        check_usable(key.state)
+        before, self._default_key_id = self._default_key_id, key.kms_key_id
+        try:
+            self._save(list(self._keys.values()))
+        except BaseException:
+            self._default_key_id = before
+            raise
+        return key
+
+    def set_key_state(self, name: str | None, state: KeyState, version: int | None = None) -> LocalKey:
+        """Switch a key, or an older version of it, on or off, or destroy it: its material goes from the file for good.
+
+        Raises:
+            KmsKeyNotFound: there is no such key or version.
+            KeyringError: it is the newest version, which wraps; it was destroyed; writing fails.
+        """
+        key = self.find(name)
+        if (key.state if version is None else key.version(version).state) is KeyState.DESTROYED:
+            raise KeyringError("its material is destroyed: nothing brings it back")
+        if state is not KeyState.ENABLED and key.newest.version == version:
+            raise KeyringError("the newest version of a key is the one that wraps: rotate first, or take the whole key")
+        material_goes = state is KeyState.DESTROYED
+        if version is None:
+            kept = tuple(replace(each, material=None) for each in key.versions) if material_goes else key.versions
+            return self._change(replace(key, versions=kept, state=state))
+        old = key.version(version)
+        new = replace(old, state=state, material=None if material_goes else old.material)
+        return self._change(replace(key, versions=tuple(new if each is old else each for each in key.versions)))
 
     def _change(self, key: LocalKey) -> LocalKey:
         self._save([key if key.kms_key_id == old.kms_key_id else old for old in self._keys.values()])
@@ -253,7 +302,10 @@ class LocalKeyring:
             "keys": [self._sealed(key) for key in keys],
         }
         document["mac"] = self._mac(document)
-        write_private_file(self._folder / KEYRING_FILE, _canonical_json(document), replace=replace_file)
+        data = _canonical_json(document)
+        if len(data) > MAX_KEYRING_BYTES:
+            raise KeyringError("the keyring is full: destroy versions that nothing needs any more")
+        write_private_file(self._folder / KEYRING_FILE, data, replace=replace_file)
         self._keys = {key.kms_key_id: key for key in keys}
 
     def _sealed(self, key: LocalKey) -> dict[str, Any]:
@@ -265,9 +317,16 @@ class LocalKeyring:
         }
         versions = []
         for version in key.versions:
-            about = {"version": version.version, "created_at": version.created_at.isoformat()}
-            record = seal(self._derive("seal"), version.material.material(), self._binding(fields, about))
-            versions.append({**about, "sealed": base64.b64encode(record.encode()).decode("ascii")})
+            about = {
+                "version": version.version,
+                "created_at": version.created_at.isoformat(),
+                "state": version.state.value,
+            }
+            sealed = {}
+            if version.material is not None:
+                record = seal(self._derive("seal"), version.material.material(), self._binding(fields, about))
+                sealed = {"sealed": base64.b64encode(record.encode()).decode("ascii")}
+            versions.append({**about, **sealed})
         return {**fields, "versions": versions}
 
     def _unsealed(self, entry: dict[str, Any]) -> LocalKey:
@@ -275,10 +334,13 @@ class LocalKeyring:
         versions = []
         for item in entry["versions"]:
             about = {name: value for name, value in item.items() if name != "sealed"}
-            record = Record.decode(base64.b64decode(item["sealed"], validate=True))
-            material = unseal(self._derive("seal"), record, self._binding(fields, about))
+            state = KeyState(about.get("state", KeyState.ENABLED))
+            material = None
+            if KeyState.DESTROYED not in {state, KeyState(fields["state"])}:
+                record = Record.decode(base64.b64decode(item["sealed"], validate=True))
+                material = DataKey(unseal(self._derive("seal"), record, self._binding(fields, about)))
             created_at = datetime.fromisoformat(about["created_at"])
-            versions.append(KeyVersion(int(about["version"]), created_at, DataKey(material)))
+            versions.append(KeyVersion(int(about["version"]), created_at, material, state))
         return LocalKey(
             fields["id"],
             tuple(fields["aliases"]),

@@ -6,7 +6,7 @@ Source: docs/decisions/0002-wrapping-record.md; states as AWS KMS names them ("K
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from keys.context import WrapContext
 from keys.datakey import DataKey, WrappedKey
@@ -44,6 +44,14 @@ def check_usable(state: KeyState) -> None:
         raise KmsKeyDisabled("the wrapping key is disabled")
     if state is not KeyState.ENABLED:
         raise KmsKeyInvalidState(f"the wrapping key is in state {state.value}")
+
+
+@runtime_checkable
+class RotatingKms(Protocol):
+    """A `Kms` that gives a wrapping key a new version when asked to; whether one does is asked by `isinstance`."""
+
+    async def rotate(self, kms_key_id: str | None) -> KeyDescription:
+        """Let a new version wrap from now on, durably; what older ones wrapped still opens. Raises: as `Kms`."""
 
 
 class Kms(Protocol):

@@ -4,8 +4,7 @@ It protects only where the folder is kept apart from the data. Source: docs/deci
 """
 
 from keys.context import WrapContext, canonical
-from keys.datakey import WrappedKey
-from keys.errors import KmsKeyNotFound
+from keys.datakey import DataKey, WrappedKey
 from keys.keyring_file import KeyVersion, LocalKey, LocalKeyring
 from keys.kms.base import KeyDescription, check_usable
 from keys.kms.binding import ProviderWrap, RecordKms
@@ -30,7 +29,7 @@ class LocalKms(RecordKms):
     async def describe(self, kms_key_id: str | None) -> KeyDescription:
         """See `Kms.describe`."""
         key = self._find(kms_key_id)
-        version = str(key.versions[-1].version)
+        version = str(key.newest.version)
         arn = self._names.arn(key.kms_key_id)
         return KeyDescription(key.kms_key_id, arn, key.state, key.created_at, version, key.aliases)
 
@@ -41,23 +40,30 @@ class LocalKms(RecordKms):
     async def _wrap_secret(self, secret: bytes, kms_key_id: str | None, context: WrapContext) -> ProviderWrap:
         del context  # the record around the data key binds it
         key = self._find(kms_key_id)
-        check_usable(key.state)
-        version = key.versions[-1]
-        record = seal(version.material.material(), secret, _binding(key, version))
+        version = key.newest
+        record = seal(_material(key, version).material(), secret, _binding(key, version))
         return ProviderWrap(key.kms_key_id, str(version.version), record.encode())
 
     async def _unwrap_secret(self, wrapped: WrappedKey, context: WrapContext) -> bytes:
         del context
         key = self._keyring.find(wrapped.kms_key_id)
-        for version in key.versions:
-            if str(version.version) == wrapped.kms_key_version:
-                check_usable(key.state)
-                record = Record.decode(wrapped.provider_ciphertext)
-                return unseal(version.material.material(), record, _binding(key, version))
-        raise KmsKeyNotFound("the local keyring's wrapping key has no such version")
+        version = key.version(wrapped.kms_key_version)
+        record = Record.decode(wrapped.provider_ciphertext)
+        return unseal(_material(key, version).material(), record, _binding(key, version))
+
+    async def rotate(self, kms_key_id: str | None) -> KeyDescription:
+        """See `RotatingKms.rotate`."""
+        return await self.describe(self._keyring.rotate_key(self._find(kms_key_id).kms_key_id).kms_key_id)
 
     def _find(self, kms_key_id: str | None) -> LocalKey:
         return self._keyring.find(None if kms_key_id is None else self._names.plain(kms_key_id))
+
+
+def _material(key: LocalKey, version: KeyVersion) -> DataKey:
+    """What a version wraps and unwraps with. Raises: KmsKeyDisabled, KmsKeyInvalidState."""
+    check_usable(key.state)
+    check_usable(version.state)
+    return version.secret()
 
 
 def _binding(key: LocalKey, version: KeyVersion) -> bytes:

@@ -74,6 +74,12 @@ class MemoryKms(RecordKms):
         if alias is not None:
             self._aliases[alias] = kms_key_id
 
+    async def rotate(self, kms_key_id: str | None) -> KeyDescription:
+        """See `RotatingKms.rotate`."""
+        name = await self._reach("rotate", kms_key_id)
+        self._key(name).versions.append(DataKey.random())
+        return await self.describe(name)
+
     def rotate_key(self, kms_key_id: str = DEFAULT_KEY_ID) -> None:
         """Give a key a new version; the old ones still unwrap."""
         self._keys[kms_key_id].versions.append(DataKey.random())

@@ -329,7 +329,7 @@ def remember_keys(suite: Suite, flags: dict[str, str], passphrase: str | None) -
     settings = load_settings({"data": str(gateway.data), "keys": str(gateway.keys)} | flags)
     keyring = LocalKeyring.open(gateway.keys, passphrase)
     for version in keyring.find(None).versions:
-        markers.secret("KMS key", version.material.material())
+        markers.secret("KMS key", version.secret().material())
     markers.secret("root key", keyring._root.material(), "root.key")
     realm = asyncio.run(open_keys(settings, Folders.of(settings))).realm_keys
     for name in ("description", "row_mac", "journal", "credentials", "catalogue", "cursor"):

@@ -15,7 +15,7 @@ import pytest
 
 from keys import keyring_file, safe_files
 from keys.datakey import DataKey, WrappedKey
-from keys.errors import KeyringError, KmsKeyNotFound
+from keys.errors import KeyringError, KmsKeyDisabled, KmsKeyInvalidState, KmsKeyNotFound
 from keys.keyring_file import LocalKeyring
 from keys.kms.base import KeyState
 from keys.kms.local import LocalKms
@@ -159,7 +159,7 @@ class TestKeys:
     def test_shows_nothing_secret(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         keyring = LocalKeyring.create(folder)
-        material = keyring.find(None).versions[0].material.material()
+        material = keyring.find(None).versions[0].secret().material()
         assert caplog.text
         for secret in (material, keyring._root.material()):
             assert_hidden(secret, repr(keyring), repr(keyring.find(None)), caplog.text, repr(vars(keyring)))
@@ -167,32 +167,36 @@ class TestKeys:
 
 
 class TestVersions:
-    """A keyring of format version 1 opens for ever, and becomes one of version 2 with its first change."""
+    """Keyrings of older format versions open for ever, and become new ones with their first change."""
 
-    VECTOR: Any = json.loads((Path(__file__).parents[1] / "vectors/keyring/version_1.json").read_text())
+    @pytest.fixture(params=[1, 2])
+    def vector(self, request: pytest.FixtureRequest) -> Any:
+        path = Path(__file__).parents[1] / f"vectors/keyring/version_{request.param}.json"
+        return json.loads(path.read_text())
 
     @pytest.fixture
-    def old(self, folder: Path) -> Path:
+    def old(self, folder: Path, vector: Any) -> Path:
         folder.mkdir(mode=0o700)
         for name in ("keyring.json", "root.key"):
-            (folder / name).write_text(self.VECTOR[name])
+            (folder / name).write_text(vector[name])
             (folder / name).chmod(0o600)
         return folder
 
-    def test_an_old_keyring_opens_and_unwraps(self, old: Path) -> None:
+    def test_an_old_keyring_opens_and_unwraps(self, old: Path, vector: Any) -> None:
         keyring = LocalKeyring.open(old)
-        assert keyring.default_key_id == keyring.find(None).kms_key_id == self.VECTOR["default_key_id"]
-        assert keyring.find("alias/my key").state is KeyState.DISABLED
-        wrapped = WrappedKey.decode(base64.b64decode(self.VECTOR["wrapped_key"]))
+        assert keyring.default_key_id == keyring.find(None).kms_key_id == vector["default_key_id"]
+        assert keyring.find(vector.get("disabled_alias", "alias/my key")).state is KeyState.DISABLED
+        assert all(version.state is KeyState.ENABLED for version in keyring.find(None).versions)
+        wrapped = WrappedKey.decode(base64.b64decode(vector["wrapped_key"]))
         data_key = asyncio.run(LocalKms(keyring).unwrap(wrapped, CONTEXT))
-        assert data_key.material().hex() == self.VECTOR["data_key"]
-        assert (old / "keyring.json").read_text() == self.VECTOR["keyring.json"], "reading changes nothing"
+        assert data_key.material().hex() == vector["data_key"]
+        assert (old / "keyring.json").read_text() == vector["keyring.json"], "reading changes nothing"
 
-    def test_the_first_change_makes_it_new(self, old: Path) -> None:
+    def test_the_first_change_makes_it_new(self, old: Path, vector: Any) -> None:
         keyring = LocalKeyring.open(old)
-        keyring.create_key("second")
+        keyring.create_key("third")
         document = json.loads((old / "keyring.json").read_text())
-        assert (document["version"], document["default_key_id"]) == (2, self.VECTOR["default_key_id"])
+        assert (document["version"], document["default_key_id"]) == (3, vector["default_key_id"])
         assert _contents(LocalKeyring.open(old)) == _contents(keyring)
         assert len(keyring.kms_key_ids) == 3
 
@@ -214,6 +218,78 @@ class TestVersions:
         with pytest.raises(KeyringError, match="at most 2 wrapping keys"):
             keyring.create_key("third")
         assert _contents(LocalKeyring.open(folder)) == _contents(keyring)
+
+
+class TestStates:
+    def test_a_version_goes_off_on_and_away(self, folder: Path) -> None:
+        keyring = LocalKeyring.create(folder)
+        kms = LocalKms(keyring)
+        data_key, wrapped = asyncio.run(kms.generate(None, CONTEXT))
+        described = asyncio.run(kms.rotate(None))
+        assert described.version == "2"
+        _, newer = asyncio.run(kms.generate(None, CONTEXT))
+        keyring.set_key_state(None, KeyState.DISABLED, version=1)
+        for reopened in (keyring, LocalKeyring.open(folder)):
+            with pytest.raises(KmsKeyDisabled):
+                asyncio.run(LocalKms(reopened).unwrap(wrapped, CONTEXT))
+            asyncio.run(LocalKms(reopened).unwrap(newer, CONTEXT))
+        keyring.set_key_state(None, KeyState.ENABLED, version=1)
+        assert asyncio.run(kms.unwrap(wrapped, CONTEXT)) == data_key
+        keyring.set_key_state(None, KeyState.DESTROYED, version=1)
+        for reopened in (keyring, LocalKeyring.open(folder)):
+            assert reopened.find(None).version(1).material is None
+            with pytest.raises(KmsKeyInvalidState):
+                asyncio.run(LocalKms(reopened).unwrap(wrapped, CONTEXT))
+        for state in KeyState:
+            with pytest.raises(KeyringError, match="nothing brings it back"):
+                keyring.set_key_state(None, state, version=1)
+        asyncio.run(kms.unwrap(newer, CONTEXT))
+
+    @pytest.mark.parametrize("state", [state for state in KeyState if state is not KeyState.ENABLED])
+    def test_the_version_that_wraps_stays_on(self, folder: Path, state: KeyState) -> None:
+        keyring = LocalKeyring.create(folder)
+        with pytest.raises(KeyringError, match="rotate first"):
+            keyring.set_key_state(None, state, version=1)
+        with pytest.raises(KmsKeyNotFound):
+            keyring.set_key_state(None, state, version=2)
+
+    def test_a_destroyed_key_has_no_material_left(self, folder: Path) -> None:
+        keyring = LocalKeyring.create(folder)
+        key = keyring.create_key("gone")
+        keyring.rotate_key("alias/gone")
+        keyring.set_key_state("alias/gone", KeyState.DESTROYED)
+        document = json.loads((folder / "keyring.json").read_bytes())
+        (entry,) = [entry for entry in document["keys"] if entry["id"] == key.kms_key_id]
+        assert [sorted(version) for version in entry["versions"]] == [["created_at", "state", "version"]] * 2
+        assert all(version.material is None for version in LocalKeyring.open(folder).find("alias/gone").versions)
+
+    def test_another_key_becomes_the_default(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        keyring = LocalKeyring.create(folder)
+        first, second = keyring.default_key_id, keyring.create_key("second").kms_key_id
+        with monkeypatch.context() as broken:
+            broken.setattr(keyring_file, "write_private_file", _fail)
+            with pytest.raises(KeyringError):
+                keyring.set_default("alias/second")
+        assert keyring.find(None).kms_key_id == first
+        keyring.set_default("alias/second")
+        assert LocalKeyring.open(folder).find(None).kms_key_id == second
+        keyring.set_key_state("alias/default", KeyState.DISABLED)
+        for act in (keyring.set_default, keyring.rotate_key):
+            with pytest.raises(KmsKeyDisabled):
+                act("alias/default")
+
+    def test_a_keyring_that_could_not_be_read_again_is_not_written(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keyring = LocalKeyring.create(folder)
+        monkeypatch.setattr(keyring_file, "MAX_KEYRING_BYTES", (folder / "keyring.json").stat().st_size + 100)
+        with pytest.raises(KeyringError, match="full"):
+            keyring.rotate_key(None)
+        assert len(LocalKeyring.open(folder).find(None).versions) == 1
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise KeyringError("no space")
 
 
 class TestTampering:
@@ -345,7 +421,7 @@ BAD_KEYRINGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "keyring a list": (_keyring_json(b"[]\n"), "is not as Sealgate wrote it"),
     "keyring a number": (_keyring_json(b"7\n"), "is not as Sealgate wrote it"),
     "keyring of another program": (_set(format="other"), "is not as Sealgate wrote it"),
-    "keyring of another version": (_set(version=3), "of another format version; use the Sealgate that wrote it"),
+    "keyring of another version": (_set(version=4), "of another format version; use the Sealgate that wrote it"),
     "no root section": (_set(root=None), "id or root section is altered"),
     "unknown root section": (_set(root={"kind": "none"}), "root section is altered"),
     "file with fields": (_set(root={"kind": "file", "x": 1}), "root section is altered"),

@@ -33,7 +33,7 @@ def test_a_key_is_made_listed_and_described(kms: LocalKms, tmp_path: Path) -> No
             assert described.items() >= made.items()
             assert (described["version_count"], described["newest"]["version"]) == (1, 1)
         assert (await commands.describe_key("aws/s3"))["key_id"] == first["key_id"]
-        material = kms.keyring.find(made["key_id"]).versions[0].material.material()
+        material = kms.keyring.find(made["key_id"]).versions[0].secret().material()
         assert material.hex() not in str(await commands.list_keys())
 
     asyncio.run(live())

@@ -45,7 +45,7 @@ class TestLocalKms(KmsSuite):
         data_key, wrapped = await kms.generate(None, CONTEXT)
         key = kms.keyring.find(None)
         binding = b"\0\x15sealgate/local-kms/v1" + b"\0\x24" + key.kms_key_id.encode() + b"\0\x012"
-        secret = _open(key.versions[1].material.material(), wrapped.provider_ciphertext, binding)
+        secret = _open(key.versions[1].secret().material(), wrapped.provider_ciphertext, binding)
         assert _open(secret, wrapped.record.encode(), CONTEXT.encode()) == data_key.material()
 
 
