@@ -7,7 +7,7 @@ and the rest beside it, slowly. What is found goes to `findings`. Source: docs/T
 
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from time import monotonic
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from storage.catalogue.schema import (
     Table,
 )
 from storage.catalogue.session import SLICE_ROWS, Session
+from storage.catalogue.sqlite_session import SqliteSession
 from storage.errors import RowDamaged, StorageError
 
 FOREGROUND_S = 0.25
@@ -53,7 +54,7 @@ named by a verified one."""
 _log = logging.getLogger(__name__)
 
 
-def audit(session: Session) -> Generator[None]:
+def audit(session: SqliteSession) -> Generator[None]:
     """Count at once, then verify row by row; pauses by `yield` after every slice of rows."""
     with session.snapshot():
         count_versions(session)
@@ -65,9 +66,9 @@ def audit(session: Session) -> Generator[None]:
 def count_versions(session: Session) -> None:
     """Compare how many versions each bucket has with what its row says, and find versions of no bucket at all."""
     statement = "SELECT bucket_id, count(*) FROM versions GROUP BY bucket_id"
-    held = dict(cast("list[tuple[bytes, int]]", session.execute(statement).fetchall()))
+    held = dict(cast("Iterable[tuple[bytes, int]]", session.ask(statement)))
     for row, _ in session.walk_any(BUCKETS):
-        if held.pop(row.bucket_id, 0) != row.version_count:
+        if held.pop(row.bucket_id, 0) != session.version_count(row):
             session.findings.add_bucket(row.bucket_id, "they are not as many as they were")
     for bucket_id in held:
         try:
@@ -110,7 +111,7 @@ def _note(session: Session, table: Table[Any], row: Any) -> None:  # a row of an
 class Auditor:
     """The audit of one catalogue over a session of its own, which it closes at its end."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SqliteSession) -> None:
         """Look for a moment; what then remains is done in a thread. Blocks for `FOREGROUND_S`, longer for the count.
 
         Raises: StorageError where it cannot be read.

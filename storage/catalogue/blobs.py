@@ -7,8 +7,6 @@ DESIGN parts 2 and 4.
 
 from collections.abc import Iterable
 
-import apsw
-
 from storage.catalogue import rows
 from storage.catalogue.base import BlobCondemned, ContentGone
 from storage.catalogue.records import Blob, BlobRole, BlobState, Content
@@ -36,17 +34,18 @@ def add(tx: Transaction, blob: Blob, content_id: bytes | None) -> None:
         BlobCondemned: sweep took its id.
         CatalogueConflict: the id is live already.
     """
-    try:
-        tx.insert(BLOBS, rows.blob_row(blob, content_id))
-    except apsw.ConstraintError:
-        row = tx.find(BLOBS, blob.blob_id)
-        if row is not None and row.state == BlobState.CONDEMNED:
-            raise BlobCondemned("sweep took the blob before it was published") from None
-        raise CatalogueConflict("the blob is in use") from None
+    tx.insert(BLOBS, rows.blob_row(blob, content_id), lambda: _taken(tx, blob.blob_id))
     if blob.inline is None:
         tx.live_blobs += 1
     else:
         tx.insert(INLINE_BLOBS, InlineRow(blob.blob_id, blob.inline))
+
+
+def _taken(tx: Transaction, blob_id: bytes) -> CatalogueConflict:
+    row = tx.find(BLOBS, blob_id)
+    if row is not None and row.state == BlobState.CONDEMNED:
+        return BlobCondemned("sweep took the blob before it was published")
+    return CatalogueConflict("the blob is in use")
 
 
 def condemn(tx: Transaction, row: BlobRow) -> None:
@@ -83,11 +82,8 @@ def add_content(tx: Transaction, content: Content, reference_count: int = 1) -> 
     Raises:
         BlobCondemned, CatalogueConflict: as `add`; also where the content id is taken.
     """
-    try:
-        row = rows.content_row(content, blob_count=len(content.blobs))
-        tx.insert(CONTENTS, row._replace(reference_count=reference_count))
-    except apsw.ConstraintError:
-        raise CatalogueConflict("the content is in use") from None
+    row = rows.content_row(content, blob_count=len(content.blobs))._replace(reference_count=reference_count)
+    tx.insert(CONTENTS, row, lambda: CatalogueConflict("the content is in use"))
     for blob in content.blobs:
         add(tx, blob, content.content_id)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from storage.catalogue.connection import connect, peek_connection, translated
 from storage.catalogue.rowmac import KEY_ID_SIZE, RowMac
 from storage.catalogue.schema import DDL, MIGRATIONS, REALM, SCHEMA_VERSION, RealmRow
-from storage.catalogue.session import Session
+from storage.catalogue.sqlite_session import SqliteSession
 from storage.catalogue.verifying import REFERENCES, check_reference, verify_rows
 from storage.errors import CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
 from storage.seams import reach
@@ -66,7 +66,7 @@ def peek(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -> int:
     """
     connection = peek_connection(path, database_key)
     try:
-        return check_realm(Session(connection, mac), realm_id, mac, also=frozenset(MIGRATIONS)).schema_version
+        return check_realm(SqliteSession(connection, mac), realm_id, mac, also=frozenset(MIGRATIONS)).schema_version
     finally:
         connection.close()
 
@@ -82,7 +82,7 @@ def migrate(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -> No
     """
     connection = connect(path, database_key, cache_kib=_MIGRATION_CACHE_KIB)
     try:
-        session = Session(connection, mac)
+        session = SqliteSession(connection, mac)
         with translated(connection):
             row = check_realm(session, realm_id, mac, also=frozenset(MIGRATIONS))
             if row.schema_version == SCHEMA_VERSION:
@@ -104,7 +104,9 @@ def migrate(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -> No
         connection.close()
 
 
-def check_realm(session: Session, realm_id: bytes, mac: RowMac, *, also: frozenset[int] = frozenset()) -> RealmRow:
+def check_realm(
+    session: SqliteSession, realm_id: bytes, mac: RowMac, *, also: frozenset[int] = frozenset()
+) -> RealmRow:
     """Compare an open file with the realm and the key that the caller came with; `also` are older schemas to accept.
 
     Raises:

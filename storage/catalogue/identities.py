@@ -3,8 +3,6 @@
 Each function is one command or one read of the contract; names and refusals are told there (`base`).
 """
 
-import apsw
-
 from storage.catalogue import rows
 from storage.catalogue.base import AccountExists, NoSuchAccessKey, NoSuchAccount
 from storage.catalogue.records import AccessKey, Account
@@ -15,10 +13,8 @@ from storage.errors import CatalogueConflict, RowDamaged
 
 def create_account(tx: Transaction, account: Account, access_key: AccessKey | None) -> None:
     """See `Catalogue.create_account`."""
-    try:
-        tx.insert(ACCOUNTS, rows.account_row(account))
-    except apsw.ConstraintError:
-        raise AccountExists("an account of that name is there") from None
+    row = rows.account_row(account)
+    tx.insert(ACCOUNTS, row, lambda: AccountExists("an account of that name is there"))
     tx.record("create_account")
     if access_key is not None:
         create_access_key(tx, access_key)
@@ -27,10 +23,8 @@ def create_account(tx: Transaction, account: Account, access_key: AccessKey | No
 def create_access_key(tx: Transaction, access_key: AccessKey) -> None:
     """See `Catalogue.create_access_key`."""
     require_account(tx, access_key.account_id)
-    try:
-        tx.insert(ACCESS_KEYS, rows.access_key_row(access_key))
-    except apsw.ConstraintError:
-        raise CatalogueConflict("the access key id is taken") from None
+    row = rows.access_key_row(access_key)
+    tx.insert(ACCESS_KEYS, row, lambda: CatalogueConflict("the access key id is taken"))
     tx.record("create_access_key")
 
 

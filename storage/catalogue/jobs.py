@@ -116,8 +116,7 @@ def set_cursor(tx: Transaction, name: str, sequence: int) -> None:
 def trim_changes(tx: Transaction, through: int, lease: Lease) -> int:
     """See `Catalogue.trim_changes`."""
     require_lease(tx, lease)
-    tx.execute("DELETE FROM outbox WHERE sequence <= ?", (through,))
-    return tx.connection.changes()
+    return tx.delete_where(OUTBOX, "WHERE sequence <= ?", through)
 
 
 def read_inline(session: Session, blob_ids: Sequence[bytes]) -> Scan[dict[bytes, bytes]]:

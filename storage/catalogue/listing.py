@@ -54,7 +54,7 @@ def _check_whole(session: Session, bucket_id: bytes, version_count: int, *, hist
     bucket = session.find(BUCKETS, bucket_id)
     if bucket is None or not (history or bucket.versioning == Versioning.NEVER):
         return
-    if bucket.version_count != version_count:
+    if session.version_count(bucket) != version_count:
         raise RowDamaged(f"a bucket has not as many versions as its row says: {bucket_id.hex()}")
 
 

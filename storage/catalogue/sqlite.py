@@ -60,7 +60,8 @@ from storage.catalogue.records import (
 )
 from storage.catalogue.rowmac import RowMac
 from storage.catalogue.rows import to_micros
-from storage.catalogue.session import Scan, Session, Transaction
+from storage.catalogue.session import Scan, Transaction
+from storage.catalogue.sqlite_session import SqliteSession, SqliteTransaction
 from storage.catalogue.writer import Writer
 from storage.errors import CatalogueConflict, StorageUnavailable
 
@@ -83,8 +84,8 @@ class SqliteCatalogue:
         writer: Writer,
         checkpointer: Checkpointer,
         auditor: Auditor,
-        point: Session,
-        scanners: list[Session],
+        point: SqliteSession,
+        scanners: list[SqliteSession],
     ) -> None:
         self._lock = lock
         self._auditor = auditor
@@ -171,10 +172,10 @@ class SqliteCatalogue:
             migrate(path, realm_id, database_key, mac)
             findings = Findings()
 
-            def session(cache_kib: int) -> Session:
+            def session(cache_kib: int) -> SqliteSession:
                 connection = connect(path, database_key, cache_kib=cache_kib)
                 undo.callback(connection.close)
-                return Session(connection, mac, findings)
+                return SqliteSession(connection, mac, findings)
 
             point = session(_CACHE_KIB)
             check_realm(point, realm_id, mac)
@@ -182,11 +183,11 @@ class SqliteCatalogue:
             checkpointer = Checkpointer(connect(path, database_key, cache_kib=_SCAN_CACHE_KIB))
             undo.callback(checkpointer.close)
 
-            def connect_writer() -> Transaction:
+            def connect_writer() -> SqliteTransaction:
                 connection = connect(path, database_key, cache_kib=_CACHE_KIB)
                 connection.set_wal_hook(lambda _connection, _name, pages: checkpointer.notice(pages))
                 with translated(connection):
-                    return Transaction(connection, mac, findings)
+                    return SqliteTransaction(connection, mac, findings)
 
             auditor = Auditor(session(_SCAN_CACHE_KIB))
             undo.callback(auditor.close)
@@ -225,13 +226,13 @@ class SqliteCatalogue:
         if self._closed is not None:
             raise StorageUnavailable("the catalogue is closed")
 
-    def _read(self, read: Callable[[Session], T]) -> T:
+    def _read(self, read: Callable[[SqliteSession], T]) -> T:
         """A read of few rows, on the loop: it costs less than a hop to a thread."""
         self._check_open()
         with translated(self._point.connection), self._point.snapshot():
             return read(self._point)
 
-    async def _scan(self, read: Callable[[Session], Scan[T]]) -> T:
+    async def _scan(self, read: Callable[[SqliteSession], Scan[T]]) -> T:
         """A read of any number of rows: small ones end in the first slice, others go on in a snapshot of their own."""
         self._check_open()
         with translated(self._point.connection), self._point.snapshot():
@@ -246,7 +247,7 @@ class SqliteCatalogue:
             return await self._drive(read(session))
 
     @asynccontextmanager
-    async def _long_read(self) -> AsyncIterator[Session]:
+    async def _long_read(self) -> AsyncIterator[SqliteSession]:
         """A session of its own over a snapshot of its own."""
         async with self._free_scanners:
             self._check_open()

@@ -124,5 +124,5 @@ def verify_rows(session: Session, schema_version: int = SCHEMA_VERSION) -> Scan[
 
 def check_reference(session: Session, what: str, statement: str) -> None:
     """Judge one of `REFERENCES`, after every row was found to carry its MAC. Raises: RowDamaged."""
-    if session.execute(statement + " LIMIT 1").fetchall():
+    if list(session.ask(statement + " LIMIT 1")):
         raise RowDamaged(what)

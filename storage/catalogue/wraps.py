@@ -205,17 +205,13 @@ def versions_of_content(session: Session, content_id: bytes) -> Scan[tuple[Objec
     reference_count = 0 if content is None else content.reference_count
     found = session.all(VERSIONS, "WHERE content_id = ? AND link_id IS NOT NULL", content_id)
     if len(found) < reference_count:
-        cursor = session.connection.cursor()
-        try:
-            statement = "SELECT content_id, bucket_id, object_key, sequence FROM versions WHERE link_id IS NULL"
-            for number, (of_content, *place) in enumerate(cursor.execute(statement), start=1):
-                if of_content == content_id:
-                    found.append(_require_version(session, *place))
-                    break
-                if number % _UNREAD_ROWS == 0:
-                    yield
-        finally:
-            cursor.close(True)
+        statement = "SELECT content_id, bucket_id, object_key, sequence FROM versions WHERE link_id IS NULL"
+        for number, (of_content, *place) in enumerate(session.ask(statement), start=1):
+            if of_content == content_id:
+                found.append(_require_version(session, *place))
+                break
+            if number % _UNREAD_ROWS == 0:
+                yield
     if len(found) != reference_count:
         raise RowDamaged(f"versions of a content are missing: {content_id.hex()}")
     return tuple(rows.version(row) for row in found)

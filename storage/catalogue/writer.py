@@ -20,8 +20,9 @@ import apsw
 from storage.catalogue.checkpoints import RESTART_WAIT_MS
 from storage.catalogue.connection import BUSY_TIMEOUT_MS, translate
 from storage.catalogue.owner import Reserve
-from storage.catalogue.session import Transaction
-from storage.errors import CatalogueConflict, RowDamaged, StorageError, StorageFull, StorageUnavailable
+from storage.catalogue.session import id_taken
+from storage.catalogue.sqlite_session import SqliteTransaction
+from storage.errors import RowDamaged, StorageError, StorageFull, StorageUnavailable
 from storage.seams import reach
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    run: Callable[[Transaction], Any]
+    run: Callable[[SqliteTransaction], Any]
     reclaims: bool
     """Whether it gives space back: such a command may use the reserve."""
     future: "asyncio.Future[Any]"
@@ -51,7 +52,7 @@ _Outcome = tuple[_Job, Any, BaseException | None]
 class Writer:
     """Runs commands in a thread of its own, over a connection of its own."""
 
-    def __init__(self, connect: Callable[[], Transaction], now: Callable[[], int], reserve: Reserve) -> None:
+    def __init__(self, connect: Callable[[], SqliteTransaction], now: Callable[[], int], reserve: Reserve) -> None:
         """Start the thread.
 
         Args:
@@ -66,7 +67,7 @@ class Writer:
         self._closing = False
         self._door = threading.Lock()
         """Held from the look whether commands are taken until one has its place, so that none comes after the last."""
-        self._transaction: Transaction | None = connect()
+        self._transaction: SqliteTransaction | None = connect()
         self.batches = 0
         """Transactions committed."""
         self.commands = 0
@@ -74,7 +75,7 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="catalogue-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, run: Callable[[Transaction], T], *, reclaims: bool = False) -> "asyncio.Future[T]":
+    def submit(self, run: Callable[[SqliteTransaction], T], *, reclaims: bool = False) -> "asyncio.Future[T]":
         """Queue a command; the future is answered after its commit.
 
         Raises:
@@ -163,7 +164,7 @@ class Writer:
         self.commands += len(taken)
         return outcomes
 
-    def _run_jobs(self, transaction: Transaction, waiting: deque[_Job], taken: list[_Job]) -> list[_Outcome]:
+    def _run_jobs(self, transaction: SqliteTransaction, waiting: deque[_Job], taken: list[_Job]) -> list[_Outcome]:
         deadline = monotonic() + BATCH_S
         outcomes: list[_Outcome] = []
         transaction.execute("BEGIN IMMEDIATE")
@@ -177,7 +178,7 @@ class Writer:
         reach("catalogue.committed")
         return outcomes
 
-    def _run_job(self, transaction: Transaction, job: _Job) -> _Outcome:
+    def _run_job(self, transaction: SqliteTransaction, job: _Job) -> _Outcome:
         """One command in its savepoint. Raises: apsw.Error where the whole transaction is lost."""
         counters = transaction.counters()
         execute = transaction.execute
@@ -188,7 +189,7 @@ class Writer:
             result = job.run(transaction)
             transaction.end_command()
         except apsw.ConstraintError:
-            failure: BaseException = CatalogueConflict("an id is taken, or what it refers to is gone")
+            failure: BaseException = id_taken()
         except apsw.Error as error:
             translated = translate(error, transaction.connection)
             if not isinstance(translated, RowDamaged):
@@ -241,12 +242,12 @@ class Writer:
         finally:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
 
-    def _ready(self) -> Transaction:
+    def _ready(self) -> SqliteTransaction:
         if self._transaction is None:
             self._transaction = self._connect()
         return self._transaction
 
-    def _roll_back(self, transaction: Transaction, error: apsw.Error) -> None:
+    def _roll_back(self, transaction: SqliteTransaction, error: apsw.Error) -> None:
         """Leave the failed transaction; after anything but a full disk, also the connection, which may be astray.
 
         A sync that failed, for want of space too, is never tried again on what the connection holds.

@@ -12,8 +12,8 @@ from storage.catalogue import rows
 from storage.catalogue.base import HistoryQuery, ListQuery
 from storage.catalogue.rowmac import RowMac
 from storage.catalogue.schema import VERSIONS
-from storage.catalogue.session import Transaction
 from storage.catalogue.sqlite import SqliteCatalogue
+from storage.catalogue.sqlite_session import SqliteTransaction
 from tests.suites.catalogue import BUCKET, REALM, FakeClock, Maker, populate
 
 pytestmark = pytest.mark.anyio
@@ -106,7 +106,7 @@ async def test_a_page_visits_its_entries_however_many_keys_there_are(
 ) -> None:
     row = rows.version_row(make.publish(b"?").version, link_id=None)
 
-    def fill(tx: Transaction) -> None:
+    def fill(tx: SqliteTransaction) -> None:
         for number in range(size):
             key = b"p%03d/%06d" % (number % 500, number)
             tx.insert(VERSIONS, row._replace(object_key=key, sequence=number))

@@ -26,8 +26,8 @@ from storage.catalogue.owner import Reserve
 from storage.catalogue.records import Notice
 from storage.catalogue.schema import REALM as REALM_TABLE
 from storage.catalogue.schema import TABLES, AccountRow, Table
-from storage.catalogue.session import Session, Transaction
 from storage.catalogue.sqlite import SqliteCatalogue
+from storage.catalogue.sqlite_session import SqliteSession, SqliteTransaction
 from storage.errors import CatalogueBusy, CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
 from tests.suites.catalogue import ALICE, BUCKET, REALM, CatalogueSuite, FakeClock, Maker, populate
 from tests.suites.wraps import WrapsSuite
@@ -267,7 +267,7 @@ async def test_commands_that_wait_share_a_commit(catalogue: SqliteCatalogue, mak
 async def test_a_bug_in_one_command_does_not_touch_the_others(catalogue: SqliteCatalogue, make: Maker) -> None:
     await populate(catalogue)
 
-    def broken(tx: Transaction) -> None:
+    def broken(tx: SqliteTransaction) -> None:
         tx.record("ghost")
         raise ZeroDivisionError
 
@@ -296,7 +296,7 @@ async def test_a_caller_that_left_does_not_stop_its_command(catalogue: SqliteCat
 async def test_a_lost_connection_fails_its_batch_and_comes_back(catalogue: SqliteCatalogue, make: Maker) -> None:
     await populate(catalogue)
 
-    def failing(tx: Transaction) -> None:
+    def failing(tx: SqliteTransaction) -> None:
         tx.record("ghost")
         raise apsw.IOError("the medium failed")
 
@@ -382,11 +382,11 @@ async def test_a_refusal_past_the_commands_leaves_no_transaction_open(
 ) -> None:
     await populate(catalogue)
 
-    def damaged(_: Transaction) -> None:
+    def damaged(_: SqliteTransaction) -> None:
         raise RowDamaged("the realm row went missing")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Transaction, "save_counters", damaged)
+        patched.setattr(SqliteTransaction, "save_counters", damaged)
         with pytest.raises(RowDamaged):
             await catalogue.publish_version(make.publish(b"lost"))
     await catalogue.publish_version(make.publish(b"kept"))
@@ -491,7 +491,7 @@ async def test_references_are_judged_beside_the_loop_and_can_be_left(
     began = threading.Event()
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0"
 
-    def check_reference(session: Session, *_: str) -> None:
+    def check_reference(session: SqliteSession, *_: str) -> None:
         began.set()
         session.execute(endless).fetchall()
 
