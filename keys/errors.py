@@ -3,6 +3,7 @@
 KeysError
 ├── KmsUnavailable          unreachable, sealed, throttled, timed out      retryable
 ├── KmsDenied               the KMS refused this identity
+├── KmsMisconfigured        the KMS, or what is set about it, is unfit to hold keys; says what to do
 ├── KmsKeyError
 │   ├── KmsKeyNotFound      no such wrapping key
 │   ├── KmsKeyDisabled      it exists and is switched off
@@ -28,6 +29,10 @@ class KmsUnavailable(KeysError):
 
 class KmsDenied(KeysError):
     """The KMS refused the identity that Sealgate uses."""
+
+
+class KmsMisconfigured(KeysError):
+    """A KMS, or what is set about it, cannot be trusted with keys; the message says what to do."""
 
 
 class KmsKeyError(KeysError):

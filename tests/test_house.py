@@ -162,7 +162,8 @@ def test_every_tool_from_pypi_is_locked_at_its_pin() -> None:
         if isinstance(source, tools.Apt):
             continue  # its version is the one of the distribution
         assert isinstance(source, tools.Pip)
-        name, _, version = source.requirement.partition("==")
+        requirement, _, version = source.requirement.partition("==")
+        name = requirement.partition("[")[0]  # its extras are locked as packages of their own
         assert _locked(LOCKS / f"{tool.name}.lock")[canonicalize_name(name)] == [version]
 
 

@@ -65,6 +65,7 @@ _VERDICTS: dict[type[BaseException], _Verdict] = {
     catalogue.VersioningChanged: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
     keys.KmsUnavailable: _Verdict(SERVICE_UNAVAILABLE, _Tell.KMS),
     keys.KmsDenied: _Verdict(ACCESS_DENIED, _Tell.KMS_REFUSED),
+    keys.KmsMisconfigured: _Verdict(SERVICE_UNAVAILABLE, _Tell.KMS),
     keys.KmsKeyNotFound: _Verdict(KMS_NOT_FOUND, _Tell.KMS),
     keys.KmsKeyDisabled: _Verdict(KMS_DISABLED, _Tell.KMS),
     keys.KmsKeyInvalidState: _Verdict(KMS_INVALID_STATE, _Tell.KMS),

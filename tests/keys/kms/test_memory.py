@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from keys.context import WrapContext
+from keys.datakey import DataKey, WrappedKey
 from keys.errors import KeysError, KmsDenied, KmsKeyNotFound, KmsUnavailable, UnwrapFailed
 from keys.kms.base import KeyState
 from keys.kms.binding import RecordKms
@@ -77,3 +79,18 @@ class TestMemoryKms(KmsSuite):
         assert (await kms.describe(None)).kms_key_id == DEFAULT_KEY_ID
         with pytest.raises(UnwrapFailed):
             await kms.unwrap(wrapped, CONTEXT)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_kms_that_gives_another_key_back_does_not_prove_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    kms = MemoryKms()
+    honest = kms.unwrap
+
+    async def mistaken(wrapped: WrappedKey, context: WrapContext) -> DataKey:
+        await honest(wrapped, context)
+        return DataKey.random()
+
+    monkeypatch.setattr(kms, "unwrap", mistaken)
+    with pytest.raises(UnwrapFailed, match="another key back"):
+        await kms.prove()

@@ -1,0 +1,107 @@
+"""An HTTPS server of our own, in threads of the test: the ground under doubles of a KMS and under fault proxies."""
+
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.servers.pki import Authority
+
+
+@dataclass(frozen=True)
+class Request:
+    """What came: `path` with its query, header names in small letters."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class HttpsDouble:
+    """Answers every request by `answer`, which may block; stands inside a `with`."""
+
+    def __init__(self, folder: Path, answer: Callable[[Request], Answer], authority: Authority | None = None) -> None:
+        self.authority = authority or Authority(folder, "double-ca")
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.show_certificate(*self.authority.server("double"))
+        self.requests: list[Request] = []
+        double = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                try:
+                    super().handle_one_request()
+                except (OSError, ValueError):  # a client that went away
+                    self.close_connection = True
+
+            def _answer(self) -> None:
+                length = int(self.headers.get("Content-Length", "0"))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                request = Request(self.command, self.path, headers, self.rfile.read(length))
+                double.requests.append(request)
+                answer = answer_of(request)
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - the names belong to http.server
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as above
+                pass
+
+        def answer_of(request: Request) -> Answer:
+            return answer(request)
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            block_on_close = False
+            request_queue_size = 128
+
+            def finish_request(self, request: Any, client_address: Any) -> None:
+                try:
+                    wrapped = double._context.wrap_socket(request, server_side=True)
+                except (OSError, ssl.SSLError):  # a client that does not trust us
+                    return
+                with wrapped:
+                    Handler(wrapped, client_address, self)
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                pass
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        self.address = f"https://localhost:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def show_certificate(self, certificate: Path, key: Path) -> None:
+        """What new connections are shown from now on."""
+        self._context.load_cert_chain(certificate, key)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
