@@ -294,6 +294,19 @@ class Settings(BaseSettings):
         _HOUR_S, "How often the KMS is asked to prove that it holds the right key.", unit="s", ge=10, le=_DAY_S
     )
 
+    # Journal
+    journal: Literal["async", "sync"] = _row(
+        "async",
+        "Whether a change is answered once the catalogue has it, or once the journal in the blob store has it too.",
+    )
+    journal_interval_s: float = _row(
+        0.5,
+        "How often changes go to the journal: what a lost catalogue may take with it while `journal` is async.",
+        unit="s",
+        ge=0.05,
+        le=60,
+    )
+
     # Background jobs
     condemned_grace_s: float = _row(
         _HOUR_S, "How long deleted blobs stay before their bytes are removed.", unit="s", ge=0, le=30 * _DAY_S

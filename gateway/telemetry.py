@@ -235,6 +235,9 @@ class Telemetry:
         self.notifications = counter(
             "sealgate_notifications", "Notifications by what became of them.", ("target", "outcome")
         )
+        self.journal_lag = gauge(
+            "sealgate_journal_lag_seconds", "Age of the oldest change that was not in the journal at the last look."
+        )
         self.lost_log_lines = gauge(
             "sealgate_access_log_lines_lost", "Lines of buckets' access logs that were lost since the start."
         )

@@ -70,6 +70,7 @@ async def _serve(settings: Settings) -> None:
             outdated = ClientEnv.outdated(settings, folders)
             refresh_certificate(settings, folders)
             await _prove(gateway.stores.blobs)
+            await gateway.journal.check()
             server = Server(gateway.app, gateway.telemetry.registry, gateway.is_ready, told, gateway.hosts)
             async with serve_control(folders.data, commands_of(gateway)):
 

@@ -68,4 +68,6 @@ async def _run_here(settings: Settings, folders: Folders, command: str, argument
         if is_first_start(folders):
             raise SetupError(f"{folders.data} was never served: run `sealgate serve` once, which makes everything")
         async with open_gateway(settings, folders) as gateway:
-            return await commands_of(gateway)[command](**arguments)
+            answer = await commands_of(gateway)[command](**arguments)
+            await gateway.journal.tend()
+            return answer

@@ -22,7 +22,11 @@ SAVE_EVERY: Final = 10_000
 FIRST_REST: Final = timedelta(seconds=1)
 LONGEST_REST: Final = timedelta(minutes=5)
 """Between two tries: it doubles from the first to the longest."""
-_CURSOR: Final = "notifications:"
+
+
+def cursor_name(webhook: str) -> str:
+    """The cursor of a webhook of that name."""
+    return f"notifications:{webhook}"
 
 
 class Counts(Protocol):
@@ -71,7 +75,7 @@ class Delivery:
 
     @property
     def _name(self) -> str:
-        return _CURSOR + self._webhook.name
+        return cursor_name(self._webhook.name)
 
     def _concern(self, change: Change) -> bool:
         return any(notice.target == self._webhook.name for notice in change.notices)

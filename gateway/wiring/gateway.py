@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Final
 
@@ -20,8 +20,11 @@ from gateway.access.identities import Identities
 from gateway.config import CLOCK_SKEW_S, Settings
 from gateway.engine.access_log import AccessLogs
 from gateway.engine.custody import Custody, WrappingMode
-from gateway.engine.delivery import Delivery
+from gateway.engine.delivery import Delivery, cursor_name
 from gateway.engine.integrity import EtagMode
+from gateway.engine.journal.chain import Chain
+from gateway.engine.journal.runner import Journal
+from gateway.engine.journal.synced import synced
 from gateway.engine.lifecycle import LifecycleRunner, Lifecycles
 from gateway.engine.multipart import MultipartEngine
 from gateway.engine.notifying import Announcements
@@ -42,6 +45,7 @@ from gateway.wiring.canary import CanaryWatch
 from gateway.wiring.folders import Folders
 from gateway.wiring.jobs import Job, running
 from gateway.wiring.realm import OpenedKeys, open_keys
+from gateway.wiring.records import record_blobs
 from gateway.wiring.stores import Stores, open_stores, utc_now
 from gateway.wiring.webhooks import open_webhooks
 from keys.errors import KeysError
@@ -69,8 +73,19 @@ class Gateway:
         realm_keys, realm_id = opened.realm_keys, opened.realm.realm_id
         self.settings = settings
         self.opened = opened
-        self.stores = stores
         self.telemetry = Telemetry(_name_key(realm_keys), with_names=settings.log_names)
+        webhooks = open_webhooks(settings)
+        self.journal = Journal(
+            catalogue=stores.catalogue,
+            chain=Chain(record_blobs(opened, stores.blobs)),
+            holder=_LEASE_HOLDER,
+            clock=utc_now,
+            readers=tuple(map(cursor_name, webhooks)),
+            observe=self.telemetry.journal_lag.set,
+        )
+        if settings.journal == "sync":
+            stores = replace(stores, catalogue=synced(stores.catalogue, self.journal.settle))
+        self.stores = stores
         self.telemetry.watch_catalogue(stores.catalogue.statistics)
         self.keyring = Keyring(
             opened.kms, time.monotonic, deadline_s=settings.kms_deadline_s, cache_ttl_s=settings.key_cache_s
@@ -110,7 +125,6 @@ class Gateway:
         self._access_logs = AccessLogs(
             catalogue=stores.catalogue, objects=objects, region=settings.region, clock=utc_now
         )
-        webhooks = open_webhooks(settings)
         announcements = Announcements(stores.catalogue, settings.region, webhooks)
         self._deliveries = [
             Delivery(
@@ -148,6 +162,8 @@ class Gateway:
             completed_upload_memory=timedelta(seconds=settings.completed_upload_memory_s),
         )
         self._sweeping = asyncio.Lock()
+        self._journal_trouble = ""
+        """What kept the journal from being written at the last try: told once."""
         self.hosts = AcceptedHosts(settings.hosts)
         """The names that a request may be for; the server adds those of its certificate."""
         self._lifecycle = LifecycleRunner(
@@ -179,8 +195,9 @@ class Gateway:
         )
 
     async def sweep(self, *, dry_run: bool = False, accept_many_orphans: bool = False) -> dict[str, int]:
-        """Sweep once; one at a time. Raises: StorageError."""
+        """Sweep once; one at a time, and never over an old catalogue. Raises: StorageError."""
         async with self._sweeping:
+            await self.journal.check()
             report = await self._sweeper.sweep(dry_run=dry_run, many_orphans_are_right=accept_many_orphans)
         return asdict(report)
 
@@ -203,6 +220,7 @@ class Gateway:
         """Run the background jobs while the application stands."""
         settings = self.settings
         jobs = (
+            Job(settings.journal_interval_s, self._tend_journal),
             Job(settings.sweep_interval_s, self._sweep_quietly),
             Job(settings.lifecycle_interval_s, self._apply_lifecycles),
             Job(settings.access_log_interval_s, self._write_access_logs),
@@ -214,6 +232,17 @@ class Gateway:
         async with running(jobs):
             yield
         await self._write_access_logs()
+        await self._tend_journal()
+
+    async def _tend_journal(self) -> None:
+        try:
+            await self.journal.tend()
+        except (StorageError, KeysError) as error:
+            if str(error) != self._journal_trouble:
+                _log.error("changes are not carried to the journal: %s", error)
+            self._journal_trouble = str(error)
+        else:
+            self._journal_trouble = ""
 
     async def _sweep_quietly(self) -> None:
         try:

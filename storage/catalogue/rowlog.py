@@ -1,7 +1,7 @@
 """Rows of the catalogue as the journal has them: JSON objects by column, without wraps, and back.
 
 What a command wrote is kept as rows, not as what it meant: replaying it needs no rule of S3, and the same object stands
-in journal, snapshot and comparison. Source: docs/FORMAT.md section 12.
+in journal, snapshot and comparison. Source: docs/FORMAT.md section 16.
 """
 
 import base64

@@ -49,6 +49,15 @@ def _check_depth(value: Any, levels: int) -> None:
             _check_depth(item, levels - 1)
 
 
+def strict_json(data: bytes) -> Any:
+    """Return the JSON value of UTF-8 text whose numbers are all integers from 0 to `MAX_INTEGER`.
+
+    Raises:
+        ValueError, RecursionError: it is anything else.
+    """
+    return json.loads(data.decode(), parse_int=_integer, parse_float=_refuse, parse_constant=_refuse)
+
+
 def encode_object(value: Mapping[str, Any]) -> bytes:
     """Return the one encoding of a JSON object.
 
@@ -205,8 +214,7 @@ class Shape(Generic[T]):
         if len(data) > max_size:
             raise damaged(kind, "longer than the format allows")
         try:
-            loaded = json.loads(data.decode(), parse_int=_integer, parse_float=_refuse, parse_constant=_refuse)
-            value = self.from_json(loaded)
+            value = self.from_json(strict_json(data))
             canonical = self.encode(value, max_size)
         except (ValueError, RecursionError) as error:
             # The cause may quote names, so it is not chained into logs.

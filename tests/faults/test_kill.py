@@ -55,7 +55,10 @@ SEAMS: Final = frozenset(
         "upload.created",
     }
 )
-ELSEWHERE: Final = {"first-start.": "tests/gateway/cli/test_bootstrap.py stops the first start at each of them"}
+ELSEWHERE: Final = {
+    "first-start.": "tests/gateway/cli/test_bootstrap.py stops the first start at each of them",
+    "journal.": "tests/faults/test_journal.py kills at each of them",
+}
 
 
 @dataclass
@@ -311,7 +314,15 @@ class Driver:
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[Driver]:
-    gateway = CrashingGateway(tmp_path, {"SEALGATE_CONDEMNED_GRACE_S": "0", "SEALGATE_ORPHAN_GRACE_S": "3600"})
+    gateway = CrashingGateway(
+        tmp_path,
+        {
+            "SEALGATE_CONDEMNED_GRACE_S": "0",
+            "SEALGATE_ORPHAN_GRACE_S": "3600",
+            # The journal writes blobs, too: it rests while an operation's own steps are recorded and struck.
+            "SEALGATE_JOURNAL_INTERVAL_S": "60",
+        },
+    )
     try:
         gateway.start()
         s3 = s3_client(gateway)

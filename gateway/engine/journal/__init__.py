@@ -1,0 +1,1 @@
+"""The journal of one realm: what the catalogue did, as a chain of sealed blobs beside the data."""

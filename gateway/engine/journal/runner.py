@@ -1,0 +1,301 @@
+"""From the outbox to the journal: every change, once and in order, within a moment of its commit.
+
+A segment is durable before the catalogue notes it, and lines of the outbox go once it was noted; so a crash between two
+steps leaves a segment that the next start finds, compares with the outbox, and goes on behind. Source:
+docs/decisions/0008-journal.md.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from gateway.engine.journal.chain import CatalogueBehind, Chain, Head, check_follows
+from gateway.engine.journal.records import RecordBlobs
+from storage.catalogue.base import Catalogue, Change, Lease, LeaseLost
+from storage.catalogue.records import ID_SIZE, Attributes, BlobState
+from storage.catalogue.rowlog import Written
+from storage.catalogue.schema import BLOBS, BlobRow
+from storage.errors import BlobExists, StorageUnavailable
+from storage.sealed.header import BlobKind
+from storage.sealed.journal import Segment, SegmentHead, pack_entry
+from storage.seams import reach
+
+_LOG = logging.getLogger(__name__)
+
+CURSOR: Final = "journal"
+"""The cursor that says how many segments the catalogue knows of."""
+LEASE_NAME: Final = "journal"
+LEASE_DURATION: Final = timedelta(seconds=30)
+BATCH_SIZE: Final = 1024
+"""Changes of one segment."""
+PACK_BYTES: Final = 8 * 1024 * 1024
+"""A pack takes no further entry once it has so many."""
+POLL_S: Final = 0.05
+"""Between two looks whether another gateway, which has the lease, journalled what we wait for."""
+PATIENCE_S: Final = 30.0
+"""How long a change waits for another gateway's journal before its answer is 503."""
+_MICROSECOND: Final = timedelta(microseconds=1)
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the journal is behind when it was last looked at."""
+
+    seconds: float
+    """Age of the oldest change that was not in it."""
+
+
+class Journal:
+    """Writes the journal of one realm. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        chain: Chain,
+        holder: str,
+        clock: Callable[[], datetime],
+        readers: Sequence[str] = (),
+        observe: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """`readers` are the cursors of those who read the outbox besides; `observe` is told each lag in seconds."""
+        self._catalogue = catalogue
+        self.chain = chain
+        self._holder = holder
+        self._clock = clock
+        self._readers = readers
+        self._observe = observe
+        self._head: Head | None = None
+        self._lease: Lease | None = None
+        self._lock = asyncio.Lock()
+        self._asked = 0
+        self._answered = 0
+
+    async def check(self) -> None:
+        """See that catalogue and blob store know the same journal; what a crash left between them is taken up.
+
+        Raises:
+            CatalogueBehind, JournalLost, JournalDamaged: they do not.
+        """
+        async with self._lock:
+            await self._take_lease()
+            await self._known_head()
+
+    async def settle(self) -> None:
+        """Return once every change that was committed before this call is in the journal, durably.
+
+        However many wait, one segment answers them. Raises: StorageError.
+        """
+        self._asked += 1
+        asked = self._asked
+        try:
+            async with self._lock:
+                if self._answered >= asked:
+                    return
+                goal = self._asked
+                await self._write_all()
+                self._answered = goal
+        except LeaseLost:
+            await self._wait_for_another()
+
+    async def tend(self) -> None:
+        """Journal what waits, note how far that is, and trim the outbox. Raises: StorageError."""
+        async with self._lock:
+            with suppress(LeaseLost):
+                await self._write_all()
+                await self._note()
+
+    async def begin_snapshot(self) -> Head:
+        """Journal what waits; the head from which a snapshot that begins now is replayed."""
+        async with self._lock:
+            return await self._write_all()
+
+    async def append_snapshot(self, make: Callable[[SegmentHead], SegmentHead]) -> Head:
+        """Journal what waits and then a segment of its own, whose head `make` completes."""
+        async with self._lock:
+            while True:
+                head = await self._write_all()
+                with suppress(BlobExists):
+                    self._head = await self.chain.append(make(_next(head, head.through)), ())
+                    await self._note()
+                    return self._head
+                await self._adopt(head)
+
+    async def _write_all(self) -> Head:
+        """Journal all that was committed when this began."""
+        head = self._head or Head()
+        is_first = True
+        while True:
+            changes = await self._catalogue.read_changes(head.through, BATCH_SIZE)
+            if is_first or changes:
+                await self._take_lease()
+                known = await self._known_head()
+                if known != head:
+                    head = known
+                    continue
+            if is_first:
+                self._observe(self._age_of(changes))
+            is_first = False
+            if not changes:
+                return head
+            head = await self._write(head, changes)
+            if len(changes) < BATCH_SIZE:
+                return head
+
+    def _age_of(self, changes: Sequence[Change]) -> float:
+        return max(0.0, (self._clock() - changes[0].at).total_seconds()) if changes else 0.0
+
+    async def _write(self, head: Head, changes: Sequence[Change]) -> Head:
+        """Write one segment behind the head; where another was there first, take that."""
+        packs = await self._pack(changes)
+        segment = _next(head, changes[-1].sequence, change_count=len(changes), packs=packs)
+        try:
+            self._head = await self.chain.append(segment, map(change_json, changes))
+        except BlobExists:
+            return await self._adopt(head)
+        return self._head
+
+    async def _pack(self, changes: Sequence[Change]) -> tuple[bytes, ...]:
+        """Carry the bytes of inline blobs to the store; those that are gone by now need none."""
+        wanted = list(dict.fromkeys(_inline_ids(changes)))
+        found = await self._catalogue.read_inline(wanted) if wanted else {}
+        return await write_packs(self.chain.records, found.items())
+
+    async def _adopt(self, head: Head) -> Head:
+        """Take the segment that stands behind the head: a crash left it there, or another gateway was first.
+
+        Raises:
+            CatalogueBehind: it tells of changes that this catalogue does not have.
+        """
+        segment = await self.chain.read(head.count)
+        check_follows(head, segment)
+        if not await self._is_ours(head, segment):
+            raise CatalogueBehind(
+                f"the catalogue is behind its blob store: segment {head.count} of the journal holds changes after"
+                f" {head.through} that the catalogue has not; it was restored from an old copy."
+                " Put the right one in its place, or run `sealgate recover --replace`"
+            )
+        self._head = Head.of(segment)
+        _LOG.info("took up segment %d of the journal", head.count)
+        return self._head
+
+    async def _is_ours(self, head: Head, segment: Segment) -> bool:
+        """Whether the catalogue did what a segment tells: it has noted it, or its outbox still says the same."""
+        if await self._catalogue.get_cursor(CURSOR) > head.count:
+            return True
+        held = await self._catalogue.read_changes(head.through, max(1, segment.head.change_count))
+        ours = [change_json(change) for change in held if change.sequence <= segment.head.through]
+        return ours == list(segment.changes)
+
+    async def _known_head(self) -> Head:
+        """Where the chain ends; found at the first call, and where the lease was another's meanwhile."""
+        if self._head is None:
+            known = await self._catalogue.get_cursor(CURSOR)
+            count = await self.chain.count(known)
+            head = await self.chain.head(known)
+            while head.count < count:
+                head = await self._adopt(head)
+            self._head = head
+        return self._head
+
+    async def _take_lease(self) -> None:
+        now = self._clock()
+        if self._lease is not None and self._lease.expires_at - now > LEASE_DURATION / 2:
+            return
+        lease = await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
+        if self._lease is None or lease.epoch != self._lease.epoch:
+            self._head = None
+        self._lease = lease
+
+    async def _note(self) -> None:
+        """Note in the catalogue how far the journal is, and drop lines that nobody needs any more."""
+        head = self._head
+        if head is None or not head.count or self._lease is None:
+            return
+        if await self._catalogue.get_cursor(CURSOR) < head.count:
+            await self._catalogue.set_cursor(CURSOR, head.count)
+            reach("journal.noted")
+        through = min([head.through, *[await self._catalogue.get_cursor(name) for name in self._readers]])
+        if any(change.sequence <= through for change in await self._catalogue.read_changes(0, 1)):
+            await self._catalogue.trim_changes(through, self._lease)
+            reach("journal.trimmed")
+
+    async def _wait_for_another(self) -> None:
+        """Another gateway has the lease: wait until it journalled what is committed now. Raises: StorageUnavailable."""
+        last = await self._last_sequence()
+        for _ in range(int(PATIENCE_S / POLL_S)):
+            if await self._is_journalled(last):
+                return
+            await asyncio.sleep(POLL_S)
+        raise StorageUnavailable("another gateway has not journalled the change yet")
+
+    async def _last_sequence(self) -> int:
+        """The greatest sequence in the outbox."""
+        last = 0
+        while changes := await self._catalogue.read_changes(last, BATCH_SIZE):
+            last = changes[-1].sequence
+        return last
+
+    async def _is_journalled(self, sequence: int) -> bool:
+        known = await self._catalogue.get_cursor(CURSOR)
+        count = await self.chain.count(known)
+        head = await self.chain.head(count)
+        return head.through >= sequence
+
+
+def change_json(change: Change) -> Attributes:
+    """A change as the journal has it."""
+    at = (change.at - _EPOCH) // _MICROSECOND
+    return {"at": at, "kind": change.kind, "rows": list(change.rows), "sequence": change.sequence}
+
+
+def _next(head: Head, through: int, **fields: Any) -> SegmentHead:
+    """The head of the segment behind `head`."""
+    return SegmentHead(
+        position=head.count,
+        previous=head.digest,
+        after=head.through,
+        through=through,
+        snapshot_count=head.snapshot_count,
+        **fields,
+    )
+
+
+def _inline_ids(changes: Iterable[Change]) -> Iterator[bytes]:
+    for change in changes:
+        for shown in change.rows:
+            if shown["table"] == BLOBS.name and "row" in shown:
+                row = Written.from_json(shown).row
+                assert isinstance(row, BlobRow | tuple), "a row came"
+                blob = BlobRow._make(row)
+                if blob.is_inline and blob.state == BlobState.LIVE:
+                    yield blob.blob_id
+
+
+async def write_packs(records: RecordBlobs, entries: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
+    """Write sealed blobs into packs of about `PACK_BYTES`; their ids. Raises: StorageError."""
+    ids: list[bytes] = []
+    held: list[bytes] = []
+    size = 0
+    for blob_id, sealed in entries:
+        held.append(pack_entry(blob_id, sealed))
+        size += len(held[-1])
+        if size >= PACK_BYTES:
+            ids.append(await _write_pack(records, held))
+            held, size = [], 0
+    if held:
+        ids.append(await _write_pack(records, held))
+    return tuple(ids)
+
+
+async def _write_pack(records: RecordBlobs, entries: Sequence[bytes]) -> bytes:
+    blob_id = secrets.token_bytes(ID_SIZE)
+    await records.write(BlobKind.PACK, blob_id, entries)
+    reach("journal.pack_durable")
+    return blob_id
