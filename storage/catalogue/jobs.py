@@ -13,6 +13,7 @@ from storage.catalogue.rowlog import LOGGED, Written, put_json
 from storage.catalogue.schema import BLOBS, CURSORS, INLINE_BLOBS, LEASES, OUTBOX, CursorRow, LeaseRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
 
+_ALL = 2**63 - 1
 _NOBODY = ""
 """Holder of a lease that was given back; the row stays, so that epochs go on rising."""
 
@@ -148,10 +149,11 @@ def read_rows(session: Session, table: str, after: Attributes | None, limit: int
     return tuple(found)
 
 
-def read_changes(session: Session, after: int, limit: int) -> Scan[tuple[Change, ...]]:
-    """See `Catalogue.read_changes`."""
+def read_changes(session: Session, after: int, limit: int, through: int = _ALL) -> Scan[tuple[Change, ...]]:
+    """See `Catalogue.read_changes`. Nothing above `through` is read: there lines may be missing that still come."""
     found: list[Change] = []
-    for row in session.walk(OUTBOX, "WHERE sequence > ? ORDER BY sequence LIMIT ?", after, limit):
+    condition = "WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
+    for row in session.walk(OUTBOX, condition, after, through, limit):
         found.append(rows.change(row))
         if len(found) % SLICE_ROWS == 0:
             yield

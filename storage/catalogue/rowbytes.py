@@ -7,10 +7,8 @@ encodes a thousand rows on the event loop: a branch for every value took three t
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast, get_type_hints
-
-from storage.catalogue.schema import R, Table
 
 FAILURES: Final = (TypeError, AttributeError, ValueError, struct.error)
 """What an encoder raises for a row whose values are not of its columns' types."""
@@ -27,19 +25,19 @@ _FORMS: Final[dict[object, tuple[str, str, str]]] = {
 }
 
 
-def compile_encoder(table: Table[R], place: bytes) -> Callable[..., bytes]:
-    """Give the function that takes a row's values, all but the MAC, and gives `place` and their encoding.
+def compile_encoder(row: type, columns: Sequence[str], place: bytes) -> Callable[..., bytes]:
+    """Give the function that takes the values of some columns of a row and gives `place` and their encoding.
 
     It raises one of `FAILURES` for values that a row of this table cannot have.
 
     Raises:
         KeyError: a column is of a type that has no encoding.
     """
-    types = get_type_hints(table.row)
-    forms = [(name, *_FORMS[types[name]]) for name in table.columns]
+    types = get_type_hints(row)
+    forms = [(name, *_FORMS[types[name]]) for name in columns]
     head = ", ".join(values.format(name) for name, _, values, _ in forms)
     body = ", ".join(["b''", *(content.format(name) for name, _, _, content in forms if content)])
-    source = f"lambda {', '.join(table.columns)}: join((place, pack({head}), {body}))"
+    source = f"lambda {', '.join(columns)}: join((place, pack({head}), {body}))"
     pack = struct.Struct(">" + "".join(form for _, form, _, _ in forms)).pack
     scope: dict[str, Any] = {"place": place, "pack": pack, "join": b"".join}
     return cast("Callable[..., bytes]", eval(source, scope))  # noqa: S307  # made of our own columns' names alone

@@ -47,7 +47,7 @@ class RowMac:
         """The `mac` column of this row."""
         encoder = self._encoders.get(table.name)
         if encoder is None:
-            encoder = self._encoders[table.name] = compile_encoder(table, self._place(table))
+            encoder = self._encoders[table.name] = compile_encoder(table.row, table.columns, self._place(table))
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(encoder(*row))
         outer.update(inner.digest())

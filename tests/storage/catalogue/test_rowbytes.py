@@ -43,7 +43,7 @@ ROW = EveryRow(1, b"octets", "text", "more", None, b"more octets", None, None)
 
 @pytest.fixture(scope="module")
 def encode() -> Callable[..., bytes]:
-    return compile_encoder(EVERY, PLACE)
+    return compile_encoder(EVERY.row, EVERY.columns, PLACE)
 
 
 @given(ROWS, ROWS)
@@ -101,9 +101,9 @@ def test_a_row_of_another_length_has_no_encoding(encode: Callable[..., bytes], c
 
 def test_a_column_of_another_type_is_noticed_when_the_program_is_written() -> None:
     with pytest.raises(KeyError):
-        compile_encoder(Table("fractions", FractionRow), PLACE)
+        compile_encoder(FractionRow, FractionRow._fields, PLACE)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_every_table_has_an_encoding(table: Table[Any]) -> None:
-    assert callable(compile_encoder(table, PLACE))
+    assert callable(compile_encoder(table.row, table.columns, PLACE))

@@ -34,7 +34,9 @@ def test_a_signed_row_is_read_back() -> None:
 
 def test_the_mac_is_hmac_sha_256_behind_the_key_s_id() -> None:
     mac = RowMac(KEY, REALM)
-    encoded = compile_encoder(THREE, THREE.layout.to_bytes(4) + b"\0\20\0\5" + REALM + b"three")(*ROW)
+    encoded = compile_encoder(THREE.row, THREE.columns, THREE.layout.to_bytes(4) + b"\0\20\0\5" + REALM + b"three")(
+        *ROW
+    )
     assert mac.sign(THREE, ROW) == mac.key_id + hmac.digest(KEY, encoded, hashlib.sha256)
     assert mac.sign(THREE, ROW) == mac.sign(THREE, ROW)
     assert mac.key_id == hmac.digest(KEY, b"sealgate row mac key id", hashlib.sha256)[:KEY_ID_SIZE]
