@@ -35,7 +35,7 @@ class _Variable:
 class Template:
     """One text, compiled: as a pattern where no variable stands in it, else filled in for each request."""
 
-    __slots__ = ("_fixed", "_pieces", "arn_parts", "is_dear", "text")
+    __slots__ = ("_filled_in", "_fixed", "_pieces", "_variables", "arn_parts", "is_dear", "text")
 
     def __init__(self, text: str, *, variables: bool, wildcards: bool) -> None:
         """`variables` False (Version 2008-10-17) reads `${` as it stands; `wildcards` False reads `*` and `?` so.
@@ -51,6 +51,8 @@ class Template:
         self._fixed = None if any(isinstance(piece, _Variable) for piece in pieces) else Pattern(plain)
         self.is_dear = self._fixed is None or Wild.ONE in plain
         self.arn_parts: tuple[Pattern, ...] | None = None
+        self._variables = tuple(piece for piece in pieces if isinstance(piece, _Variable))
+        self._filled_in: tuple[list[str | None], Pattern | None] | None = None
 
     is_dear: bool
     """Whether a match looks at every character of the text: where there is a `?`, or a variable."""
@@ -66,18 +68,20 @@ class Template:
         """The pattern for one request; None where a variable has no value, or too long a one."""
         if self._fixed is not None:
             return self._fixed
+        given = [values[0] if (values := lookup(each.key)) else each.default for each in self._variables]
+        # A request asks for many objects at a time, and its values are mostly the same for each.
+        if self._filled_in is None or self._filled_in[0] != given:
+            self._filled_in = given, self._fill_in(given)
+        return self._filled_in[1]
+
+    def _fill_in(self, given: list[str | None]) -> Pattern | None:
         items: list[Item] = []
+        values = iter(given)
         for piece in self._pieces:
-            if isinstance(piece, _Variable):
-                values = lookup(piece.key)
-                value = values[0] if values else piece.default
-                if value is None:
-                    return None
-                items += value
-            else:
-                items += piece
-            if len(items) > MAX_TEXT:
+            filled = next(values) if isinstance(piece, _Variable) else piece
+            if filled is None or len(items) + len(filled) > MAX_TEXT:
                 return None
+            items += filled
         return Pattern(items)
 
 

@@ -5,6 +5,7 @@ sources of copies, whether a key that is missing may be told), is asked of the s
 """
 
 from collections.abc import Mapping
+from time import thread_time
 from typing import Final
 
 from gateway.access.actions import OBJECT_ACL_NEEDS
@@ -17,13 +18,26 @@ from gateway.operations.rules import RulesOfBuckets
 from gateway.s3.acl import private
 from gateway.s3.addressing import Address
 from gateway.s3.cors import CorsRule
-from gateway.s3.errors import ACCESS_DENIED, INVALID_REQUEST, NO_SUCH_BUCKET, NO_SUCH_KEY, NO_SUCH_VERSION, S3Error
+from gateway.s3.errors import (
+    ACCESS_DENIED,
+    INVALID_REQUEST,
+    NO_SUCH_BUCKET,
+    NO_SUCH_KEY,
+    NO_SUCH_VERSION,
+    SLOW_DOWN,
+    S3Error,
+)
 from gateway.s3.query import parse_query
 from gateway.s3.request import Request
 from storage.catalogue.base import Catalogue, NoSuchBucket, NoSuchVersion
 from storage.catalogue.records import Bucket, ObjectVersion
 
 _NOTHING: Final[Mapping[str, Values | None]] = {}
+
+MAX_JUDGING_S: Final = 0.08
+"""CPU time that judging may cost one request, give or take its last question: DeleteObjects asks a thousand times, and
+whoever writes a policy can make each dear (`policy_document.MAX_DEAR`). What is over it is not judged, so not allowed.
+"""
 
 
 class Admission:
@@ -76,7 +90,17 @@ class Admission:
 class Access:
     """What one caller may do in one bucket, asked as a request goes on."""
 
-    __slots__ = ("_admission", "_bucket", "_operation", "_request", "caller", "is_free", "is_owner", "rules")
+    __slots__ = (
+        "_admission",
+        "_bucket",
+        "_operation",
+        "_request",
+        "_spent_s",
+        "caller",
+        "is_free",
+        "is_owner",
+        "rules",
+    )
 
     def __init__(
         self,
@@ -91,6 +115,7 @@ class Access:
         self._request = request
         self._operation = operation
         self._bucket = bucket
+        self._spent_s = 0.0
         self.caller = caller
         self.rules = rules
         identity = caller.identity
@@ -127,10 +152,16 @@ class Access:
     ) -> bool:
         """Whether the caller may do it. `action` is the one for the version, where one is named.
 
-        `more` are facts that stand in the document. Raises: StorageError.
+        `more` are facts that stand in the document.
+
+        Raises:
+            StorageError
+            S3Error: SlowDown where judging has cost this request its share.
         """
         if self.is_free:
             return True
+        if self._spent_s > MAX_JUDGING_S:
+            raise S3Error(SLOW_DOWN, "The policy of this bucket is dear to judge. Ask for fewer objects at a time.")
         policy = self.rules.policy
         version: ObjectVersion | None = None
         asks_tags = policy is not None and action in policy.tag_actions
@@ -156,7 +187,10 @@ class Access:
             lookup=facts.lookup,
             object_acl=None if version is None else held.acl or private(self.owner_id),
         )
-        return decide(question, self.rules)
+        began = thread_time()
+        decision = decide(question, self.rules)
+        self._spent_s += thread_time() - began
+        return decision
 
     async def _version(self, object_key: bytes, version_id: str | None) -> ObjectVersion | None:
         try:

@@ -4,6 +4,7 @@ Sources: the Fetch standard, "HTTP extensions"; S3 "Using cross-origin resource 
 lets anyone in: a page sends what its user may send anyway, and these headers let it see the answer.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
@@ -40,28 +41,39 @@ class CorsRule:
         return cls(**held)
 
 
+class _Names:
+    """Names with one `*` each at the most, kept so that whether one fits is found without trying them all."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._exact = set[str]()
+        behind_of = defaultdict[str, list[str]](list)
+        for name in allowed:
+            before, star, behind = name.partition("*")
+            if star:
+                behind_of[before].append(behind)
+            else:
+                self._exact.add(name)
+        self._behind_of = {before: tuple(behind) for before, behind in behind_of.items()}
+        self._lengths = {len(before) for before in behind_of}
+
+    def fit(self, text: str) -> bool:
+        """Whether one of them fits."""
+        return text in self._exact or any(
+            text[length:].endswith(self._behind_of.get(text[:length], ())) for length in self._lengths
+        )
+
+
 def find_rule(
     rules: Iterable[CorsRule], origin: str, method: str, request_headers: Sequence[str] | None = None
 ) -> CorsRule | None:
     """Find the first rule that fits an origin, a method and, for a preflight, every header that will be sent."""
+    asked = [name.lower() for name in request_headers or ()]
     for rule in rules:
-        if (
-            method in rule.allowed_methods
-            and any(_fits(allowed, origin) for allowed in rule.allowed_origins)
-            and all(
-                any(_fits(allowed.lower(), name.lower()) for allowed in rule.allowed_headers)
-                for name in request_headers or ()
-            )
-        ):
-            return rule
+        if method in rule.allowed_methods and _Names(rule.allowed_origins).fit(origin):
+            allowed = _Names(name.lower() for name in rule.allowed_headers)
+            if all(allowed.fit(name) for name in asked):
+                return rule
     return None
-
-
-def _fits(pattern: str, text: str) -> bool:
-    before, star, behind = pattern.partition("*")
-    if not star:
-        return pattern == text
-    return len(text) >= len(before) + len(behind) and text.startswith(before) and text.endswith(behind)
 
 
 def response_headers(rule: CorsRule, origin: str) -> tuple[Header, ...]:

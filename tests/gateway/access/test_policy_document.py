@@ -12,6 +12,7 @@ from gateway.access.actions import ACTIONS
 from gateway.access.operators import OPERATORS
 from gateway.access.policy_document import MAX_DEAR, MAX_POLICY_BYTES, MAX_STATEMENTS, parse_policy
 from gateway.access.statements import Policy
+from gateway.access.templates import Template
 from gateway.s3.errors import MALFORMED_POLICY, POLICY_TOO_LARGE, S3Error
 
 ALICE = "a1" * 16
@@ -320,3 +321,18 @@ def test_no_policy_is_dear_to_judge(name: str) -> None:
     began = time.process_time()
     made.judge(None, "s3:GetObject", ARN + "a" * 1024, facts.get)
     assert time.process_time() - began < 0.15
+
+
+def test_a_text_is_filled_in_once_for_the_same_values() -> None:
+    template = Template("a${aws:Referer}?${aws:UserAgent, 'x'}", variables=True, wildcards=True)
+    facts: dict[str, tuple[str, ...]] = {"aws:referer": ("b",)}
+    first = template.resolve(facts.get)
+    assert first is not None
+    assert template.resolve(facts.get) is first
+    assert first.matches("ab?x")
+    facts["aws:useragent"] = ("y",)
+    second = template.resolve(facts.get)
+    assert second is not None
+    assert (second.matches("ab?y"), second.matches("ab?x")) == (True, False)
+    del facts["aws:referer"]
+    assert template.resolve(facts.get) is None

@@ -1,13 +1,15 @@
 """Bucket policies at work: who is let in by them, what a refusal tells, and what they cost those who have none."""
 
 import asyncio
+import itertools
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from gateway.operations.admission import Access, Admission
+from gateway.operations.admission import MAX_JUDGING_S, Access, Admission
 from gateway.operations.rules import POLICY, RulesOfBuckets, encode_block
 from gateway.s3.public_access import NOTHING_BLOCKED
 from storage.catalogue.records import Bucket
@@ -398,3 +400,34 @@ def test_others_go_on_while_many_keys_are_judged(
     result = stage.alice.delete_objects(Bucket="bucket", Delete=wanted)
     assert len(result["Errors"]) == 50
     assert longest <= 3
+
+
+def test_a_policy_costs_one_request_no_more_than_its_share(stage: Stage, set_policy: SetPolicy) -> None:
+    """What is dear to judge is judged until the share is spent; the other keys are left for another request."""
+    variables = "${aws:UserAgent}" * 18
+    set_policy(allow("s3:DeleteObject"), deny("s3:DeleteObject", [f"{BOX}/{variables}?{n}" for n in range(31)]))
+    keys = [f"{'k' * 800}{number}" for number in range(1000)]
+    stage.put(keys[0])
+    stage.put(keys[-1])
+    began = time.process_time()
+    result = stage.alice.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": key} for key in keys]})
+    assert time.process_time() - began < 1.5  # boto3's own part and the engine's are in it
+    held = [entry["Key"] for entry in stage.alice.list_objects_v2(Bucket="bucket").get("Contents", [])]
+    gone = {entry["Key"] for entry in result["Deleted"]}
+    assert {entry["Code"] for entry in result.get("Errors", [])} <= {"SlowDown"}
+    assert gone | {entry["Key"] for entry in result.get("Errors", [])} == set(keys)
+    assert set(held) == {keys[0], keys[-1]} - gone
+
+
+def test_what_is_over_the_share_is_refused_and_never_allowed(
+    stage: Stage, set_policy: SetPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_policy(allow("s3:DeleteObject"))
+    ticks = itertools.count(0, MAX_JUDGING_S / 3.5)
+    monkeypatch.setattr("gateway.operations.admission.thread_time", lambda: next(ticks))
+    keys = [f"{number}" for number in range(6)]
+    for key in keys:
+        stage.put(key)
+    result = stage.bob.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": key} for key in keys]})
+    assert [entry["Key"] for entry in result["Deleted"]] == keys[:4]
+    assert [(entry["Key"], entry["Code"]) for entry in result["Errors"]] == [(key, "SlowDown") for key in keys[4:]]
