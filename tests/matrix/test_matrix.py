@@ -1,7 +1,10 @@
-"""Every route, signed in every way, by everyone: who is let in is computed from a table that knows no code of ours."""
+"""Every route, signed in every way, by everyone: who is let in is computed from a table that knows no code of ours.
+
+The gateway is called in this process, as a server calls it: routing, signatures, access and operations are all there,
+and only sockets, framing and TLS are not. `test_over_tls` sends the same cases to the real process.
+"""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -9,11 +12,10 @@ from gateway.operations.table import OPERATIONS
 from gateway.s3.addressing import resolve
 from gateway.s3.routing import ROUTES as ROUTED
 from gateway.s3.routing import route as routed
-from tests.blackbox.process import Gateway
 from tests.gateway.s3.wire import request
 from tests.matrix.routes import ROUTES, Route
 from tests.matrix.ways import CHUNKED, WAYS
-from tests.matrix.world import CALLERS, World, in_process, over_tls
+from tests.matrix.world import CALLERS, World, in_process
 
 Verdict = tuple[int, str]
 """Status, and the code of a refusal."""
@@ -55,14 +57,25 @@ def expected(operation: str, way: str, caller: str) -> Verdict:
     return next((verdict for holds, verdict in RULES if holds(route, operation, way, caller)), passed)
 
 
-def judge(world: World, sent: Route, operation: str, way: str, caller: str, verdict: Verdict) -> None:
-    """Send a request, and see that the answer is as expected and a refusal has changed nothing."""
+def is_refusal(verdict: Verdict) -> bool:
+    """Whether the answer is an error."""
+    return verdict[0] >= 400
+
+
+def see(world: World, sent: Route, operation: str, way: str, caller: str, verdict: Verdict) -> None:
+    """Send a request, and see that the answer is as expected."""
     answer = world.wire.send(WAYS[way](world.wire.signers[caller], sent))
     status, code = verdict
     assert answer.status == status, (operation, way, caller, answer.body)
-    if status >= 400:
+    if is_refusal(verdict):
         assert f"<Code>{code}</Code>".encode() in answer.body or sent.method == "HEAD", answer.body
         assert b"secret" not in answer.body
+
+
+def judge(world: World, sent: Route, operation: str, way: str, caller: str, verdict: Verdict) -> None:
+    """See that the answer is as expected, and that a refusal has changed nothing."""
+    see(world, sent, operation, way, caller, verdict)
+    if is_refusal(verdict):
         assert world.seen == world.wire.changes(), "a refusal changes nothing"
 
 
@@ -110,18 +123,3 @@ def test_both_ends_of_a_copy_are_judged(
     else:
         verdict = 200, ""
     judge(world, world.placed(ROUTES[operation], bucket, source), operation, way, caller, verdict)
-
-
-def test_a_sample_over_tls(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path)
-    gateway.start()
-    try:
-        with over_tls(gateway) as world:
-            for number, (operation, way, caller) in enumerate(CASES):
-                if number % 11 and (way, caller) != ("presigned", "another account"):
-                    continue
-                world.furnish()
-                sent = world.placed(ROUTES[operation])
-                judge(world, sent, operation, way, caller, expected(operation, way, caller))
-    finally:
-        gateway.close()

@@ -3,6 +3,7 @@
 import http.client
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -20,6 +21,7 @@ UNKNOWN: Final = "AKIDNOBODYHASTHISKEY"
 FRESH: Final = "fresh"
 CORS_RULE: Final = {"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}
 RULE: Final = {"Filter": {"Prefix": "tmp/"}, "Status": "Disabled", "Expiration": {"Days": 9}}
+ENCRYPTION: Final = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
 _TIMEOUT_S: Final = 20
 
 
@@ -42,6 +44,12 @@ class Wire(Protocol):
     def changes(self) -> object:
         """Something that differs once anything was written."""
 
+    def keep(self) -> object:
+        """Take down all that there is, for `restore`; None where that cannot be done."""
+
+    def restore(self, kept: Any) -> None:
+        """Have everything as it was."""
+
 
 @dataclass
 class World:
@@ -51,11 +59,21 @@ class World:
     uploads: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Bucket -> upload id and the ETag of its first part."""
     seen: object = None
+    kept: object = None
 
     def furnish(self) -> None:
         """Make whatever an earlier request took away, and take away what it made."""
         if self.seen is not None and self.seen == self.wire.changes():
             return
+        if self.kept is None:
+            self.make()
+            self.kept = self.wire.keep()
+        else:
+            self.wire.restore(self.kept)
+        self.seen = self.wire.changes()
+
+    def make(self) -> None:
+        """As `furnish`, whatever there is, and without looking."""
         alice = self.wire.alice
         for client in (alice, self.wire.bob):
             if FRESH in {entry["Name"] for entry in client.list_buckets()["Buckets"]}:
@@ -65,11 +83,11 @@ class World:
                 client.create_bucket(Bucket=name)
             if name != "empty":
                 self._fill(client, name)
-        self.seen = self.wire.changes()
 
     def _fill(self, client: Any, bucket: str) -> None:
         client.put_object(Bucket=bucket, Key="k", Body=b"secret")
         client.put_bucket_policy(Bucket=bucket, Policy=POLICY.replace("BUCKET", bucket))
+        client.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [ENCRYPTION]})
         client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [CORS_RULE]})
         client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [RULE]})
         uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
@@ -126,6 +144,15 @@ class InProcess:
         self._newest = max([self._newest, *(change.sequence for change in later)])
         return self._newest, frozenset(self.stage.rig.stored())
 
+    def keep(self) -> object:
+        """The memory of the catalogue; blobs are never changed."""
+        return deepcopy({name: held for name, held in vars(self.stage.rig.catalogue).items() if not callable(held)})
+
+    def restore(self, kept: Any) -> None:
+        """Give the catalogue its memory back."""
+        vars(self.stage.rig.catalogue).update(deepcopy(kept))
+        self._newest = 0
+
 
 @contextmanager
 def in_process() -> Iterator[World]:
@@ -147,19 +174,32 @@ class OverTls:
     alice: Any
     bob: Any
 
+    def __post_init__(self) -> None:
+        self._connection = http.client.HTTPSConnection(
+            "localhost", self.gateway.port, context=self.gateway.tls_context(), timeout=_TIMEOUT_S
+        )
+
     def send(self, shot: Shot) -> Answer:
-        """Send a request over a connection of its own."""
-        context = self.gateway.tls_context()
-        connection = http.client.HTTPSConnection("localhost", self.gateway.port, context=context, timeout=_TIMEOUT_S)
-        try:
-            connection.putrequest(shot.method, shot.target, skip_host=True, skip_accept_encoding=True)
-            for name, value in _framed(shot):
-                connection.putheader(name, value)
-            connection.endheaders(shot.body)
-            given = connection.getresponse()
-            return Answer(given.status, {n.lower(): v for n, v in given.getheaders()}, given.read(), is_complete=True)
-        finally:
-            connection.close()
+        """Send a request over a connection that is kept as long as the gateway keeps it."""
+        self._connection.putrequest(shot.method, shot.target, skip_host=True, skip_accept_encoding=True)
+        for name, value in _framed(shot):
+            self._connection.putheader(name, value)
+        self._connection.endheaders(shot.body)
+        given = self._connection.getresponse()
+        return Answer(given.status, {n.lower(): v for n, v in given.getheaders()}, given.read(), is_complete=True)
+
+    def keep(self) -> object:
+        """A real gateway forgets nothing."""
+        return None
+
+    def restore(self, kept: Any) -> None:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        for held in (self._connection, self.alice, self.bob):
+            held.close()
 
     def changes(self) -> object:
         """All that both accounts see."""
@@ -194,10 +234,10 @@ def over_tls(gateway: Gateway) -> Iterator[World]:
     signers = {n: Signer(key.access_key_id, key.secret_access_key, host, gateway.region) for n, key in keys.items()}
     signers["unknown key"] = replace(signers["owner"], access_key_id=UNKNOWN)
     alice, bob = s3_client(gateway), s3_client(gateway, credentials=other)
+    wire = OverTls(gateway, signers, alice, bob)
     try:
-        world = World(OverTls(gateway, signers, alice, bob))
+        world = World(wire)
         world.furnish()
         yield world
     finally:
-        alice.close()
-        bob.close()
+        wire.close()
