@@ -106,6 +106,7 @@ _SIGNS: Final = (
     ("EOF occurred", "it ends the connection, as one does that asks for a client certificate and gets none"),
     ("reset by peer", "it ends the connection, as one does that asks for a client certificate and gets none"),
     ("Hostname mismatch", "its certificate is for another host name than the address says"),
+    ("doesn't match", "its certificate is for another host name than the address says"),
     ("IP address mismatch", "its certificate is for another host than the address says"),
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not of the authorities in ca_file"),
     ("Connection refused", "nothing listens at its address"),
