@@ -24,9 +24,11 @@ from gateway.s3.errors import (
     NO_SUCH_BUCKET,
     NO_SUCH_KEY,
     NO_SUCH_VERSION,
+    NOT_IMPLEMENTED,
     SLOW_DOWN,
     S3Error,
 )
+from gateway.s3.parsing.fields import EXPECTED_OWNER, expected_owner
 from gateway.s3.query import parse_query
 from gateway.s3.request import Request
 from storage.catalogue.base import Catalogue, NoSuchBucket, NoSuchVersion
@@ -72,7 +74,10 @@ class Admission:
         if bucket is None:
             if caller.identity is None or action not in SERVICE_ACTIONS:
                 raise S3Error(ACCESS_DENIED)
+            if expected_owner(request) is not None:
+                raise S3Error(NOT_IMPLEMENTED, fields={"Header": EXPECTED_OWNER})
             return Access(self, request, operation, caller, None, BucketRules())
+        _check_owner(bucket, expected_owner(request))
         access = Access(self, request, operation, caller, bucket, await self.rules.of(bucket))
         if access.is_free:
             return access
@@ -85,6 +90,15 @@ class Admission:
             message = "Request specific response headers cannot be used for anonymous GET requests."
             raise S3Error(INVALID_REQUEST, message)
         return access
+
+
+def _check_owner(bucket: Bucket, owner_id: str | None) -> None:
+    """See that a bucket is whose the request believes it to be.
+
+    Source: S3 "Verifying bucket ownership with bucket owner condition". Raises: S3Error AccessDenied.
+    """
+    if owner_id not in (None, bucket.account_id.hex()):
+        raise S3Error(ACCESS_DENIED)
 
 
 class Access:
@@ -241,12 +255,13 @@ class Access:
         tells = error.row in (NO_SUCH_KEY, NO_SUCH_VERSION)
         return S3Error(ACCESS_DENIED) if tells and not await self.allows("s3:ListBucket") else error
 
-    async def enter(self, bucket_name: str) -> "Access":
-        """The same caller and request in another bucket: the source of a copy.
+    async def enter(self, bucket_name: str, owner_id: str | None) -> "Access":
+        """The same caller and request in another bucket: the source of a copy. `owner_id` is whose it must be.
 
         Raises:
             S3Error: NoSuchBucket, AccessDenied.
         """
         bucket = await self._admission.find_bucket(bucket_name, self.caller)
+        _check_owner(bucket, owner_id)
         rules = await self._admission.rules.of(bucket)
         return Access(self._admission, self._request, self._operation, self.caller, bucket, rules)

@@ -53,7 +53,7 @@ async def find_source(context: Context, source: CopySource) -> tuple[Access, Fou
         S3Error: AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion, InvalidRequest, PreconditionFailed.
     """
     services = context.services
-    there = await context.access.enter(source.bucket)
+    there = await context.access.enter(source.bucket, source.expected_owner)
     bucket = there.bucket
     await there.require(versioned("s3:GetObject", source.version_id), source.object_key, source.version_id)
     try:

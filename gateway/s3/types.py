@@ -530,6 +530,8 @@ class CopySource:
     version_id: str | None = None
     conditions: ReadConditions = field(default_factory=ReadConditions)
     customer_key: CustomerKey | None = None
+    expected_owner: str | None = None
+    """Canonical id of the account that must own the bucket."""
 
 
 @dataclass(frozen=True, slots=True)

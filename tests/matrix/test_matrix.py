@@ -5,6 +5,7 @@ and only sockets, framing and TLS are not. `test_over_tls` sends the same cases 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -27,6 +28,9 @@ NO_FORM: Verdict = (412, "PreconditionFailed")
 
 UNSIGNED_BODIES = {"unsigned payload", "unsigned chunks and trailer", "presigned"}
 """Ways whose signature does not cover the body: a policy is not taken by them."""
+
+NO_BUCKET = {"ListBuckets", "CreateBucket"}
+"""No bucket is concerned, so no bucket's policy is, and no bucket's owner."""
 
 CASES = [
     (operation, way, caller)
@@ -123,3 +127,36 @@ def test_both_ends_of_a_copy_are_judged(
     else:
         verdict = 200, ""
     judge(world, world.placed(ROUTES[operation], bucket, source), operation, way, caller, verdict)
+
+
+OWNED = [name for name in ROUTES if name not in {*NO_BUCKET, "PostObject"}]
+"""No header counts beside a form."""
+
+
+@pytest.mark.parametrize("operation", OWNED)
+def test_a_bucket_of_somebody_else_than_expected_is_left_alone(world: World, operation: str) -> None:
+    world.furnish()
+    route = world.placed(ROUTES[operation])
+    wrong = replace(route, headers={**route.headers, "x-amz-expected-bucket-owner": "0" * 32})
+    for caller in ("owner", "another account"):
+        judge(world, wrong, operation, "hashed", caller, DENIED)
+    mine = world.wire.alice.list_buckets()["Owner"]["ID"]
+    right = replace(route, headers={**route.headers, "x-amz-expected-bucket-owner": mine})
+    judge(world, right, operation, "hashed", "owner", expected(operation, "hashed", "owner"))
+
+
+@pytest.mark.parametrize("operation", COPIES)
+def test_a_source_of_somebody_else_than_expected_is_left_alone(world: World, operation: str) -> None:
+    world.furnish()
+    route = world.placed(ROUTES[operation])
+    mine = world.wire.alice.list_buckets()["Owner"]["ID"]
+    for owner, verdict in (("0" * 32, DENIED), (mine, (200, ""))):
+        sent = replace(route, headers={**route.headers, "x-amz-source-expected-bucket-owner": owner})
+        judge(world, sent, operation, "hashed", "owner", verdict)
+
+
+@pytest.mark.parametrize("operation", sorted(NO_BUCKET))
+def test_what_has_no_owner_yet_expects_none(world: World, operation: str) -> None:
+    world.furnish()
+    sent = replace(world.placed(ROUTES[operation]), headers={"x-amz-expected-bucket-owner": "0" * 32})
+    judge(world, sent, operation, "hashed", "owner", (501, "NotImplemented"))

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.operations.table import OPERATIONS
 from tests.matrix.routes import ROUTES
-from tests.matrix.test_matrix import COPIES, DENIED, NO_CHUNKS, NO_FORM, Verdict, expected, is_refusal, judge
+from tests.matrix.test_matrix import COPIES, DENIED, NO_BUCKET, NO_CHUNKS, NO_FORM, Verdict, expected, is_refusal, judge
 from tests.matrix.ways import CHUNKED, WAYS
 from tests.matrix.world import World, in_process
 
@@ -83,8 +83,6 @@ ACTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "ListParts": ("s3:ListMultipartUploadParts",),
     "ListMultipartUploads": ("s3:ListBucketMultipartUploads",),
 }
-NO_BUCKET: Final = {"ListBuckets", "CreateBucket"}
-"""No bucket is concerned, so no bucket's policy is."""
 OWNER_ALWAYS: Final = {"GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy"}
 """An owner can always take a policy back ("Bucket policies": the root user of the bucket owner's account)."""
 TELLS_IN_ITS_DOCUMENT: Final = {"DeleteObjects"}

@@ -28,6 +28,7 @@ from gateway.s3.types import (
     UploadPartCopyInput,
 )
 
+_SOURCE_OWNER: Final = "x-amz-source-expected-bucket-owner"
 _VERSION: Final = re.compile(r"versionId=([A-Za-z0-9._~-]+)")
 
 
@@ -59,6 +60,7 @@ def copy_source(request: Request, headers: Headers) -> CopySource:
         version_id=version_id,
         conditions=fields.read_conditions(headers, request.received_at, "x-amz-copy-source-"),
         customer_key=encryption.source_customer_key(headers),
+        expected_owner=single(headers, _SOURCE_OWNER),
     )
 
 
@@ -77,7 +79,7 @@ def parse_copy_object(request: Request, address: Address, document: bytes) -> Co
         S3Error: InvalidArgument for a bad source or directive; InvalidRequest for a copy onto itself that changes
             nothing; what `begin` and the readers of `fields` raise.
     """
-    headers = begin(request, encryption.ENCRYPTION | ACL_HEADERS).headers
+    headers = begin(request, {*encryption.ENCRYPTION, *ACL_HEADERS, _SOURCE_OWNER}).headers
     directive = single(headers, "x-amz-metadata-directive") or "COPY"
     if directive not in {"COPY", "REPLACE"}:
         raise fields.invalid("x-amz-metadata-directive", "Unknown metadata directive.")
@@ -123,7 +125,7 @@ def parse_upload_part_copy(request: Request, address: Address, document: bytes) 
     Raises:
         S3Error: InvalidArgument for a bad source, range or part number; what `begin` raises.
     """
-    parsed = begin(request, encryption.CUSTOMER | encryption.SOURCE_CUSTOMER)
+    parsed = begin(request, {*encryption.CUSTOMER, *encryption.SOURCE_CUSTOMER, _SOURCE_OWNER})
     text = single(parsed.headers, "x-amz-copy-source-range")
     first, last = (None, None) if text is None else parse_copy_range(text)
     return UploadPartCopyInput(

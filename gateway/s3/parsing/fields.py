@@ -21,7 +21,7 @@ from gateway.s3.errors import (
     S3Error,
 )
 from gateway.s3.headers import check_field_value, joined, parse_http_date, single, unquote_etag
-from gateway.s3.query import Query, parse_query
+from gateway.s3.query import Query, effective_headers, parse_query
 from gateway.s3.ranges import parse_range
 from gateway.s3.request import Headers, Request
 from gateway.s3.sigv4.chunked import decoded_content_length
@@ -119,6 +119,18 @@ def check_version_id(text: str, name: str) -> str:
     if not _VERSION_ID.fullmatch(text):
         raise invalid(name, "Invalid version id specified")
     return text
+
+
+EXPECTED_OWNER: Final = "x-amz-expected-bucket-owner"
+
+
+def expected_owner(request: Request) -> str | None:
+    """Canonical id of the account that must own the bucket; None where the request does not care.
+
+    Raises:
+        S3Error: InvalidArgument where it is sent twice.
+    """
+    return single(effective_headers(request), EXPECTED_OWNER)
 
 
 def bypass_governance(headers: Headers) -> bool:

@@ -39,6 +39,7 @@ SERVED: Final = frozenset(
         "x-amz-copy-source-range",
         "x-amz-date",
         "x-amz-decoded-content-length",
+        "x-amz-expected-bucket-owner",
         "x-amz-max-parts",
         "x-amz-metadata-directive",
         "x-amz-mp-object-size",
@@ -76,7 +77,6 @@ ONLY_INERT: Final = MappingProxyType(
         "x-amz-checksum-xxhash64": frozenset(),
         # No policy can lock the owner of a bucket out, so there is nothing to confirm.
         "x-amz-confirm-remove-self-bucket-access": frozenset({"true", "false"}),
-        "x-amz-expected-bucket-owner": frozenset(),
         "x-amz-grant-full-control": frozenset(),
         "x-amz-grant-read": frozenset(),
         "x-amz-grant-read-acp": frozenset(),

@@ -116,7 +116,6 @@ def test_copy_with_everything() -> None:
         (INVALID_ARGUMENT, {"x-amz-object-lock-mode": "GOVERNANCE"}),
         (INVALID_REQUEST, {"x-amz-checksum-algorithm": "CRC16"}),
         (NOT_IMPLEMENTED, {"x-amz-checksum-algorithm": "SHA512"}),
-        (NOT_IMPLEMENTED, {"x-amz-source-expected-bucket-owner": "1"}),
     ],
 )
 def test_copies_refused(row: ErrorRow, headers: dict[str, str]) -> None:

@@ -261,7 +261,7 @@ def test_h87_write_conditions_that_are_none(headers: dict[str, str]) -> None:
         ({"x-amz-acl": ""}, INVALID_ARGUMENT),
         ({"x-amz-storage-class": "GLACIER"}, INVALID_STORAGE_CLASS),
         ({"x-amz-request-payer": "requester"}, NOT_IMPLEMENTED),
-        ({"x-amz-expected-bucket-owner": "1"}, NOT_IMPLEMENTED),
+        ({"x-amz-source-expected-bucket-owner": "1"}, NOT_IMPLEMENTED),
         ({"x-amz-write-offset-bytes": "5"}, NOT_IMPLEMENTED),
     ],
 )

@@ -18,6 +18,7 @@ from botocore.serialize import create_serializer
 
 from gateway.s3.errors import S3Error
 from gateway.s3.parsing import document_expectation
+from gateway.s3.parsing.fields import expected_owner
 from gateway.s3.request import Request
 from tests.gateway.s3.conformance.samples import BY_NAME, GRANTS, operation_model, sample
 from tests.gateway.s3.wire import request, understand
@@ -238,4 +239,4 @@ def _parsed(operation: str, arguments: dict[str, Any]) -> Any:
     found, parsed = understand(sent, body)
     expectation = document_expectation(sent, found)
     content_md5 = expectation.content_md5 if "ContentMD5" in arguments else None
-    return found, parsed, expectation.algorithm, content_md5
+    return found, parsed, expectation.algorithm, content_md5, expected_owner(sent)
