@@ -24,7 +24,7 @@ from gateway.cli.pki import TlsFiles
 from gateway.cli.session import commands_of
 from gateway.config import Settings, load_settings
 from gateway.http.ports import check_free
-from gateway.http.process import prepare_process
+from gateway.http.process import calm_collector, prepare_process
 from gateway.http.server import Bound, Server, run_until_stopped
 from gateway.telemetry import configure_logging
 from gateway.wiring import Folders, open_gateway, server_settings
@@ -77,6 +77,7 @@ async def _serve(settings: Settings) -> None:
                 def on_started(bound: Bound) -> None:
                     if outdated is not None:
                         outdated.write(folders)
+                    calm_collector()
                     _greet(settings, folders, bound, is_first=is_first)
 
                 await run_until_stopped(server, on_started)

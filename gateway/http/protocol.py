@@ -136,10 +136,20 @@ class S3Protocol(HttpToolsProtocol):
         return self.transport.get_write_buffer_size() > 0 or _unacknowledged_bytes(self.transport) > 0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End every timer."""
+        """End every timer, and let go of the last request.
+
+        It and the connection hold each other, and what was written ahead of the client, up to a mebibyte, would wait
+        with them for the garbage collector.
+        """
         self._disarm()
         self._end_write_stall()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # after a reset uvicorn leaves it running
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Hold nothing any more that holds this; for a connection that is over, or never came to be."""
+        self.parser = self.cycle = self.scope = None  # type: ignore[assignment]  # as uvicorn does where it has none
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless all that may still come is to be thrown away."""

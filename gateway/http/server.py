@@ -182,13 +182,18 @@ class Server:
     async def _greet(self, connection: socket.socket) -> None:
         """Speak TLS, and from then on HTTP. Raises: OSError, ssl's among them."""
         limits = self._settings.limits
-        await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: S3Protocol(self._config, self._state, self._lifespan.state, limits),
-            connection,
-            ssl=self._context,
-            ssl_handshake_timeout=limits.head_timeout_s,
-            ssl_shutdown_timeout=limits.write_timeout_s,
-        )
+        protocol = S3Protocol(self._config, self._state, self._lifespan.state, limits)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=limits.head_timeout_s,
+                ssl_shutdown_timeout=limits.write_timeout_s,
+            )
+        except BaseException:
+            protocol.let_go()  # nobody tells it of a handshake that failed
+            raise
 
     # The certificate
 

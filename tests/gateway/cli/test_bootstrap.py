@@ -41,6 +41,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quiet_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     """`serve` in this process: without what would change the test process for good."""
     monkeypatch.setattr(serve, "prepare_process", lambda: None)
+    monkeypatch.setattr(serve, "calm_collector", lambda: None)
     monkeypatch.setattr(serve, "configure_logging", lambda **_: None)
 
 

@@ -1,9 +1,12 @@
 import asyncio
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from gateway.http.protocol import EdgeLimits
+from gateway.http.protocol import EdgeLimits, S3Protocol
 from gateway.http.tls import Certificate
 from gateway.operations.context import BodyUse
 from tests.gateway.http.asgi import make_gateway, operation, read_and_answer, signed_headers
@@ -336,3 +339,74 @@ def test_an_idle_connection_is_closed(certificate: Certificate) -> None:
             assert answer.startswith(b"HTTP/1.1 200 ")
 
     on_loop(main())
+
+
+def living() -> list[object]:
+    return [one for one in gc.get_objects() if type(one) is S3Protocol]
+
+
+@contextmanager
+def without_the_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "is_reset"),
+    [
+        (b"", True),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", True),
+        (b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n", True),
+        (HEAD + b"Content-Length: 100000\r\n\r\nabc", True),
+        (b"no HTTP\r\n\r\n", True),
+    ],
+    ids=["silent", "idle, closed", "idle, reset", "in an answer", "in a body", "refused"],
+)
+def test_a_connection_that_is_over_leaves_no_memory_to_the_collector(
+    request_bytes: bytes, is_reset: bool, certificate: Certificate
+) -> None:
+    """What was written ahead of a client, up to 1 MiB, goes with its connection and waits for no collection."""
+
+    async def main() -> None:
+        app = Application()
+        async with serving(app, certificate) as running:
+            reader, writer = await running.connect_narrowly()
+            await until(lambda: running.server.connection_count == 1)
+            assert len(living()) == 1
+            writer.write(request_bytes)
+            if request_bytes.startswith(b"GET"):
+                await reader.readuntil(b"\r\n\r\n")
+            elif request_bytes.startswith(b"PUT"):
+                await until(lambda: bool(app.calls))
+            if is_reset:
+                writer.transport.abort()
+            else:
+                writer.close()
+            await until(lambda: running.server.connection_count == 0)
+            app.is_stopping = True
+            await until(lambda: not living())
+
+    with without_the_collector():
+        on_loop(main())
+
+
+def test_a_handshake_that_fails_leaves_no_memory_to_the_collector(certificate: Certificate) -> None:
+    async def main() -> None:
+        async with serving(Application(), certificate) as running:
+            port = running.bound.https.port
+            _, silent = await asyncio.open_connection("127.0.0.1", port)
+            await until(lambda: bool(living()))
+            silent.transport.abort()
+            _, garbled = await asyncio.open_connection("127.0.0.1", port)
+            garbled.write(b"GET / HTTP/1.1\r\n\r\n")
+            await until(lambda: running.server.handshake_count == 0)
+            await until(lambda: not living())
+            garbled.transport.abort()
+
+    with without_the_collector():
+        on_loop(main())
