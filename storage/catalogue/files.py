@@ -5,13 +5,15 @@ Source: DESIGN part 4; SQLite "How To Corrupt An SQLite Database File".
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from storage.catalogue.connection import connect, peek_connection, translated
 from storage.catalogue.rowmac import KEY_ID_SIZE, RowMac
 from storage.catalogue.schema import DDL, MIGRATIONS, REALM, SCHEMA_VERSION, RealmRow
 from storage.catalogue.sqlite_session import SqliteSession
-from storage.catalogue.verifying import REFERENCES, check_reference, verify_rows
+from storage.catalogue.verifying import REFERENCES, SQLITE_REFERENCES, check_reference, verify_rows
 from storage.errors import CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
 from storage.seams import reach
 
@@ -93,7 +95,7 @@ def migrate(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -> No
                     pass
                 for version in range(row.schema_version, SCHEMA_VERSION):
                     connection.execute(MIGRATIONS[version])
-                for what, statement in REFERENCES:
+                for what, statement in (*REFERENCES, *SQLITE_REFERENCES):
                     check_reference(session, what, statement)
                 migrated = row._replace(schema_version=SCHEMA_VERSION)
                 connection.execute(REALM.update, (*migrated[1:], mac.sign(REALM, migrated), migrated[0]))
@@ -117,6 +119,13 @@ def check_realm(
     with translated(session.connection):
         tables = session.connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'realm'").fetchall()
         found = session.connection.execute(REALM.select).fetchall() if tables else []
+    return judge_realm(found, realm_id, mac, also=also)
+
+
+def judge_realm(
+    found: Sequence[tuple[Any, ...]], realm_id: bytes, mac: RowMac, *, also: frozenset[int] = frozenset()
+) -> RealmRow:
+    """The one row of a realm table as it is stored, if it is right. Raises: as `check_realm`."""
     if len(found) != 1:
         raise RowDamaged("the realm row is missing")
     row, written_mac = RealmRow._make(found[0][:-1]), found[0][-1]

@@ -41,3 +41,37 @@ def compile_encoder(row: type, columns: Sequence[str], place: bytes) -> Callable
     pack = struct.Struct(">" + "".join(form for _, form, _, _ in forms)).pack
     scope: dict[str, Any] = {"place": place, "pack": pack, "join": b"".join}
     return cast("Callable[..., bytes]", eval(source, scope))  # noqa: S307  # made of our own columns' names alone
+
+
+def compile_decoder(row: type, columns: Sequence[str]) -> Callable[[bytes], tuple[Any, ...]]:
+    """Give the reverse of `compile_encoder` without a place: what it encoded to its values.
+
+    It raises one of `FAILURES` for bytes that are no encoding.
+    """
+    types = get_type_hints(row)
+    forms = [_FORMS[types[name]] for name in columns]
+    head = struct.Struct(">" + "".join(form for form, _, _ in forms))
+    kinds = [types[name] for name in columns]
+
+    def decode(encoded: bytes) -> tuple[Any, ...]:
+        numbers = iter(head.unpack_from(encoded))
+        values: list[Any] = []
+        at = head.size
+        for kind in kinds:
+            number = next(numbers)
+            if kind is int:
+                values.append(number)
+            elif kind == int | None:
+                value = next(numbers)
+                values.append(value if number else None)
+            elif number < 0:
+                values.append(None)
+            else:
+                content = encoded[at : at + number]
+                at += number
+                values.append(content if kind in (bytes, bytes | None) else content.decode())
+        if at != len(encoded):
+            raise ValueError("not an encoding")
+        return tuple(values)
+
+    return decode

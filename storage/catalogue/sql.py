@@ -61,8 +61,8 @@ class SqlCatalogue(ABC):
         """Carry out a read of few rows."""
 
     @abstractmethod
-    async def _scan(self, read: Callable[[Session], Scan[T]]) -> T:
-        """Carry out a read of any number of rows."""
+    async def _scan(self, read: Callable[[Session], Scan[T]], *, is_short: bool = False) -> T:
+        """Carry out a read of any number of rows; `is_short` where few of them are likely."""
 
     @abstractmethod
     def _write(self, run: Callable[[Transaction], T], *held: Lock, reclaims: bool = False) -> Awaitable[T]:
@@ -169,7 +169,8 @@ class SqlCatalogue(ABC):
     ) -> Found:
         """See `Catalogue.get_version`."""
         return await self._scan(
-            lambda session: versions.get_version(session, bucket_id, object_key, version_id, with_content)
+            lambda session: versions.get_version(session, bucket_id, object_key, version_id, with_content),
+            is_short=True,
         )
 
     async def delete_versions(

@@ -202,7 +202,7 @@ class SqliteCatalogue(SqlCatalogue):
         with translated(self._point.connection), self._point.snapshot():
             return read(self._point)
 
-    async def _scan(self, read: Callable[[Session], Scan[T]]) -> T:
+    async def _scan(self, read: Callable[[Session], Scan[T]], *, is_short: bool = False) -> T:  # noqa: ARG002  # all begin alike
         """A read of any number of rows: small ones end in the first slice, others go on in a snapshot of their own."""
         self._check_open()
         with translated(self._point.connection), self._point.snapshot():
@@ -265,7 +265,7 @@ class SqliteCatalogue(SqlCatalogue):
         """See `Catalogue.verify`. References are judged beside the loop: among many rows a statement takes seconds."""
         async with self._long_read() as session:
             total = await self._drive(verifying.verify_rows(session))
-            for what, statement in verifying.REFERENCES:
+            for what, statement in (*verifying.REFERENCES, *verifying.SQLITE_REFERENCES):
                 self._check_open()
                 await _aside(session.connection, partial(verifying.check_reference, session, what, statement))
             return total

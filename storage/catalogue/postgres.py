@@ -1,0 +1,411 @@
+"""The catalogue of several gateways: one PostgreSQL database, any number of processes, a transaction for every command.
+
+Transactions see what others have committed, statement by statement (READ COMMITTED), and hold by advisory locks and row
+locks what they decide upon; so none fails because another one came close, as they would under SERIALIZABLE where keys
+are neighbours. What became of a transaction whose COMMIT was not answered is found by a row that it wrote. The decision
+record on the PostgreSQL catalogue has the measurements. Source: DESIGN part 4; PostgreSQL 15 "Concurrency Control".
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from time import monotonic
+from typing import Any, Final, Generic, Self, TypeVar, cast
+
+import psycopg
+from psycopg import AsyncConnection
+
+from storage.catalogue import jobs, rows, verifying
+from storage.catalogue.base import CatalogueStatistics, Change
+from storage.catalogue.bridge import bridged, wait_for
+from storage.catalogue.findings import Findings
+from storage.catalogue.locks import Lock
+from storage.catalogue.postgres_connection import (
+    POOL_FAILURES,
+    RETRIED,
+    Pool,
+    PostgresAddress,
+    is_lost,
+    open_pool,
+    translate,
+)
+from storage.catalogue.postgres_files import REFERENCES as POSTGRES_REFERENCES
+from storage.catalogue.postgres_files import check_realm, create_tables, migrate
+from storage.catalogue.postgres_outbox import Frontier
+from storage.catalogue.postgres_schema import PostgresTable, tables_of
+from storage.catalogue.postgres_session import PostgresSession, PostgresTransaction, SnapshotNeeded
+from storage.catalogue.rowmac import RowMac
+from storage.catalogue.rows import to_micros
+from storage.catalogue.rowseal import sealing_box
+from storage.catalogue.schema import BUCKETS, CONFIGURATIONS, SCHEMA_VERSION
+from storage.catalogue.session import Scan, Session, Transaction
+from storage.catalogue.sql import SqlCatalogue
+from storage.errors import CatalogueUnsafe, RowDamaged, StorageError, StorageUnavailable
+from storage.seams import reach
+
+T = TypeVar("T")
+
+TRIES: Final = 4
+"""A command is carried out anew three times at most where it only met another one, or where its connection was lost
+before its COMMIT was sent."""
+SETTLE_S: Final = 10.0
+"""How long it is asked what became of a COMMIT that was not answered, before that is told as unknown."""
+OPERATIONS_KEPT: Final = timedelta(days=1)
+"""How long the server remembers which transactions were carried out: far longer than anybody asks."""
+_TIDY_S: Final = 600.0
+_PAUSE_S: Final = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Operation(Generic[T]):
+    """One try to carry out a command."""
+
+    run: Callable[[Transaction], T]
+    held: tuple[Lock, ...]
+    operation_id: bytes = b""
+    """Begins with the server's time, so that old ones lie together."""
+    result: T | None = None
+
+
+class _Unsettled(Exception):
+    """The connection was lost while COMMIT was on its way."""
+
+
+class PostgresCatalogue(SqlCatalogue):
+    """`Catalogue` over PostgreSQL. Make it with `create` or `open`, use it from one event loop, `close` it."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        tables: dict[str, PostgresTable[Any]],
+        realm_id: bytes,
+        clock: Callable[[], datetime] | None,
+    ) -> None:
+        self._pool = pool
+        self._tables = tables
+        self._realm_id = realm_id
+        self._clock = clock
+        self._findings = Findings()
+        self._frontier = Frontier()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._commits = 0
+        self._is_closed = False
+        self._tidying = asyncio.create_task(self._tidy())
+
+    @classmethod
+    async def create(
+        cls,
+        address: PostgresAddress,
+        realm_id: bytes,
+        catalogue_key: bytes,
+        row_mac_key: bytes,
+        clock: Callable[[], datetime] | None = None,
+    ) -> Self:
+        """Make an empty catalogue in an empty database and open it. Arguments and errors as `open`.
+
+        Raises:
+            CatalogueUnsafe: a catalogue is there already.
+        """
+        return await cls._open(address, realm_id, catalogue_key, row_mac_key, clock, create_tables)
+
+    @classmethod
+    async def open(
+        cls,
+        address: PostgresAddress,
+        realm_id: bytes,
+        catalogue_key: bytes,
+        row_mac_key: bytes,
+        clock: Callable[[], datetime] | None = None,
+    ) -> Self:
+        """Open an existing catalogue, which other processes may have open as well.
+
+        Args:
+            address: where the database is.
+            realm_id: 16 bytes, the realm that the caller expects.
+            catalogue_key: 32 bytes, from which the key of the rows' values is made.
+            row_mac_key: 32 raw bytes, the key of the rows' MACs.
+            clock: the time, aware; None for that of the server, which all gateways share.
+
+        Raises:
+            CatalogueUnsafe: server, settings or schema are not right.
+            RealmMismatch: it belongs to another realm, or its rows to another key.
+            RowDamaged: it is damaged.
+            StorageUnavailable: it cannot be reached, or is read-only.
+        """
+        return await cls._open(address, realm_id, catalogue_key, row_mac_key, clock, migrate)
+
+    @classmethod
+    async def _open(
+        cls,
+        address: PostgresAddress,
+        realm_id: bytes,
+        catalogue_key: bytes,
+        row_mac_key: bytes,
+        clock: Callable[[], datetime] | None,
+        make_ready: Callable[[PostgresTransaction, bytes], None],
+    ) -> Self:
+        mac, box = RowMac(row_mac_key, realm_id), sealing_box(catalogue_key)
+        tables = tables_of(mac, box)
+        pool = await open_pool(address)
+        try:
+            async with pool.connection() as connection:
+                tx = PostgresTransaction(connection, tables, Findings(), realm_id)
+                async with connection.transaction():
+                    await bridged(partial(make_ready, tx, realm_id))
+                await bridged(partial(check_realm, tx, realm_id, mac))
+        except BaseException as error:
+            await pool.close()
+            if isinstance(error, psycopg.Error):
+                raise translate(error) from None
+            if isinstance(error, POOL_FAILURES):
+                raise StorageUnavailable(f"{address} does not answer") from None
+            raise
+        return cls(pool, tables, realm_id, clock)
+
+    async def close(self) -> None:
+        """See `Catalogue.close`."""
+        self._is_closed = True
+        self._tidying.cancel()
+        await asyncio.gather(self._tidying, *self._running, return_exceptions=True)
+        await self._pool.close()
+
+    # How things are run
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StorageUnavailable("the catalogue is closed")
+
+    async def _apart(self, work: Coroutine[Any, Any, T]) -> T:
+        """Carry something out to its end, also where its caller leaves: a connection is never left in the middle."""
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _on_connection(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+        """Do something on a connection, anew on another one where it was lost and nothing can have happened.
+
+        Raises: StorageError.
+        """
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                async with self._pool.connection() as connection:
+                    return await work(connection)
+            except POOL_FAILURES:
+                self._check_open()
+                raise StorageUnavailable("PostgreSQL does not answer") from None
+            except psycopg.Error as error:
+                if not left or not (is_lost(error) or isinstance(error, RETRIED)):
+                    raise translate(error) from None
+                if is_lost(error):
+                    await self._pool.check()  # the others are likely lost as well
+        raise AssertionError("the last try returns or raises")
+
+    async def _read(self, read: Callable[[Session], T]) -> T:
+        """A read of few rows: without a snapshot, since that costs two statements more.
+
+        What several statements then saw may not fit together, where others wrote in between. That looks like damage,
+        so what looks like it is judged again in a snapshot.
+        """
+        self._check_open()
+
+        def run(connection: AsyncConnection[Any]) -> T:
+            session = self._session(connection)
+            try:
+                return read(session)
+            except (RowDamaged, SnapshotNeeded):
+                with session.snapshot():
+                    return read(session)
+
+        return await self._apart(self._on_connection(lambda connection: bridged(partial(run, connection))))
+
+    async def _scan(self, read: Callable[[Session], Scan[T]], *, is_short: bool = False) -> T:
+        if is_short:
+            return await self._read(lambda session: _drive(read(session), self._check_open))
+        return await self._snapshot(lambda session: _drive(read(session), self._check_open))
+
+    async def _snapshot(self, read: Callable[[PostgresSession], T]) -> T:
+        self._check_open()
+
+        def run(connection: AsyncConnection[Any]) -> T:
+            session = self._session(connection)
+            with session.snapshot():
+                return read(session)
+
+        return await self._apart(self._on_connection(lambda connection: bridged(partial(run, connection))))
+
+    def _session(self, connection: AsyncConnection[Any]) -> PostgresSession:
+        return PostgresSession(connection, self._tables, self._findings)
+
+    def _write(self, run: Callable[[Transaction], T], *held: Lock, reclaims: bool = False) -> Awaitable[T]:  # noqa: ARG002  # the server has no reserve
+        self._check_open()
+        return self._apart(self._carry_out(run, held))
+
+    async def _carry_out(self, run: Callable[[Transaction], T], held: tuple[Lock, ...]) -> T:
+        """A command, until it is known to be durable or known to have changed nothing. Raises: StorageError."""
+        for _ in range(TRIES):
+            operation = _Operation(run, held)
+            try:
+                await self._on_connection(partial(self._attempt, operation))
+            except _Unsettled:
+                if not await self._settle(operation.operation_id):
+                    continue
+            self._commits += 1
+            return cast("T", operation.result)
+        raise StorageUnavailable("PostgreSQL was lost at every try to commit")
+
+    async def _attempt(self, operation: _Operation[Any], connection: AsyncConnection[Any]) -> None:
+        await bridged(partial(self._transact, operation, connection))
+
+    def _transact(self, operation: _Operation[Any], connection: AsyncConnection[Any]) -> None:
+        """One try of a command, bridged. Raises: psycopg.Error, StorageError, _Unsettled."""
+        tx = PostgresTransaction(connection, self._tables, self._findings, self._realm_id)
+        try:
+            operation.operation_id = self._begin(tx, operation.held)
+            operation.result = operation.run(tx)
+            tx.end_command()
+            tx.save_counts()
+        except BaseException:
+            tx.discard()
+            raise
+        tx.later("INSERT INTO operations (operation_id, is_done) VALUES (?, true)", operation.operation_id)
+        tx.later("COMMIT")
+        reach("catalogue.before_commit")
+        try:
+            tx.execute_all()
+        except psycopg.Error as error:
+            if is_lost(error) or connection.closed:
+                raise _Unsettled from None
+            tx.discard()
+            raise
+        reach("catalogue.committed")
+
+    def _begin(self, tx: PostgresTransaction, held: tuple[Lock, ...]) -> bytes:
+        """Begin a transaction that holds what its command must hold; a new operation's id.
+
+        The expressions of a SELECT are worked out in their order. The change number must be drawn under the locks, so
+        that the numbers of one key rise with its commits, and after a transaction id, so that it is known who may still
+        write a line with such a number (`postgres_outbox`).
+        """
+        ordered = sorted(held)
+        takes = [f"pg_advisory_xact_lock{'_shared' if lock.is_shared else ''}(?)" for lock in ordered]
+        tx.later("BEGIN ISOLATION LEVEL READ COMMITTED")
+        (values,) = tx.execute(
+            f"SELECT {', '.join((*takes, _TAKEN))}", *(lock.number for lock in ordered)
+        )  # words of ours
+        schema_version, _, drawn, server_micros = values[len(ordered) :]
+        if schema_version != SCHEMA_VERSION:
+            raise CatalogueUnsafe("the catalogue's schema was changed by another version of this program: restart")
+        tx.drawn = drawn
+        tx.now = server_micros if self._clock is None else to_micros(self._clock())
+        return int(server_micros).to_bytes(8) + secrets.token_bytes(8)
+
+    async def _settle(self, operation_id: bytes) -> bool:
+        """Whether a transaction whose COMMIT was not answered was carried out; if not, it never will be.
+
+        Either its row is there, or a row of the same id is put in its place, which makes it fail should it still come.
+        Raises: StorageUnavailable where that cannot be found out in time.
+        """
+
+        async def ask(connection: AsyncConnection[Any]) -> bool:
+            put = "INSERT INTO operations (operation_id, is_done) VALUES ($1, false) ON CONFLICT DO NOTHING"
+            await connection.execute(put, (operation_id,))
+            cursor = await connection.execute("SELECT is_done FROM operations WHERE operation_id = $1", (operation_id,))
+            row = await cursor.fetchone()
+            if row is None:
+                raise StorageUnavailable("the memory of operations is gone")
+            return bool(row[0])
+
+        deadline = monotonic() + SETTLE_S
+        while True:
+            try:
+                return await self._on_connection(ask)
+            except StorageUnavailable:
+                if monotonic() > deadline:
+                    raise StorageUnavailable(
+                        "PostgreSQL was lost while it committed: the outcome is not known"
+                    ) from None
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _tidy(self) -> None:
+        """Forget old operations, now and then."""
+        while True:
+            await asyncio.sleep(_TIDY_S)
+            try:
+                await self._on_connection(_forget_operations)
+            except StorageError as failure:
+                _log.warning("old operations were not forgotten: %s", failure)
+
+    # What is not the same over SQLite
+
+    def statistics(self) -> CatalogueStatistics:
+        """See `Catalogue.statistics`."""
+        return CatalogueStatistics(self._commits, self._commits)
+
+    async def realm_id(self) -> bytes:
+        """See `Catalogue.realm_id`."""
+        return await self._read(lambda session: session.realm().realm_id)
+
+    async def count_live_blobs(self) -> int:
+        """See `Catalogue.count_live_blobs`."""
+        return await self._snapshot(lambda session: session.total(self._realm_id))
+
+    async def read_changes(self, after: int, limit: int) -> tuple[Change, ...]:
+        """See `Catalogue.read_changes`. Lines whose turn may still come hold up those behind them."""
+        self._check_open()
+        through = await self._apart(self._on_connection(self._frontier.advance))
+        return await self._scan(lambda session: jobs.read_changes(session, after, limit, through))
+
+    async def verify(self) -> int:
+        """See `Catalogue.verify`."""
+        return await self._snapshot(self._verify)
+
+    def _verify(self, session: PostgresSession) -> int:
+        for setting in ("statement_timeout = 0", "enable_seqscan = on", "enable_bitmapscan = on"):
+            session.execute(f"SET LOCAL {setting}")
+        total = _drive(verifying.verify_rows(session), self._check_open)
+        for what, statement in (*verifying.REFERENCES, *POSTGRES_REFERENCES):
+            self._check_open()
+            verifying.check_reference(session, what, statement)
+        for bucket in session.walk(BUCKETS):
+            session.total(bucket.bucket_id)
+            held = {row.kind for row in session.all(CONFIGURATIONS, "WHERE bucket_id = ?", bucket.bucket_id)}
+            if held != rows.from_json(bucket.configurations).keys():
+                raise RowDamaged("a configuration without its bucket, or a bucket without its configuration")
+        session.total(self._realm_id)
+        return total
+
+
+_TAKEN: Final = (
+    "(SELECT schema_version FROM realm), pg_current_xact_id()::text, nextval('changes'),"
+    " (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+)
+
+
+async def _forget_operations(connection: AsyncConnection[Any]) -> None:
+    """Drop operations by the server's own time, which stands at the head of their ids."""
+    cursor = await connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    row = await cursor.fetchone()
+    assert row is not None, "a SELECT without FROM gives a row"
+    before = row[0] - OPERATIONS_KEPT // timedelta(microseconds=1)
+    await connection.execute("DELETE FROM operations WHERE operation_id < $1", (before.to_bytes(8),))
+
+
+def _drive(scan: Scan[T], check_open: Callable[[], None]) -> T:
+    """Let others run between the slices of a scan, which ends early where the catalogue is closed."""
+    try:
+        while True:
+            try:
+                next(scan)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]  # a generator's return value is untyped there
+            wait_for(asyncio.sleep(0))
+            check_open()
+    finally:
+        scan.close()
