@@ -56,7 +56,7 @@ class KeyCache:
             return entry.data_key
         task = self._pending.get(name)
         if task is None:
-            task = asyncio.create_task(self._load(name, load))
+            task = asyncio.create_task(self._load(name, load, self._generation))
             self._pending[name] = task
             task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
@@ -91,9 +91,9 @@ class KeyCache:
         self._pending.clear()
         self._generation += 1
 
-    async def _load(self, name: bytes, load: Callable[[], Awaitable[DataKey]]) -> DataKey:
+    async def _load(self, name: bytes, load: Callable[[], Awaitable[DataKey]], generation: int) -> DataKey:
         # The age counts from the question, not from the answer: a key revoked in between is not kept longer.
-        asked_at, generation = self._clock(), self._generation
+        asked_at = self._clock()
         try:
             data_key = await load()
             if generation == self._generation:
