@@ -293,6 +293,16 @@ class Settings(BaseSettings):
     canary_interval_s: float = _row(
         _HOUR_S, "How often the KMS is asked to prove that it holds the right key.", unit="s", ge=10, le=_DAY_S
     )
+    key_rotation_days: float = _row(
+        365,
+        "Age from which a local wrapping key gets a new version and all under the old one is wrapped anew; 0 never.",
+        unit="days",
+        ge=0,
+        le=36_500,
+    )
+    key_rotation_interval_s: float = _row(
+        _DAY_S, "How often the age of wrapping keys is looked at.", unit="s", ge=1, le=30 * _DAY_S
+    )
 
     # Journal
     journal: Literal["async", "sync"] = _row(

@@ -170,7 +170,7 @@ class Keyring:
         *,
         encryption_context: bytes = b"",
     ) -> WrappedKey:
-        """Move a directly wrapped content key to another wrapping key (or version) without opening it.
+        """Move a directly wrapped content key to another wrapping key (or version), and prove that it opens there.
 
         Raises:
             UnwrapFailed: it is not the KMS's (one under a bucket key moves with `rewrap_bucket_key`, one under a
@@ -216,7 +216,11 @@ class Keyring:
         return data_key, wrapped
 
     async def _rewrap(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
-        return await within(self._deadline_s, self._kms.rewrap(wrapped, context, kms_key_id))
+        moved = await within(self._deadline_s, self._kms.rewrap(wrapped, context, kms_key_id))
+        # The old wrap is about to be given up: what takes its place is opened once, past the cache. Its record binds
+        # the data key, and did not change, so it opens under the right K alone.
+        await within(self._deadline_s, self._kms.unwrap(moved, context))
+        return moved
 
 
 def content_context(

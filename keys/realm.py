@@ -19,6 +19,10 @@ from keys.record import Record, seal, unseal
 
 MAX_CREDENTIAL_BYTES = 1024
 
+REALM_PROVIDER = "realm"
+"""Provider of data keys under a key of the realm; `kms_key_id` says which one."""
+ENVELOPES_KEY_ID = "envelopes"
+
 _CREDENTIAL_VERSION = b"\x01"
 _log = logging.getLogger(__name__)
 
@@ -30,6 +34,8 @@ class RealmKeys:
     - `description_key`: descriptions of blobs. `row_mac_key`: MACs of catalogue rows. `journal_key`: the journal.
     - `catalogue_key`: the raw key of the SQLite file. `cursor_key`: continuation tokens of listings.
     - `credentials_key`: S3 secret access keys, through `seal_credential` and `open_credential`.
+    - `envelopes_key`: the data keys of envelopes blobs, through `new_blob_key` and `open_blob_key`.
+    - `signing_seed`: the Ed25519 key that signs records of destruction.
     """
 
     realm_id: bytes
@@ -39,6 +45,8 @@ class RealmKeys:
     credentials_key: DataKey
     catalogue_key: DataKey
     cursor_key: DataKey
+    envelopes_key: DataKey
+    signing_seed: DataKey
 
     @classmethod
     async def create(
@@ -85,6 +93,8 @@ class RealmKeys:
             credentials_key=key("credentials"),
             catalogue_key=key("catalogue"),
             cursor_key=key("cursor"),
+            envelopes_key=key("envelopes"),
+            signing_seed=key("signing"),
         )
 
     def seal_credential(self, secret: str, access_key_id: str) -> bytes:
@@ -111,8 +121,37 @@ class RealmKeys:
         data = unseal(self.credentials_key.material(), record, self._credential_context(access_key_id))
         return data.decode("utf-8")
 
+    def new_blob_key(self, blob_id: bytes) -> tuple[DataKey, WrappedKey]:
+        """A fresh data key for an envelopes blob, wrapped without the KMS: it asks for the realm root alone."""
+        data_key = DataKey.random()
+        record = seal(self.envelopes_key.material(), data_key.material(), self._blob_context(blob_id))
+        return data_key, WrappedKey(REALM_PROVIDER, ENVELOPES_KEY_ID, "", b"", record)
+
+    def open_blob_key(self, wrapped: WrappedKey, blob_id: bytes) -> DataKey:
+        """The data key of an envelopes blob.
+
+        Raises:
+            UnwrapFailed: altered, or of another realm, blob or kind.
+        """
+        if wrapped != WrappedKey(REALM_PROVIDER, ENVELOPES_KEY_ID, "", b"", wrapped.record):
+            raise UnwrapFailed(f"{wrapped!r} is not wrapped by the realm")
+        return DataKey(unseal(self.envelopes_key.material(), wrapped.record, self._blob_context(blob_id)))
+
+    def _blob_context(self, blob_id: bytes) -> bytes:
+        return canonical("sealgate/realm-wrap/v1", self.realm_id, blob_id)
+
     def _credential_context(self, access_key_id: str) -> bytes:
         return canonical("sealgate/credential/v1", self.realm_id, access_key_id.encode("utf-8"))
+
+
+async def rewrap_root(
+    kms: Kms, realm_id: bytes, wrapped: WrappedKey, kms_key_id: str | None, *, deadline_s: float = KMS_DEADLINE_S
+) -> WrappedKey:
+    """The root under the current version of a wrapping key, proved to open by the KMS itself. Raises: as `Kms`."""
+    context = WrapContext.for_realm(realm_id, Purpose.REALM)
+    moved = await within(deadline_s, kms.rewrap(wrapped, context, kms_key_id))
+    await within(deadline_s, kms.unwrap(moved, context))
+    return moved
 
 
 async def create_canary(

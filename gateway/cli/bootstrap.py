@@ -160,7 +160,7 @@ def is_first_start(folders: Folders) -> bool:
     ):
         if not path.exists():
             raise SetupError(f"{path} is missing: {remedy}")
-    if RealmRecord.read(folders.realm_file) != RealmRecord.read(folders.realm_copy):
+    if not RealmRecord.read(folders.realm_file).is_same_realm(RealmRecord.read(folders.realm_copy)):
         raise SetupError(
             f"the keys in {folders.keys} are of another realm than the data in {folders.data}: correct --data or --keys"
         )
@@ -228,7 +228,7 @@ def _check_begun_together(folders: Folders) -> None:
     if not folders.realm_copy.exists():
         return
     if folders.realm_file.exists():
-        are_another_s = RealmRecord.read(folders.realm_file) != RealmRecord.read(folders.realm_copy)
+        are_another_s = not RealmRecord.read(folders.realm_file).is_same_realm(RealmRecord.read(folders.realm_copy))
     else:
         are_another_s = folders.tls.exists() or folders.client_env.exists()
     if are_another_s:

@@ -1,14 +1,30 @@
 """`sealgate key`: the wrapping keys that SSE-KMS requests name. A gateway that serves makes them itself, when asked."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.options import AsJson, Config, Data, Keys, help_without_command, print_answer, settings_of
-from gateway.cli.session import run_command
+from gateway.cli.options import (
+    AsJson,
+    Config,
+    Data,
+    Keys,
+    counting,
+    help_without_command,
+    print_answer,
+    settings_of,
+)
+from gateway.cli.session import run_command, run_job
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Key id, alias or ARN.")]
+Version = Annotated[int | None, typer.Option(metavar="N", help="One older version of it, not the whole key.")]
+Rate = Annotated[float | None, typer.Option(metavar="N", min=0.1, help="At most so many records a second.")]
 
 _key = typer.Typer(
-    help="Wrapping keys: what `aws:kms` requests name.", callback=help_without_command, invoke_without_command=True
+    help="Wrapping keys and their life cycle: rotation, rewrap, retirement.",
+    callback=help_without_command,
+    invoke_without_command=True,
 )
 
 
@@ -38,7 +54,7 @@ def list_keys(*, data: Data = None, keys: Keys = None, config: Config = None, as
 
 @_key.command("describe")
 def describe_key(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Key id, alias or ARN.")],
+    key: Key,
     *,
     data: Data = None,
     keys: Keys = None,
@@ -47,3 +63,100 @@ def describe_key(
 ) -> None:
     """Show one wrapping key."""
     print_answer(run_command(settings_of(data, keys, config), "describe_key", {"key": key}), as_json=as_json)
+
+
+@_key.command("rotate")
+def rotate_key(
+    key: Key, *, data: Data = None, keys: Keys = None, config: Config = None, as_json: AsJson = False
+) -> None:
+    """Let a new version of a key wrap from now on. What older versions wrapped still opens: `key rewrap` moves it."""
+    print_answer(run_command(settings_of(data, keys, config), "rotate_key", {"key": key}), as_json=as_json)
+
+
+@_key.command("default")
+def default_key(
+    key: Key, *, data: Data = None, keys: Keys = None, config: Config = None, as_json: AsJson = False
+) -> None:
+    """Let another key wrap whatever names none."""
+    print_answer(run_command(settings_of(data, keys, config), "default_key", {"key": key}), as_json=as_json)
+
+
+@_key.command("rewrap")
+def rewrap(
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Only what lies under this key.")] = None,
+    *,
+    to: Annotated[str | None, typer.Option(metavar="KEY", help="Move it all to this key.")] = None,
+    rate: Rate = None,
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move all that old versions wrapped to the current one. No data is touched; it goes on while the gateway serves.
+
+    Killed or stopped, it is started again and goes on. The report ends with what is left.
+    """
+    arguments = {"key": key, "to": to, "rate_per_s": rate}
+    _run("rewrap", arguments, data, keys, config, as_json=as_json)
+
+
+@_key.command("disable")
+def disable_key(
+    key: Key,
+    *,
+    version: Version = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also where records need it: their objects cannot be read until `key enable`."),
+    ] = False,
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Switch a key of the local keyring, or an old version, off. Refused where a scan finds records under it."""
+    _run("disable", {"key": key, "version": version, "force": force}, data, keys, config, as_json=as_json)
+
+
+@_key.command("enable")
+def enable_key(
+    key: Key,
+    *,
+    version: Version = None,
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Switch a key of the local keyring, or an old version, on again. What was destroyed stays so."""
+    arguments = {"key": key, "version": version}
+    print_answer(run_command(settings_of(data, keys, config), "enable_key", arguments), as_json=as_json)
+
+
+@_key.command("retire")
+def retire_key(
+    key: Key,
+    *,
+    version: Version = None,
+    destroy: Annotated[
+        bool, typer.Option("--destroy", help="Erase its material as well. Backups that still need it are lost.")
+    ] = False,
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a key of the local keyring, or an old version, out of use for good, once a scan proves "0 records left"."""
+    _run("retire", {"key": key, "version": version, "destroy": destroy}, data, keys, config, as_json=as_json)
+
+
+def _run(
+    kind: str, arguments: dict[str, Any], data: str | None, keys: str | None, config: Path | None, *, as_json: bool
+) -> None:
+    """Run a job with its progress before a person's eyes, and print its report; what is left stands last."""
+    settings = settings_of(data, keys, config)
+    with counting(kind) as tell:
+        report = run_job(settings, kind, arguments, tell)
+    print_answer(report, as_json=as_json)
+    if not as_json and "left_count" in report:
+        typer.echo(f"{report['left_count']} left")

@@ -105,6 +105,23 @@ def working(on_what: str) -> Iterator[None]:
 
 
 @contextmanager
+def counting(what: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show the counts of a job as they come, where a person looks at standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(what) as status:
+        yield lambda report: status.update(
+            f"{what}: "
+            + " ".join(f"{name.removesuffix('_count')} {report[name]}" for name in _SHOWN if report.get(name))
+        )
+
+
+_SHOWN = ("scanned_count", "moved_count", "sealed_count", "destroyed_count", "failed_count", "left_count")
+
+
+@contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     """A bar, where a person looks at standard error; gives the function that moves it on by one."""
     console = Console(stderr=True)

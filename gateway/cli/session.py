@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -10,16 +11,21 @@ from typing import Any
 from gateway.cli.bootstrap import check_apart, is_first_start, owned
 from gateway.cli.control import Command, ask_gateway
 from gateway.cli.directory import Answer, Directory
-from gateway.cli.exits import SetupError
+from gateway.cli.exits import CommandError, Exit, SetupError
+from gateway.cli.key_jobs import KeyJobs
 from gateway.cli.wrapping_keys import WrappingKeys
 from gateway.config import Settings
 from gateway.wiring import Folders, Gateway, open_gateway
+
+_POLL_S = 0.3
+"""Between two questions how far a job is."""
 
 
 def commands_of(gateway: Gateway) -> dict[str, Command]:
     """What the command line may ask of an opened gateway, by name."""
     directory = Directory(gateway.stores.catalogue, gateway.opened.realm_keys, lambda: datetime.now(UTC))
-    wrapping_keys = WrappingKeys(gateway.opened.kms)
+    wrapping_keys = WrappingKeys(gateway.opened.kms, gateway.key_life)
+    key_jobs = KeyJobs(gateway.key_life, wrapping_keys)
     return {
         "create_account": directory.create_account,
         "list_accounts": directory.list_accounts,
@@ -31,6 +37,13 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "create_key": wrapping_keys.create_key,
         "list_keys": wrapping_keys.list_keys,
         "describe_key": wrapping_keys.describe_key,
+        "rotate_key": wrapping_keys.rotate_key,
+        "default_key": wrapping_keys.default_key,
+        "enable_key": wrapping_keys.enable_key,
+        "start_job": key_jobs.start,
+        "job_status": key_jobs.status,
+        "stop_job": key_jobs.stop,
+        "run_job": key_jobs.run,
         "sweep": gateway.sweep,
         "verify": gateway.verify,
         "status": lambda: _status(gateway),
@@ -58,6 +71,33 @@ def run_command(settings: Settings, command: str, arguments: Mapping[str, Any]) 
         raise SetupError(f"there is no data folder {folders.data}: give --data, or make it with `sealgate serve`")
     answer = ask_gateway(folders.data, command, arguments)
     return asyncio.run(_run_here(settings, folders, command, arguments)) if answer is None else answer
+
+
+def run_job(settings: Settings, kind: str, arguments: Mapping[str, Any], tell: Callable[[Answer], None]) -> Answer:
+    """Run a long job wherever it can be run, telling of its progress; its report. Interrupted, it is stopped.
+
+    Raises:
+        CommandError, KeysError, StorageError: one line that says what to do.
+    """
+    folders = Folders.of(settings)
+    started = {"kind": kind, "arguments": dict(arguments)}
+    if not folders.data.is_dir() or (job := ask_gateway(folders.data, "start_job", started)) is None:
+        return run_command(settings, "run_job", started | {"tell": tell})
+    try:
+        while job["state"] == "running":
+            time.sleep(_POLL_S)
+            answer = ask_gateway(folders.data, "job_status", {"job_id": job["job_id"]})
+            if answer is None:
+                raise CommandError(
+                    "the gateway ended before the job: start it again, it goes on where it was", Exit.BUSY
+                )
+            job = answer
+            tell(job["report"])
+    except KeyboardInterrupt:
+        ask_gateway(folders.data, "stop_job", {})
+        raise CommandError("stopped: start it again, it goes on where it was", Exit.BUSY) from None
+    report: Answer = job["report"]
+    return report
 
 
 async def _run_here(settings: Settings, folders: Folders, command: str, arguments: Mapping[str, Any]) -> Answer:

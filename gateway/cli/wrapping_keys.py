@@ -1,15 +1,20 @@
 """The wrapping keys of the local keyring: what `sealgate key` does with them. Their material never leaves it."""
 
+import contextlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.cli.directory import Answer
 from gateway.cli.exits import CommandError
+from gateway.wiring.key_life import KeyLife
 from keys.errors import KmsKeyNotFound
 from keys.keyring_file import LocalKey
-from keys.kms.base import Kms
+from keys.kms.base import KeyDescription, KeyState, Kms, RotatingKms
 from keys.kms.local import LocalKms
 from keys.kms.names import ALIAS_PREFIX
+
+_STATE_WORDS: Final = {KeyState.PENDING_DELETION: "retired"}
+"""What the local keyring calls a state that AWS KMS has another name for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,33 +22,72 @@ class WrappingKeys:
     """Commands over the wrapping keys of one KMS."""
 
     kms: Kms
+    life: KeyLife | None = None
+    """To be told of changes; None where nothing is served."""
 
     async def create_key(self, alias: str) -> Answer:
         """Add an enabled wrapping key. Raises: CommandError, KeyringError."""
-        local = self._local()
+        local = self.local()
         return await self._shown(local, local.keyring.create_key(alias.removeprefix(ALIAS_PREFIX)))
 
     async def list_keys(self) -> Answer:
         """Every wrapping key, oldest first. Raises: CommandError."""
-        local = self._local()
+        local = self.local()
         found = [local.keyring.find(kms_key_id) for kms_key_id in local.keyring.kms_key_ids]
         return {"keys": [await self._shown(local, key) for key in found]}
 
     async def describe_key(self, key: str) -> Answer:
         """One wrapping key by id, ARN, alias, or the alias without `alias/`. Raises: CommandError."""
-        local = self._local()
+        found = await self.local_key(key)
+        versions = [
+            {
+                "version": version.version,
+                "created_at": version.created_at.isoformat(),
+                "state": _STATE_WORDS.get(version.state, version.state.value),
+            }
+            for version in found.versions
+        ]
+        shown = await self._shown(self.local(), found)
+        return shown | {"version_count": len(versions), "newest": versions[-1], "version_states": versions}
+
+    async def rotate_key(self, key: str) -> Answer:
+        """Let a new version of a key wrap from now on. Raises: CommandError, KeysError."""
+        described = await self.described(key)
+        if not isinstance(self.kms, RotatingKms):
+            raise CommandError("this KMS rotates its keys itself: do it there, then run `sealgate key rewrap`")
+        rotated = await self.kms.rotate(described.kms_key_id)
+        await self._changed()
+        return {"key_id": rotated.kms_key_id, "version": rotated.version, "left": "run `sealgate key rewrap`"}
+
+    async def default_key(self, key: str) -> Answer:
+        """Let another key wrap what names none. Raises: CommandError, KeysError."""
+        found = self.local().keyring.set_default((await self.local_key(key)).kms_key_id)
+        await self._changed()
+        return await self._shown(self.local(), found)
+
+    async def enable_key(self, key: str, version: int | None = None) -> Answer:
+        """Let a key, or a version of it, be used again. Raises: CommandError, KeysError."""
+        found = await self.local_key(key)
+        self.local().keyring.set_key_state(found.kms_key_id, KeyState.ENABLED, version)
+        return await self.describe_key(found.kms_key_id)
+
+    async def described(self, key: str) -> KeyDescription:
+        """A key of the KMS by id, ARN, alias, or the alias without `alias/`. Raises: CommandError, KeysError."""
         for name in (key, ALIAS_PREFIX + key):
-            try:
-                found = local.keyring.find((await local.describe(name)).kms_key_id)
-            except KmsKeyNotFound:
-                continue
-            versions = [
-                {"version": version.version, "created_at": version.created_at.isoformat()} for version in found.versions
-            ]
-            return await self._shown(local, found) | {"version_count": len(versions), "newest": versions[-1]}
+            with contextlib.suppress(KmsKeyNotFound):
+                return await self.kms.describe(name)
         raise CommandError(f"there is no wrapping key {key[:300]!r}: see `sealgate key list`")
 
-    def _local(self) -> LocalKms:
+    async def local_key(self, key: str) -> LocalKey:
+        """A key of the local keyring, named as for `described`. Raises: CommandError."""
+        return self.local().keyring.find((await self.described(key)).kms_key_id)
+
+    async def _changed(self) -> None:
+        if self.life is not None:
+            await self.life.key_changed()
+
+    def local(self) -> LocalKms:
+        """The local keyring's KMS. Raises: CommandError where the keys are elsewhere."""
         if not isinstance(self.kms, LocalKms):
             raise CommandError("the wrapping keys of this KMS are made and listed there")
         return self.kms
@@ -53,7 +97,7 @@ class WrappingKeys:
         return {
             "key_id": described.kms_key_id,
             "aliases": ", ".join(ALIAS_PREFIX + alias for alias in described.aliases),
-            "state": described.state.value,
+            "state": _STATE_WORDS.get(described.state, described.state.value),
             "default": described.kms_key_id == local.keyring.default_key_id,
             "created_at": key.created_at.isoformat(),
             "arn": described.arn,

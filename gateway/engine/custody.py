@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
+from weakref import WeakSet
 
 from gateway.engine.attributes import KeptChecksum, SealedChecksum
 from gateway.engine.protection import DEFAULT_PROTECTION, Mode, Protection
@@ -19,6 +20,8 @@ from keys.customer import check_verifier, new_verifier
 from keys.datakey import DataKey, WrappedKey
 from keys.errors import UnwrapFailed
 from keys.keyring import (
+    CONTENT_PROVIDER,
+    CUSTOMER_PROVIDER,
     BucketKey,
     Customer,
     Direct,
@@ -38,6 +41,7 @@ BUCKET_KEY_MAX_OBJECTS = 1_000_000
 MAX_CURRENT_BUCKET_KEYS = 10_000
 """Bucket keys that are remembered for the next write; for the least recently used one a new key is made later."""
 
+_NOT_OF_A_KMS = frozenset({CUSTOMER_PROVIDER, CONTENT_PROVIDER})
 _CHECKSUM_LABEL = "sealgate/checksum/v1"
 _Purse = tuple[bytes, str | None]
 """A bucket and the KMS key that its bucket keys lie under; None for the default key of SSE-S3."""
@@ -71,10 +75,17 @@ class Envelope:
 
     def encode(self) -> bytes:
         """The bytes of the slot."""
-        encoded = _sized(self.wrapped)
+        encoded = sized(self.wrapped)
         if self.bucket_key is not None:
-            encoded += self.bucket_key.bucket_key_id + _sized(self.bucket_key.wrapped)
+            encoded += self.bucket_key.bucket_key_id + sized(self.bucket_key.wrapped)
         return encoded
+
+    @property
+    def kms_wrapped(self) -> WrappedKey | None:
+        """What the KMS wrapped of it: the key itself or its bucket key. None where a client or a content key did."""
+        if self.bucket_key is not None:
+            return self.bucket_key.wrapped
+        return None if self.wrapped.provider in _NOT_OF_A_KMS else self.wrapped
 
     @classmethod
     def decode(cls, slot: bytes) -> "Envelope":
@@ -83,24 +94,26 @@ class Envelope:
         Raises:
             UnwrapFailed: not an envelope.
         """
-        wrapped, rest = _take(slot)
+        wrapped, rest = take_sized(slot)
         bucket_key_id = bucket_key_id_of(wrapped)
         if bucket_key_id is None:
             if rest:
                 raise UnwrapFailed("bytes follow the envelope of a key slot")
             return cls(wrapped)
-        bucket_wrapped, trailing = _take(rest[ID_SIZE:])
+        bucket_wrapped, trailing = take_sized(rest[ID_SIZE:])
         if trailing or rest[:ID_SIZE] != bucket_key_id:
             raise UnwrapFailed("a key slot carries another bucket key than the one that wrapped its key")
         return cls(wrapped, BucketKey(bucket_key_id, bucket_wrapped))
 
 
-def _sized(wrapped: WrappedKey) -> bytes:
+def sized(wrapped: WrappedKey) -> bytes:
+    """A wrapped key behind its size, two bytes, as slots have it."""
     encoded = wrapped.encode()
     return len(encoded).to_bytes(2, "big") + encoded
 
 
-def _take(data: bytes) -> tuple[WrappedKey, bytes]:
+def take_sized(data: bytes) -> tuple[WrappedKey, bytes]:
+    """The wrapped key that bytes begin with, and the rest. Raises: UnwrapFailed."""
     size = int.from_bytes(data[:2], "big")
     if len(data) < 2 + size or not size:
         raise UnwrapFailed("the envelope of a key slot is cut short")
@@ -124,9 +137,12 @@ NOTHING_BESIDES = Unlock()
 """For contents that the service opens alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class NewContentKey:
-    """A content key, and all that is kept of it."""
+    """A content key, and all that is kept of it. Hold it until the row that has its slot is published or given up.
+
+    While one is held, custody knows that a wrap is on its way into the catalogue (`Custody.on_their_way`).
+    """
 
     data_key: DataKey
     slot: bytes
@@ -164,6 +180,9 @@ class Custody:
         self._bucket_key_age_s = bucket_key_age_s
         self._current: OrderedDict[_Purse, _CurrentBucketKey] = OrderedDict()
         self._renewing: dict[_Purse, asyncio.Task[None]] = {}
+        self._generation = 0
+        self._asking: set[asyncio.Future[None]] = set()
+        self._made: WeakSet[NewContentKey] = WeakSet()
 
     async def describe_key(self, kms_key_id: str | None) -> KeyDescription:
         """The wrapping key that a client named; None is the default one. Raises: KmsKeyError where it is not usable."""
@@ -183,6 +202,19 @@ class Custody:
         `customer_key` is given just where the mode says that a client brings the key.
         """
         assert (protection.mode is Mode.CUSTOMER) == (customer_key is not None), "the mode says who brings the key"
+        asking = asyncio.get_running_loop().create_future()
+        self._asking.add(asking)
+        try:
+            made = await self._make_content_key(bucket_id, content_id, protection, customer_key)
+            self._made.add(made)
+            return made
+        finally:
+            self._asking.remove(asking)
+            asking.set_result(None)
+
+    async def _make_content_key(
+        self, bucket_id: bytes, content_id: bytes, protection: Protection, customer_key: DataKey | None
+    ) -> NewContentKey:
         if customer_key is not None:
             context = content_context(self._realm_id, bucket_id, content_id)
             protection = replace(protection, verifier=new_verifier(customer_key, context))
@@ -199,6 +231,39 @@ class Custody:
         )
         envelope = Envelope(wrapped, wrapping if isinstance(wrapping, BucketKey) else None)
         return NewContentKey(data_key, envelope.encode(), protection)
+
+    def on_their_way(self) -> list[Envelope]:
+        """The envelopes of keys that were made and neither published nor given up yet."""
+        return [Envelope.decode(made.slot) for made in list(self._made)]
+
+    async def renew(self) -> None:
+        """Let every key from now on lie under what the KMS wraps with now: present bucket keys are used no more.
+
+        Returns when no key is being made any more that the KMS was asked for before.
+        """
+        self._generation += 1
+        self._current.clear()
+        if self._asking:
+            await asyncio.wait(self._asking)
+
+    async def rewrap(
+        self, bucket_id: bytes, wrap_id: bytes, envelope: Envelope, kms_key_id: str, unlock: Unlock = NOTHING_BESIDES
+    ) -> Envelope:
+        """The envelope with what the KMS wrapped of it under the current version of a wrapping key; proved to open."""
+        if envelope.bucket_key is not None:
+            bucket_key = await self._keyring.rewrap_bucket_key(
+                self._realm_id, bucket_id, envelope.bucket_key, kms_key_id
+            )
+            return replace(envelope, bucket_key=bucket_key)
+        wrapped = await self._keyring.rewrap_content_key(
+            self._realm_id,
+            bucket_id,
+            wrap_id,
+            envelope.wrapped,
+            kms_key_id,
+            encryption_context=unlock.context.encode("utf-8"),
+        )
+        return replace(envelope, wrapped=wrapped)
 
     async def open_content_key(
         self, bucket_id: bytes, content_id: bytes, slot: bytes, unlock: Unlock = NOTHING_BESIDES
@@ -274,6 +339,10 @@ class Custody:
     async def open_blob_key(self, content: Content, blob: Blob, unlock: Unlock = NOTHING_BESIDES) -> DataKey:
         """The data key of one of a content's blobs."""
         content_key = await self.open_content_key(content.bucket_id, content.content_id, content.wrapped_key, unlock)
+        return self.blob_key(content_key, content, blob)
+
+    def blob_key(self, content_key: DataKey, content: Content, blob: Blob) -> DataKey:
+        """The same, for who has the content key already; never asks the KMS."""
         if blob.role is BlobRole.OBJECT:
             return content_key
         context = part_context(self._realm_id, content.bucket_id, content.content_id, blob.blob_id)
@@ -299,7 +368,10 @@ class Custody:
 
     async def _renew(self, purse: _Purse) -> None:
         try:
+            generation = self._generation
             bucket_key = await self._keyring.new_bucket_key(self._realm_id, *purse)
+            if generation != self._generation:
+                return  # whoever waits asks again
             renew_at = self._clock() + self._bucket_key_age_s
             self._current[purse] = _CurrentBucketKey(bucket_key, renew_at, BUCKET_KEY_MAX_OBJECTS)
             if len(self._current) > MAX_CURRENT_BUCKET_KEYS:

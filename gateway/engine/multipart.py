@@ -50,7 +50,15 @@ from gateway.s3.types import (
     PayloadExpectation,
 )
 from keys.datakey import DataKey
-from storage.catalogue.base import Catalogue, CompleteUpload, Conditions, Found, NoSuchUpload, PartsChanged
+from storage.catalogue.base import (
+    Catalogue,
+    CompleteUpload,
+    Conditions,
+    Found,
+    NoSuchUpload,
+    NoSuchVersion,
+    PartsChanged,
+)
 from storage.catalogue.records import (
     NO_LOCK,
     NULL_VERSION_ID,
@@ -298,12 +306,12 @@ class MultipartEngine:
             NoSuchUpload, PreconditionRefused, NoSuchVersion: as by `Catalogue.complete_upload`.
         """
         if upload.completed is not None:
-            return await self._again(upload, upload.completed, customer_key)
+            return await self._again(upload.completed, customer_key)
         for _ in range(COMPLETE_ATTEMPTS):
             try:
                 held = {part.part_number: part for part in await self._catalogue.list_parts(upload.upload_id)}
             except NoSuchUpload:
-                return await self._again(upload, await self._completed_meanwhile(upload), customer_key)
+                return await self._again(await self._completed_meanwhile(upload), customer_key)
             parts = choose_parts(held, wanted)
             checksums = await self.part_checksums(upload, parts, customer_key)
             check_part_checksums(wanted, checksums)
@@ -359,12 +367,18 @@ class MultipartEngine:
             return Published(published, plain)
         raise S3Error(SERVICE_UNAVAILABLE, "Parts of the upload keep changing. Complete it once they are all uploaded.")
 
-    async def _again(self, upload: Upload, version: ObjectVersion, customer_key: DataKey | None) -> Published:
+    async def _again(self, version: ObjectVersion, customer_key: DataKey | None) -> Published:
         """The answer to Complete of an upload that is completed."""
         held = ObjectAttributes.decode(version.attributes)
         if held.protection.mode is Mode.CUSTOMER and customer_key is None:
             return Published(version, None)
-        return Published(version, await self._objects.checksum_of(Found(version, upload.content), customer_key))
+        try:
+            found = await self._catalogue.get_version(version.bucket_id, version.object_key, version.version_id)
+        except NoSuchVersion:
+            found = None
+        if found is None or found.version.content_id != version.content_id:
+            return Published(version, None)  # deleted since, and with it the key that would open its checksum
+        return Published(version, await self._objects.checksum_of(replace(found, version=version), customer_key))
 
     async def _completed_meanwhile(self, upload: Upload) -> ObjectVersion:
         """The version of another Complete that came first. Raises: NoSuchUpload for an upload that was aborted."""

@@ -316,7 +316,7 @@ class ObjectEngine:
             attributes=replace(new.attributes, checksum=held.checksum, protection=held.protection).encode(),
             lock=new.lock,
         )
-        link = await self._write_link(bucket, version, content)
+        link, _held = await self._write_link(bucket, version, content)
         reach("copy.before_commit")
         async with self._writer.publishing(link):
             published = await self._catalogue.publish_version(
@@ -344,7 +344,8 @@ class ObjectEngine:
         async with aclosing(await self.open(source, 0, source.version.size, source_key)) as plaintext:
             return await self._put(bucket, new, plaintext, check.digests, lambda size: check.finish(size, {}))
 
-    async def _write_link(self, bucket: Bucket, version: ObjectVersion, content: Content) -> Blob:
+    async def _write_link(self, bucket: Bucket, version: ObjectVersion, content: Content) -> tuple[Blob, NewContentKey]:
+        """A link blob, and its key, to be held until it is published."""
         blob_id = new_id()
         # A link's key belongs to no content; its own id stands in the context of the wrap (FORMAT section 4).
         made = await self._custody.new_content_key(bucket.bucket_id, blob_id)
@@ -355,7 +356,7 @@ class ObjectEngine:
             wrapped_key=content.wrapped_key,
             blobs=await blob_references(content.payload_blobs),
         )
-        return await self._writer.write(
+        link = await self._writer.write(
             BlobPlan(blob_id, BlobRole.LINK, made.data_key, made.slot),
             in_turns(link_pieces(record)),
             PayloadDigests(()),
@@ -363,6 +364,7 @@ class ObjectEngine:
             # A link must outlive the catalogue wherever the bytes that it names do.
             may_be_inline=all(blob.inline is not None for blob in content.payload_blobs),
         )
+        return link, made
 
     async def delete(
         self, bucket: Bucket, commands: Sequence[DeleteVersion]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from gateway.engine.custody import NOTHING_BESIDES, Custody, Unlock
 from gateway.engine.sealing import blob_kind
+from keys.datakey import DataKey
 from keys.errors import UnwrapFailed
 from storage.blobs.base import BlobReader, BlobStore, Buffer
 from storage.blobs.memory import MemoryBlobReader
@@ -141,15 +142,22 @@ class BlobOpener:
         return OpenedSpan(first, pieces)
 
     async def _spans(self, content: Content, spans: list[_BlobSpan], unlock: Unlock) -> AsyncGenerator[Buffer]:
+        content_key: DataKey | None = None
         for span in spans:
-            async with contextlib.aclosing(self._blob_span(content, span, unlock)) as pieces:
+            if content_key is None:
+                # Once for the whole stream: one that takes hours must not ask again with a wrap that was moved since.
+                with _naming(span.blob):
+                    content_key = await self._custody.open_content_key(
+                        content.bucket_id, content.content_id, content.wrapped_key, unlock
+                    )
+            async with contextlib.aclosing(self._blob_span(content, span, content_key)) as pieces:
                 async for piece in pieces:
                     yield piece
 
-    async def _blob_span(self, content: Content, span: _BlobSpan, unlock: Unlock) -> AsyncGenerator[Buffer]:
+    async def _blob_span(self, content: Content, span: _BlobSpan, content_key: DataKey) -> AsyncGenerator[Buffer]:
         blob = span.blob
         with _naming(blob):
-            data_key = await self._custody.open_blob_key(content, blob, unlock)
+            data_key = self._custody.blob_key(content_key, content, blob)
             header = FixedHeader(blob_kind(blob.role), self._realm_id, blob.blob_id, blob.slot_size)
             expectation = Expectation(
                 plaintext_size=blob.plaintext_size,

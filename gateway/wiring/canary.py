@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 
 from gateway.telemetry import Telemetry
-from gateway.wiring.realm import RealmRecord
+from gateway.wiring.realm import RealmFiles, RealmRecord
 from keys.errors import CanaryFailed, KeysError
 from keys.kms.base import Kms
 from keys.realm import check_canary
@@ -19,7 +19,7 @@ class CanaryWatch:
     def __init__(
         self,
         kms: Kms,
-        realm: RealmRecord,
+        realm: RealmFiles | RealmRecord,
         telemetry: Telemetry,
         *,
         deadline_s: float,

@@ -44,7 +44,8 @@ from gateway.telemetry import Telemetry
 from gateway.wiring.canary import CanaryWatch
 from gateway.wiring.folders import Folders
 from gateway.wiring.jobs import Job, running
-from gateway.wiring.realm import OpenedKeys, open_keys
+from gateway.wiring.key_life import KeyLife
+from gateway.wiring.realm import OpenedKeys, RealmFiles, open_keys
 from gateway.wiring.records import record_blobs
 from gateway.wiring.stores import Stores, open_stores, utc_now
 from gateway.wiring.webhooks import open_webhooks
@@ -173,9 +174,21 @@ class Gateway:
             holder=_LEASE_HOLDER,
             clock=utc_now,
         )
+        realm_files = RealmFiles(Folders.of(settings), opened.kms, opened.realm, deadline_s=settings.kms_deadline_s)
+        self.key_life = KeyLife(
+            opened=opened,
+            stores=stores,
+            keyring=self.keyring,
+            custody=custody,
+            writer=writer,
+            realm_files=realm_files,
+            holder=_LEASE_HOLDER,
+            clock=utc_now,
+            rotation_age=timedelta(days=settings.key_rotation_days),
+        )
         self.canary = CanaryWatch(
             opened.kms,
-            opened.realm,
+            realm_files,
             self.telemetry,
             deadline_s=settings.kms_deadline_s,
             on_wrong=writer.stop_publishing,
@@ -227,10 +240,12 @@ class Gateway:
             *(Job(_DELIVERY_PAUSE_S, delivery.run) for delivery in self._deliveries),
             Job(_CACHE_SWEEP_S, self._forget_keys),
             Job(settings.canary_interval_s, self.canary.ask),
+            Job(settings.key_rotation_interval_s, self.key_life.rotate_old_keys),
         )
         await self._write_access_logs()
         async with running(jobs):
             yield
+        await self.key_life.jobs.stop()
         await self._write_access_logs()
         await self._tend_journal()
 

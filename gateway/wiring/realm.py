@@ -2,12 +2,13 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.config import Settings
+from gateway.engine.custody import sized
 from gateway.wiring.folders import Folders
 from keys.datakey import WrappedKey
 from keys.errors import KeyringError, KeysError
@@ -15,8 +16,9 @@ from keys.keyring_file import LocalKeyring
 from keys.kms.base import Kms
 from keys.kms.local import LocalKms
 from keys.kms.names import KeyNames
-from keys.realm import RealmKeys, check_canary
-from keys.safe_files import read_private_file
+from keys.realm import RealmKeys, check_canary, create_canary, rewrap_root
+from keys.safe_files import read_private_file, write_private_file
+from storage.seams import reach
 
 _MAX_REALM_BYTES: Final = 16 * 1024
 _MAX_PASSPHRASE_FILE_BYTES: Final = 4096
@@ -33,6 +35,10 @@ class RealmRecord:
     created_at: datetime
     root: WrappedKey
     canary: WrappedKey
+
+    def is_same_realm(self, other: "RealmRecord") -> bool:
+        """Whether both are of one realm; their wraps may differ, since they are moved in one folder after the other."""
+        return (self.realm_id, self.created_at) == (other.realm_id, other.created_at)
 
     def encode(self) -> bytes:
         """The file's bytes; exactly one text stands for each record."""
@@ -68,6 +74,53 @@ class RealmRecord:
         if not exact or record is None:
             raise KeyringError(f"{path} is not as Sealgate wrote it; restore it from the copy in the other folder")
         return record
+
+
+class RealmFiles:
+    """The realm file in the data folder and its copy beside the keyring, and how their wraps move to another key.
+
+    It is what the canary is read from, so that a watch follows a move.
+    """
+
+    def __init__(self, folders: Folders, kms: Kms, realm: RealmRecord, *, deadline_s: float) -> None:
+        self._folders = folders
+        self._kms = kms
+        self._deadline_s = deadline_s
+        self._record = realm
+
+    @property
+    def realm_id(self) -> bytes:
+        """Of the realm."""
+        return self._record.realm_id
+
+    @property
+    def canary(self) -> WrappedKey:
+        """As it is now."""
+        return self._record.canary
+
+    def wrapped(self) -> tuple[WrappedKey, ...]:
+        """Root and canary of both files: those that still differ are moved as well. Raises: KeyringError."""
+        records = (RealmRecord.read(path) for path in (self._folders.realm_file, self._folders.realm_copy))
+        return tuple(wrapped for record in records for wrapped in (record.root, record.canary))
+
+    def root_part(self) -> bytes:
+        """The root as the slots of envelopes blobs have it."""
+        return sized(self._record.root)
+
+    async def rewrap(self, kms_key_id: str) -> bytes:
+        """Move root and canary in memory, proved to open; give the root. Raises: KeysError."""
+        realm_id, deadline_s = self.realm_id, self._deadline_s
+        root = await rewrap_root(self._kms, realm_id, self._record.root, kms_key_id, deadline_s=deadline_s)
+        canary = await create_canary(self._kms, realm_id, kms_key_id, deadline_s=deadline_s)
+        await check_canary(self._kms, realm_id, canary, deadline_s=deadline_s)
+        self._record = replace(self._record, root=root, canary=canary)
+        return self.root_part()
+
+    def save(self) -> None:
+        """Write both files, durably; a crash in between leaves two that both open. Raises: KeyringError."""
+        for path in (self._folders.realm_file, self._folders.realm_copy):
+            write_private_file(path, self._record.encode(), replace=True)
+            reach("realm.file_written")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,11 @@ class KeyState(StrEnum):
     PENDING_DELETION = "pending-deletion"
     DESTROYED = "destroyed"
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether the key wraps and unwraps."""
+        return self is KeyState.ENABLED
+
 
 @dataclass(frozen=True, slots=True)
 class KeyDescription:

@@ -22,6 +22,7 @@ class Suite:
 TABLE: Final = (
     Suite("house", ("test_house.py", "docker"), 30, 60, tools=("hadolint", "shellcheck")),
     Suite("gateway", ("gateway",), 150, 600),
+    Suite("keylife", ("keylife",), 120, 900),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 60, 300),
     Suite("matrix", ("matrix",), 75, 150),
     Suite("keys", ("keys",), 40, 600, tools=("openbao", "softhsm", "moto")),

@@ -1,0 +1,123 @@
+"""Long jobs over wrapping keys, by name: started, asked after and stopped through the control socket, or run here."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from gateway.cli.directory import Answer
+from gateway.cli.exits import CommandError, Exit, exit_of
+from gateway.cli.wrapping_keys import WrappingKeys
+from gateway.engine.jobs import JobState, Report, StartedJob, Tell
+from gateway.engine.rewrap import RewrapReport
+from gateway.wiring.key_life import KeyLife
+from keys.keyring_file import LocalKey
+from keys.kms.base import KeyState
+
+_POLL_S = 0.2
+
+
+class KeyJobs:
+    """The jobs of one gateway."""
+
+    def __init__(self, life: KeyLife, wrapping_keys: WrappingKeys) -> None:
+        self._life = life
+        self._keys = wrapping_keys
+        self._kinds: dict[str, Callable[..., Awaitable[Report]]] = {
+            "rewrap": self._rewrap,
+            "disable": self._disable,
+            "retire": self._retire,
+        }
+
+    async def start(self, kind: str, arguments: dict[str, Any]) -> Answer:
+        """Begin a job and say how it is called. Raises: CommandError, JobRuns."""
+        return _told(self._start(kind, arguments))
+
+    async def status(self, job_id: str) -> Answer:
+        """How a job stands; one that failed is told by its error. Raises: CommandError, and whatever the job did."""
+        job = self._life.jobs.find(job_id)
+        if job is None:
+            raise CommandError("the gateway knows no such job: it was started anew since", Exit.BUSY)
+        return _told(job)
+
+    async def stop(self) -> Answer:
+        """End the job that runs, between two of its steps."""
+        await self._life.jobs.stop()
+        return {}
+
+    async def run(self, kind: str, arguments: dict[str, Any], tell: Callable[[Answer], None]) -> Answer:
+        """Run a job to its end, where nobody serves. Raises: as `status`."""
+        job = self._start(kind, arguments)
+        waiting = asyncio.ensure_future(self._life.jobs.wait(job))
+        while not waiting.done():
+            await asyncio.wait([waiting], timeout=_POLL_S)
+            tell(dict(job.report))
+        report: Answer = _told(job)["report"]
+        return report
+
+    def _start(self, kind: str, arguments: dict[str, Any]) -> StartedJob:
+        if kind not in self._kinds:
+            raise CommandError("the gateway does not know this job: is it of the same version?", Exit.USAGE)
+        return self._life.jobs.start(kind, lambda tell: self._kinds[kind](tell=tell, **arguments))
+
+    async def _rewrap(
+        self, tell: Tell, key: str | None = None, to: str | None = None, rate_per_s: float | None = None
+    ) -> Report:
+        source = None if key is None else (await self._keys.described(key)).kms_key_id
+        target = None if to is None else (await self._keys.described(to)).kms_key_id
+        return asdict(await self._life.rewrap(source, target, rate_per_s=rate_per_s, tell=tell))
+
+    async def _disable(self, tell: Tell, key: str, version: int | None = None, force: bool = False) -> Report:
+        return await self._take(tell, key, version, KeyState.DISABLED, force=force)
+
+    async def _retire(self, tell: Tell, key: str, version: int | None = None, destroy: bool = False) -> Report:
+        local_key = await self._keys.local_key(key)
+        if version is None and local_key.kms_key_id == self._keys.local().keyring.default_key_id:
+            raise CommandError(
+                "it is the default key: make another the default one (`sealgate key default`), or give a version"
+            )
+        return await self._take(tell, key, version, KeyState.DESTROYED if destroy else KeyState.PENDING_DELETION)
+
+    async def _take(self, tell: Tell, key: str, version: int | None, state: KeyState, *, force: bool = False) -> Report:
+        """Take a key or a version out of use where a scan proves that nothing lies under it; look again after."""
+        local_key = await self._keys.local_key(key)
+        keyring = self._keys.local().keyring
+        before = local_key.state if version is None else local_key.version(version).state
+        if not force:
+            _check_none_left(local_key, await self._scan(tell, local_key, version))
+        # What was being written or read meanwhile is looked for again, before anything is destroyed.
+        keyring.set_key_state(local_key.kms_key_id, KeyState.DISABLED, version)
+        self._life.forget_keys()
+        report = await self._scan(tell, local_key, version)
+        if not force and report.left_count:
+            keyring.set_key_state(local_key.kms_key_id, before, version)
+            _check_none_left(local_key, report)
+        if state is not KeyState.DISABLED:
+            keyring.set_key_state(local_key.kms_key_id, state, version)
+        return asdict(report) | {
+            "key_id": local_key.kms_key_id,
+            "version": version,
+            "state": state.value,
+        }
+
+    async def _scan(self, tell: Tell, key: LocalKey, version: int | None) -> RewrapReport:
+        return await self._life.scan(key.kms_key_id, None if version is None else str(version), tell)
+
+
+def _check_none_left(key: LocalKey, report: RewrapReport) -> None:
+    if report.left_count:
+        locked = f", {report.locked_count} of them of versions under a lock" if report.locked_count else ""
+        raise CommandError(
+            f"{report.left_count} records are left under {key.kms_key_id}{locked}: run `sealgate key rewrap` first"
+        )
+
+
+def _told(job: StartedJob) -> Answer:
+    """A job as an answer. Raises: what it failed of."""
+    if job.state is JobState.STOPPED:
+        raise CommandError("the job was stopped: start it again, it goes on where it was", Exit.BUSY)
+    if job.error is not None:
+        if exit_of(job.error) is None:
+            raise RuntimeError("a job failed unexpectedly") from job.error
+        raise job.error
+    return {"job_id": job.job_id, "kind": job.kind, "state": job.state.value, "report": dict(job.report)}

@@ -1,0 +1,437 @@
+"""Moving what the KMS wrapped to another version or another wrapping key, and proving by a scan what is left.
+
+No data is touched: new envelopes first rest in an envelopes blob, durable in the store, and then stand in the rows, all
+of a blob's in one transaction, each only where the row is still as it was read (DESIGN D7). So a job that is killed
+anywhere leaves every row with a wrap that opens, and the next one finds by the same scan what is left.
+"""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final, Protocol
+
+from gateway.engine.custody import Custody, Envelope, Unlock
+from gateway.engine.envelopes import EnvelopesBlobs
+from gateway.engine.protection import Protection
+from gateway.engine.sealing import BlobWriter
+from gateway.engine.whole import read_slot
+from keys.datakey import WrappedKey
+from keys.errors import KmsKeyError, UnwrapFailed
+from keys.keyring import BucketKey, Keyring
+from storage.blobs.base import BlobStore
+from storage.catalogue.base import (
+    Catalogue,
+    KeptWrap,
+    Lease,
+    MoveWraps,
+    WrapMove,
+    WrapOwner,
+    WrapsMark,
+)
+from storage.catalogue.records import NO_LOCK, Attributes
+from storage.sealed.envelopes import MAX_ENVELOPES, Envelopes
+from storage.seams import reach
+
+LEASE_NAME: Final = "keys"
+LEASE_DURATION: Final = timedelta(minutes=10)
+PAGE_VERSIONS: Final = 512
+"""Versions that are looked at in one read."""
+KMS_CALLS_AT_ONCE: Final = 16
+"""Wraps that wait for the KMS together."""
+MAX_BUCKET_KEYS: Final = 10_000
+"""Bucket keys whose new wraps are remembered, so that the KMS is asked once for each."""
+MAX_PASSES: Final = 20
+"""Walks over the catalogue before a job says what is left instead of looking again."""
+
+
+_POLL_S: Final = 0.05
+_log = logging.getLogger(__name__)
+
+
+class RealmWraps(Protocol):
+    """The wraps that no catalogue holds: the realm root and the canary, in the realm file and its copy."""
+
+    @property
+    def realm_id(self) -> bytes:
+        """Of the realm."""
+
+    def wrapped(self) -> tuple[WrappedKey, ...]:
+        """All of them, as the files have them."""
+
+    async def rewrap(self, kms_key_id: str) -> bytes:
+        """Move root and canary, proved to open, in memory alone; give the root as slots have it. Raises: KeysError."""
+
+    def save(self) -> None:
+        """Write what `rewrap` moved to both files, durably. Raises: KeyringError."""
+
+
+class Aim(Protocol):
+    """Which wraps a job is about."""
+
+    async def target(self, wrapped: WrappedKey) -> str | None:
+        """The wrapping key under whose current version a wrap belongs; None where it is right as it is.
+
+        Raises: KmsKeyError where that key cannot be used.
+        """
+
+
+@dataclass(slots=True)
+class MoveToCurrent:
+    """The aim of a rotation: everything under the current version of its key, or of another key."""
+
+    keyring: Keyring
+    source: str | None = None
+    """Wraps of this key alone."""
+    to: str | None = None
+    _versions: dict[str, str] = field(default_factory=dict)
+
+    async def target(self, wrapped: WrappedKey) -> str | None:
+        """See `Aim.target`."""
+        if self.source is not None and wrapped.kms_key_id != self.source:
+            return None
+        wanted = self.to or wrapped.kms_key_id
+        if wanted not in self._versions:
+            self._versions[wanted] = (await self.keyring.describe(wanted)).version
+        return None if (wrapped.kms_key_id, wrapped.kms_key_version) == (wanted, self._versions[wanted]) else wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Under:
+    """The aim of a scan: whatever lies under a key, or under one version of it."""
+
+    kms_key_id: str
+    version: str | None = None
+
+    async def target(self, wrapped: WrappedKey) -> str | None:
+        """See `Aim.target`."""
+        is_meant = wrapped.kms_key_id == self.kms_key_id and self.version in {None, wrapped.kms_key_version}
+        return self.kms_key_id if is_meant else None
+
+
+@dataclass(slots=True)
+class RewrapReport:
+    """What a job did and what it found. Counts are of records: contents, open uploads, manifests, links, the realm."""
+
+    moved_count: int = 0
+    bucket_key_count: int = 0
+    """Bucket keys that the KMS was asked to move, each for all the contents under it."""
+    changed_count: int = 0
+    """Records that a request changed or deleted meanwhile."""
+    failed_count: int = 0
+    """Records whose wrap does not open, or whose key cannot be used; the log names them."""
+    envelopes_count: int = 0
+    """Blobs of envelopes that were written."""
+    customer_count: int = 0
+    """Contents under a key that the client holds, which nobody else can move."""
+    scanned_count: int = 0
+    """Records seen in the last walk."""
+    on_their_way_count: int = 0
+    """Writes under way whose key was made before."""
+    left_count: int = 0
+    """Records that are not where they belong, by the last walk; those on their way among them."""
+    locked_count: int = 0
+    """How many of those left belong to versions that a lock holds."""
+    pass_count: int = 0
+    duration_s: float = 0.0
+
+
+Progress = Callable[[RewrapReport], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A wrap that is not where it belongs."""
+
+    kept: KeptWrap
+    envelope: Envelope
+    target: str
+
+
+class Rewrapper:
+    """Jobs over all wraps of one realm; one at a time, under a lease."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        blobs: BlobStore,
+        writer: BlobWriter,
+        custody: Custody,
+        envelopes: EnvelopesBlobs,
+        realm: RealmWraps,
+        holder: str,
+        batch: int = MAX_ENVELOPES,
+    ) -> None:
+        self._catalogue = catalogue
+        self._blobs = blobs
+        self._writer = writer
+        self._custody = custody
+        self._envelopes = envelopes
+        self._realm = realm
+        self._holder = holder
+        self._batch = batch
+
+    async def lease(self) -> Lease:
+        """The right to move wraps, taken or renewed. Raises: LeaseLost."""
+        return await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
+
+    async def rewrap(
+        self,
+        aim: Aim,
+        *,
+        rate_per_s: float | None = None,
+        patience_s: float = 60.0,
+        progress: Progress = lambda _: None,
+    ) -> RewrapReport:
+        """Move every wrap that is not where it belongs, walk by walk, until a walk finds none.
+
+        `rate_per_s` bounds the records moved in a second; `patience_s` is how long writes under way are waited for.
+
+        Raises:
+            LeaseLost: another job has it. KmsUnavailable, KmsDenied, StorageError: run it again, it goes on.
+        """
+        report, started = RewrapReport(), time.monotonic()
+        pace = _Pace(rate_per_s)
+        await self._custody.renew()
+        lease = await self.lease()
+        try:
+            await self._move_realm(aim, report)
+            deadline = time.monotonic() + patience_s
+            while report.pass_count < MAX_PASSES:
+                before = report.moved_count, report.changed_count
+                await self._walk(aim, report, pace, progress)
+                report.duration_s = round(time.monotonic() - started, 3)
+                progress(report)
+                if before != (report.moved_count, report.changed_count):
+                    continue  # what it moved is proved by the next walk alone
+                if not report.on_their_way_count or time.monotonic() > deadline:
+                    break
+                await self._wait_for_writes(aim, deadline)
+        finally:
+            await self._catalogue.release_lease(lease)
+        return report
+
+    async def scan(self, aim: Aim, progress: Progress = lambda _: None) -> RewrapReport:
+        """Count what an aim is about, and move nothing."""
+        report, started = RewrapReport(), time.monotonic()
+        await self._walk(aim, report, None, progress)
+        report.duration_s = round(time.monotonic() - started, 3)
+        return report
+
+    async def _walk(self, aim: Aim, report: RewrapReport, pace: "_Pace | None", progress: Progress) -> None:
+        """One walk over everything. Without a pace nothing is moved."""
+        report.pass_count += 1
+        report.scanned_count = report.left_count = report.locked_count = report.customer_count = report.failed_count = 0
+        for wrapped in self._realm.wrapped():
+            report.scanned_count += 1
+            report.left_count += await aim.target(wrapped) is not None
+        found: dict[bytes, _Found] = {}
+        bucket_keys: dict[tuple[bytes, bytes, str], BucketKey] = {}
+        async for kept in self._kept():
+            report.scanned_count += 1
+            judged = await self._judge(aim, kept, report)
+            if judged is None:
+                continue
+            if pace is None:
+                _count_left(report, [kept])
+                continue
+            found[kept.wrap_id] = judged
+            if len(found) >= pace.batch(self._batch):
+                await self._move(list(found.values()), report, pace, bucket_keys)
+                found.clear()
+                progress(report)
+        if pace is not None and found:
+            await self._move(list(found.values()), report, pace, bucket_keys)
+        report.on_their_way_count = await self._count_on_their_way(aim)
+        report.left_count += report.on_their_way_count
+
+    async def _kept(self) -> AsyncIterator[KeptWrap]:
+        """Every wrap of the catalogue; a content that is shared may come again with another version."""
+        mark: WrapsMark | None = WrapsMark()
+        while mark is not None:
+            page = await self._catalogue.list_wraps(mark, PAGE_VERSIONS)
+            seen: set[bytes] = set()
+            for kept in page.wraps:
+                if kept.wrap_id not in seen:
+                    seen.add(kept.wrap_id)
+                    yield kept
+            mark = page.next_mark
+            await asyncio.sleep(0)
+
+    async def _judge(self, aim: Aim, kept: KeptWrap, report: RewrapReport) -> _Found | None:
+        try:
+            slot = kept.envelope
+            if not slot:
+                assert kept.blob is not None, "only blobs keep a wrap in their slot alone"
+                slot = await read_slot(self._blobs, kept.blob)
+            envelope = Envelope.decode(slot)
+            wrapped = envelope.kms_wrapped
+            if wrapped is None:
+                report.customer_count += 1
+                return None
+            target = await aim.target(wrapped)
+        except (UnwrapFailed, KmsKeyError) as error:
+            report.failed_count += 1
+            _count_left(report, [kept])
+            _log_failed(kept, error)
+            return None
+        return None if target is None else _Found(kept, envelope, target)
+
+    async def _move(
+        self,
+        found: list[_Found],
+        report: RewrapReport,
+        pace: "_Pace",
+        bucket_keys: dict[tuple[bytes, bytes, str], BucketKey],
+    ) -> None:
+        """Move up to a blob's worth of wraps: KMS, envelopes blob, rows, in this order."""
+        await pace.wait(len(found))
+        await self._move_bucket_keys(found, report, bucket_keys)
+        moves: list[WrapMove] = []
+        for start in range(0, len(found), KMS_CALLS_AT_ONCE):
+            some = found[start : start + KMS_CALLS_AT_ONCE]
+            envelopes = await asyncio.gather(*(self._moved(one, report, bucket_keys) for one in some))
+            moves += (_move_of(one, envelope) for one, envelope in zip(some, envelopes, strict=True) if envelope)
+            await asyncio.sleep(0)
+        reach("rewrap.wrapped")
+        moved = await self._store(moves, report) if moves else frozenset()
+        report.moved_count += len(moved)
+        report.changed_count += len(moves) - len(moved)
+
+    async def _store(self, moves: list[WrapMove], report: RewrapReport) -> frozenset[bytes]:
+        """Let the rows have new envelopes, once a durable blob has them. The wrap ids of the rows that took theirs."""
+        epoch = await self._envelopes.next_epoch()
+        blob = await self._envelopes.write(Envelopes.of(epoch, [(move.wrap_id, move.envelope) for move in moves]))
+        reach("rewrap.envelopes_durable")
+        report.envelopes_count += 1
+        lease = await self.lease()
+        async with self._writer.publishing(blob):
+            moved = await self._catalogue.move_wraps(MoveWraps(blob, epoch, tuple(moves)), lease)
+        reach("rewrap.rows_moved")
+        return frozenset(moved)
+
+    async def _move_bucket_keys(
+        self, found: list[_Found], report: RewrapReport, bucket_keys: dict[tuple[bytes, bytes, str], BucketKey]
+    ) -> None:
+        """Ask the KMS once for each bucket key, however many contents lie under it."""
+        wanted = {name: one for one in found if (name := _bucket_key_name(one)) and name not in bucket_keys}
+        while len(bucket_keys) + len(wanted) > MAX_BUCKET_KEYS and bucket_keys:
+            del bucket_keys[next(iter(bucket_keys))]
+        names = list(wanted)
+        for start in range(0, len(names), KMS_CALLS_AT_ONCE):
+            some = names[start : start + KMS_CALLS_AT_ONCE]
+            moved = await asyncio.gather(*(self._ask(wanted[name]) for name in some))
+            for name, envelope in zip(some, moved, strict=True):
+                if envelope is not None and envelope.bucket_key is not None:
+                    bucket_keys[name] = envelope.bucket_key
+                    report.bucket_key_count += 1
+
+    async def _moved(
+        self, one: _Found, report: RewrapReport, bucket_keys: dict[tuple[bytes, bytes, str], BucketKey]
+    ) -> Envelope | None:
+        name = _bucket_key_name(one)
+        if name is None:
+            envelope = await self._ask(one)
+        else:
+            bucket_key = bucket_keys.get(name)
+            envelope = None if bucket_key is None else replace(one.envelope, bucket_key=bucket_key)
+        if envelope is None:
+            report.failed_count += 1
+            _count_left(report, [one.kept])
+        return envelope
+
+    async def _ask(self, one: _Found) -> Envelope | None:
+        """Have the KMS move a wrap; None where it does not open, which the log tells."""
+        kept = one.kept
+        try:
+            return await self._custody.rewrap(
+                kept.bucket_id, kept.wrap_id, one.envelope, one.target, Unlock(_context_of(kept))
+            )
+        except (UnwrapFailed, KmsKeyError) as error:
+            _log_failed(kept, error)
+            return None
+
+    async def _move_realm(self, aim: Aim, report: RewrapReport) -> None:
+        """Move root and canary: a blob that has the root, then the reference to it, then the files."""
+        targets = {target for wrapped in self._realm.wrapped() if (target := await aim.target(wrapped)) is not None}
+        if not targets:
+            return
+        root = await self._realm.rewrap(targets.pop())
+        reach("rewrap.root_wrapped")
+        await self._store([WrapMove(WrapOwner.REALM, self._realm.realm_id, b"", root)], report)
+        self._realm.save()
+        reach("rewrap.root_moved")
+        report.moved_count += len(self._realm.wrapped())
+
+    async def _count_on_their_way(self, aim: Aim) -> int:
+        wraps = [envelope.kms_wrapped for envelope in self._custody.on_their_way()]
+        return sum([await aim.target(wrapped) is not None for wrapped in wraps if wrapped is not None])
+
+    async def _wait_for_writes(self, aim: Aim, deadline: float) -> None:
+        """Wait until no write is under way any more whose key was made before, or the deadline is over."""
+        while time.monotonic() < deadline:
+            gc.collect()  # a write that failed may be held by its own traceback
+            if not await self._count_on_their_way(aim):
+                return
+            await asyncio.sleep(_POLL_S)
+
+
+class _Pace:
+    """No more than so many records a second, and small steps where that is few."""
+
+    def __init__(self, rate_per_s: float | None) -> None:
+        self._rate_per_s = rate_per_s
+        self._next = time.monotonic()
+
+    def batch(self, most: int) -> int:
+        """How many records to move in one step: a second's worth at most."""
+        return most if self._rate_per_s is None else max(1, min(most, int(self._rate_per_s)))
+
+    async def wait(self, count: int) -> None:
+        """Wait until so many may be moved."""
+        if self._rate_per_s is not None:
+            now = time.monotonic()
+            await asyncio.sleep(max(0.0, self._next - now))
+            self._next = max(self._next, now) + count / self._rate_per_s
+
+
+def _bucket_key_name(one: _Found) -> tuple[bytes, bytes, str] | None:
+    """What tells a bucket key, as it is wrapped now, from every other."""
+    if one.envelope.bucket_key is None:
+        return None
+    return one.kept.bucket_id, one.envelope.bucket_key.wrapped.encode(), one.target
+
+
+def _context_of(kept: KeptWrap) -> str:
+    """The encryption context that a client bound a content to. Manifests and links are bound to none."""
+    attributes: Attributes = {}
+    if kept.owner is WrapOwner.CONTENT and kept.version is not None:
+        attributes = kept.version.attributes
+    elif kept.upload is not None:
+        attributes = kept.upload.attributes
+    return Protection.decode(attributes.get("encryption")).context
+
+
+def _move_of(one: _Found, envelope: Envelope) -> WrapMove:
+    kept = one.kept
+    return WrapMove(
+        kept.owner,
+        kept.wrap_id,
+        kept.envelope,
+        envelope.encode(),
+        b"" if kept.upload is None else kept.upload.upload_id,
+    )
+
+
+def _count_left(report: RewrapReport, kepts: Iterable[KeptWrap]) -> None:
+    for kept in kepts:
+        report.left_count += 1
+        report.locked_count += kept.version is not None and kept.version.lock != NO_LOCK
+
+
+def _log_failed(kept: KeptWrap, error: Exception) -> None:
+    _log.error("the wrap of %s %s cannot be moved: %s", kept.owner.value, kept.wrap_id.hex(), error)

@@ -1,0 +1,116 @@
+"""The life cycle of wrapping keys, joined: what moves wraps, what scans for them, and the KMS whose keys they are."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+from gateway.engine.custody import Custody
+from gateway.engine.envelopes import EnvelopesBlobs
+from gateway.engine.jobs import JobRunner, Tell
+from gateway.engine.rewrap import MoveToCurrent, Rewrapper, RewrapReport, Under
+from gateway.engine.sealing import BlobWriter
+from gateway.wiring.realm import OpenedKeys, RealmFiles
+from gateway.wiring.stores import Stores
+from keys.errors import KeysError
+from keys.keyring import Keyring
+from keys.kms.base import Kms
+from keys.kms.local import LocalKms
+from storage.errors import StorageError
+
+_log = logging.getLogger(__name__)
+
+
+class KeyLife:
+    """Jobs over the wrapping keys of one realm."""
+
+    def __init__(
+        self,
+        *,
+        opened: OpenedKeys,
+        stores: Stores,
+        keyring: Keyring,
+        custody: Custody,
+        writer: BlobWriter,
+        realm_files: RealmFiles,
+        holder: str,
+        clock: Callable[[], datetime],
+        rotation_age: timedelta,
+    ) -> None:
+        self.kms: Kms = opened.kms
+        self.jobs = JobRunner()
+        self._keyring = keyring
+        self._custody = custody
+        self._clock = clock
+        self._rotation_age = rotation_age
+        self.envelopes = EnvelopesBlobs(
+            catalogue=stores.catalogue,
+            blobs=stores.blobs,
+            writer=writer,
+            realm_keys=opened.realm_keys,
+            root=realm_files.root_part,
+            clock=clock,
+        )
+        self._rewrapper = Rewrapper(
+            catalogue=stores.catalogue,
+            blobs=stores.blobs,
+            writer=writer,
+            custody=custody,
+            envelopes=self.envelopes,
+            realm=realm_files,
+            holder=holder,
+        )
+
+    async def rewrap(
+        self,
+        source: str | None = None,
+        to: str | None = None,
+        *,
+        rate_per_s: float | None = None,
+        patience_s: float = 60.0,
+        tell: Tell = lambda _: None,
+    ) -> RewrapReport:
+        """Move wraps; see `Rewrapper.rewrap`. Keys are named by their ids."""
+        aim = MoveToCurrent(self._keyring, source, to)
+        return await self._rewrapper.rewrap(
+            aim, rate_per_s=rate_per_s, patience_s=patience_s, progress=lambda report: tell(asdict(report))
+        )
+
+    async def scan(self, kms_key_id: str, version: str | None = None, tell: Tell = lambda _: None) -> RewrapReport:
+        """Count what lies under a key or one version of it."""
+        return await self._rewrapper.scan(Under(kms_key_id, version), progress=lambda report: tell(asdict(report)))
+
+    async def key_changed(self) -> None:
+        """A wrapping key got a new version, or another became the default: make nothing more under the old one."""
+        await self._custody.renew()
+
+    def forget_keys(self) -> None:
+        """Let every key that was unwrapped be asked for again: a wrapping key went off."""
+        self._keyring.forget_all()
+
+    async def rotate_old_keys(self) -> None:
+        """Give every enabled local key whose newest version is older than the settings say a new one, and rewrap.
+
+        A KMS elsewhere rotates its keys by its own schedule; what moves there is moved here by the rewrap alone.
+        """
+        if not self._rotation_age or not isinstance(self.kms, LocalKms):
+            return
+        local = self.kms.keyring
+        for kms_key_id in local.kms_key_ids:
+            key = local.find(kms_key_id)
+            if key.state.is_usable and self._clock() - key.newest.created_at.astimezone(UTC) >= self._rotation_age:
+                local.rotate_key(kms_key_id)
+                _log.warning("wrapping key %s was rotated by its age: back the keys folder up", kms_key_id)
+                await self.key_changed()
+        try:
+            job = self.jobs.start("rotate by age", self._rewrap_all)
+        except StorageError:
+            return  # somebody's own job runs: the next round comes back to it
+        await self.jobs.wait(job)
+        if isinstance(job.error, KeysError | StorageError):
+            _log.warning("the rewrap did not end: %s", job.error)
+        elif job.report.get("moved_count"):
+            _log.info("rewrapped: %s", " ".join(f"{name}={count}" for name, count in job.report.items()))
+
+    async def _rewrap_all(self, tell: Tell) -> dict[str, float]:
+        return asdict(await self.rewrap(tell=tell))

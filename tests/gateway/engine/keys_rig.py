@@ -1,0 +1,110 @@
+"""What the life cycle of wrapping keys takes besides a rig: the realm's own wraps, and short ways to run jobs."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gateway.engine.custody import sized
+from gateway.engine.envelopes import EnvelopesBlobs
+from gateway.engine.rewrap import MoveToCurrent, Rewrapper, RewrapReport, Under
+from keys.datakey import WrappedKey
+from keys.realm import RealmKeys, create_canary, rewrap_root
+from storage.catalogue.base import KeptWrap, WrapsMark
+from tests.gateway.engine.rig import Rig, rig_parts
+
+T = TypeVar("T")
+
+
+@dataclass
+class MemoryRealm:
+    """Root and canary of a rig's realm; `saved` is what the files would hold."""
+
+    rig: Rig
+    root: WrappedKey
+    canary: WrappedKey
+    saved: tuple[WrappedKey, WrappedKey]
+
+    @property
+    def realm_id(self) -> bytes:
+        return self.rig.realm_id
+
+    def wrapped(self) -> tuple[WrappedKey, ...]:
+        return self.saved
+
+    def root_part(self) -> bytes:
+        return sized(self.root)
+
+    async def rewrap(self, kms_key_id: str) -> bytes:
+        self.root = await rewrap_root(self.rig.kms, self.realm_id, self.root, kms_key_id)
+        self.canary = await create_canary(self.rig.kms, self.realm_id, kms_key_id)
+        return self.root_part()
+
+    def save(self) -> None:
+        self.saved = (self.root, self.canary)
+
+
+@dataclass
+class KeysRig:
+    """A rig with the jobs of its wrapping keys."""
+
+    rig: Rig
+    realm: MemoryRealm
+    realm_keys: RealmKeys
+    envelopes: EnvelopesBlobs
+    rewrapper: Rewrapper
+
+    async def rewrap(self, source: str | None = None, to: str | None = None, **options: Any) -> RewrapReport:
+        options.setdefault("patience_s", 0.0)
+        return await self.rewrapper.rewrap(MoveToCurrent(self.rig.keyring, source, to), **options)
+
+    async def left_under(self, kms_key_id: str, version: str | None = None) -> int:
+        return (await self.rewrapper.scan(Under(kms_key_id, version))).left_count
+
+    async def wraps(self) -> list[KeptWrap]:
+        found: list[KeptWrap] = []
+        mark: WrapsMark | None = WrapsMark()
+        while mark is not None:
+            page = await self.rig.catalogue.list_wraps(mark, 1000)
+            found += page.wraps
+            mark = page.next_mark
+        return found
+
+    def forget_keys(self) -> None:
+        """As a gateway that was started anew: nothing that was unwrapped is known."""
+        self.rig.keyring.forget_all()
+
+
+async def keys_rig(rig: Rig, *, batch: int = 4096) -> KeysRig:
+    realm_keys, root = await RealmKeys.create(rig.kms, rig.realm_id)
+    canary = await create_canary(rig.kms, rig.realm_id)
+    realm = MemoryRealm(rig, root, canary, (root, canary))
+    envelopes = EnvelopesBlobs(
+        catalogue=rig.catalogue,
+        blobs=rig.blobs,
+        writer=rig.writer,
+        realm_keys=realm_keys,
+        root=realm.root_part,
+        clock=rig.clock,
+    )
+    rewrapper = Rewrapper(
+        catalogue=rig.catalogue,
+        blobs=rig.blobs,
+        writer=rig.writer,
+        custody=rig.custody,
+        envelopes=envelopes,
+        realm=realm,
+        holder="test",
+        batch=batch,
+    )
+    return KeysRig(rig, realm, realm_keys, envelopes, rewrapper)
+
+
+def run_keys(test: Callable[[KeysRig], Coroutine[Any, Any, T]], *, batch: int = 4096, **options: Any) -> T:
+    """Run one async test body with a fresh rig and its jobs."""
+
+    async def body(make: Callable[[], Coroutine[Any, Any, Rig]]) -> T:
+        return await test(await keys_rig(await make(), batch=batch))
+
+    with rig_parts(**options) as make:
+        return asyncio.run(body(make))

@@ -1,0 +1,504 @@
+"""Rotation and rewrap over the memory references: what moves, what is left, and that everything opens all along."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.custody import Envelope, WrappingMode, take_sized
+from gateway.engine.objects import NewObject
+from gateway.engine.protection import Mode, Protection
+from gateway.engine.rewrap import Under
+from gateway.engine.whole import read_slot
+from gateway.s3.types import CompletedPart, PayloadExpectation
+from keys.customer import customer_key
+from keys.errors import KmsKeyDisabled, KmsUnavailable
+from keys.kms.base import KeyState
+from keys.kms.memory import DEFAULT_KEY_ID, Fault
+from keys.realm import RealmKeys, check_canary
+from storage import seams
+from storage.catalogue.base import Conditions, DeleteVersion, Lease, LeaseLost, MoveWraps, WrapOwner
+from storage.catalogue.records import BlobRole, BlobState, ObjectLock, RetentionMode, Upload, Versioning
+from tests.gateway.engine.keys_rig import KeysRig, run_keys
+from tests.gateway.engine.rig import PieceBody, Rig
+
+BOTH = pytest.mark.parametrize("wrapping", list(WrappingMode))
+_HOUR = timedelta(hours=1)
+BIG = bytes(range(251)) * 200
+SSE_KMS = ObjectAttributes(
+    protection=Protection(Mode.KMS, DEFAULT_KEY_ID, "arn", context='{"team":"ü"}'),
+)
+
+
+async def begin(rig: Rig, object_key: bytes, attributes: ObjectAttributes | None = None) -> Upload:
+    return await rig.multipart.create(rig.bucket, object_key, attributes or ObjectAttributes())
+
+
+async def complete(rig: Rig, upload: Upload, *pieces: bytes) -> None:
+    named = []
+    for number, piece in enumerate(pieces, start=1):
+        part = await rig.multipart.put_part(rig.bucket, upload, number, PayloadExpectation(), PieceBody(piece))
+        named.append(CompletedPart(number, part.part.etag))
+    await rig.multipart.complete(rig.bucket, upload, named, Conditions())
+
+
+async def copy(rig: Rig, source: bytes, target: bytes) -> None:
+    found = await rig.objects.find(rig.bucket, source)
+    new = NewObject(target, ObjectAttributes.decode(found.version.attributes), Conditions())
+    await rig.objects.copy(found, rig.bucket, new)
+
+
+async def fill(rig: Rig) -> dict[bytes, bytes]:
+    """Every kind of record that the KMS wraps, and one that a client does; what the objects hold."""
+    small, big = b"small", BIG
+    await rig.put(b"small", small)
+    await rig.put(b"big", big)
+    await rig.put(b"kms", big, attributes=SSE_KMS)
+    await copy(rig, b"big", b"copy")
+    await copy(rig, b"small", b"copy of small")
+    await complete(rig, await begin(rig, b"whole"), BIG)
+    return {
+        b"small": small,
+        b"big": big,
+        b"kms": big,
+        b"copy": big,
+        b"copy of small": small,
+        b"whole": big,
+    }
+
+
+async def check_all(keys: KeysRig, contents: dict[bytes, bytes]) -> None:
+    """Read everything as a gateway would that has just started."""
+    keys.forget_keys()
+    for object_key, content in contents.items():
+        assert await keys.rig.get(object_key) == content, object_key
+
+
+@BOTH
+def test_rotation_moves_everything_and_touches_no_data(wrapping: WrappingMode) -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        contents = await fill(rig)
+        opened = await begin(rig, b"open")
+        blobs_before = rig.stored()
+        rig.kms.rotate_key()
+        kms_before = await keys.left_under(DEFAULT_KEY_ID, "1")
+        report = await keys.rewrap()
+        assert (report.left_count, report.failed_count, report.changed_count) == (0, 0, 0)
+        # Five contents (a shared one once), two links, one manifest, one upload; root and canary.
+        assert report.moved_count == 3 + 1 + 2 + 1 + 1 + 2
+        assert kms_before >= report.moved_count
+        assert await keys.left_under(DEFAULT_KEY_ID, "1") == 0
+        assert await keys.left_under(DEFAULT_KEY_ID, "2") == kms_before
+        stored = rig.stored()
+        assert {blob_id: stored[blob_id] for blob_id in blobs_before} == blobs_before, "no blob was touched"
+        assert len(stored) - len(blobs_before) == report.envelopes_count == 2
+        # What the old version wrapped is of no use any more.
+        rig.kms._keys[DEFAULT_KEY_ID].versions[0] = rig.kms._keys[DEFAULT_KEY_ID].versions[1]
+        await check_all(keys, contents)
+        opened = await rig.catalogue.get_upload(rig.bucket.bucket_id, b"open", opened.upload_id)
+        await complete(rig, opened, b"after")
+        assert await rig.get(b"open") == b"after"
+        await RealmKeys.open(rig.kms, rig.realm_id, keys.realm.saved[0])
+        await check_canary(rig.kms, rig.realm_id, keys.realm.saved[1])
+        again = await keys.rewrap()
+        assert (again.moved_count, again.left_count, again.pass_count) == (0, 0, 1)
+
+    run_keys(body, wrapping=wrapping)
+
+
+def test_the_kms_is_asked_once_for_each_bucket_key() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        for number in range(50):
+            await rig.put(b"%d" % number, b"x")
+        rig.kms.rotate_key()
+        await keys.rewrap()
+        calls = rig.kms.calls.copy()
+        rig.kms.rotate_key()
+        report = await keys.rewrap()
+        assert report.bucket_key_count == 1
+        # The bucket key: unwrap, wrap, and a proof. The root likewise; the canary is wrapped anew.
+        assert rig.kms.calls["wrap"] - calls["wrap"] == 3
+        assert rig.kms.calls["unwrap"] - calls["unwrap"] == 4
+        await check_all(keys, {b"%d" % number: b"x" for number in range(50)})
+
+    run_keys(body, wrapping=WrappingMode.BUCKET_KEY)
+
+
+@BOTH
+def test_blobs_alone_open_under_the_new_version(wrapping: WrappingMode) -> None:
+    """A recovery has slots and envelopes blobs: the root from the slot, then the envelope of the greatest epoch."""
+
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        await fill(rig)
+        for _ in range(2):
+            rig.kms.rotate_key()
+            await keys.rewrap()
+        rig.kms._keys[DEFAULT_KEY_ID].versions[:2] = [rig.kms._keys[DEFAULT_KEY_ID].versions[2]] * 2
+        newest: dict[bytes, tuple[int, bytes]] = {}
+        async for kept in keys.envelopes.all():
+            _, root_part = take_sized(await read_slot(rig.blobs, kept.blob))
+            root, rest = take_sized(root_part)
+            assert not rest
+            realm_keys = await RealmKeys.open(rig.kms, rig.realm_id, root)
+            assert realm_keys == keys.realm_keys
+            envelopes = await keys.envelopes.read(kept.blob)
+            assert envelopes.epoch == kept.epoch
+            for wrap_id, envelope in envelopes.entries:
+                if newest.get(wrap_id, (0, b""))[0] < envelopes.epoch:
+                    newest[wrap_id] = envelopes.epoch, envelope
+        for wrap in await keys.wraps():
+            assert newest[wrap.wrap_id][1] == wrap.envelope
+        assert newest[rig.realm_id][1] == keys.realm.root_part()
+
+    run_keys(body, wrapping=wrapping)
+
+
+def test_older_envelopes_go_with_their_last_wrap() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        await fill(rig)
+        before = {kept.blob.blob_id async for kept in keys.envelopes.all()}
+        for _ in range(3):
+            rig.kms.rotate_key()
+            await keys.rewrap()
+            kept = [kept async for kept in keys.envelopes.all()]
+            assert len(kept) == 2
+            states = await rig.catalogue.blob_states(list(before))
+            assert all(state is BlobState.CONDEMNED for state in states.values())
+            before = {each.blob.blob_id for each in kept}
+
+    run_keys(body)
+
+
+def test_everything_moves_to_another_key() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        rig.kms.create_key("second")
+        contents = await fill(rig)
+        report = await keys.rewrap(DEFAULT_KEY_ID, "second")
+        assert report.left_count == 0
+        assert await keys.left_under(DEFAULT_KEY_ID) == 0
+        rig.kms.destroy_key()
+        await check_all(keys, contents)
+
+    run_keys(body)
+
+
+def test_only_the_named_key_is_moved() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        rig.kms.create_key("second")
+        of_second = replace(SSE_KMS, protection=replace(SSE_KMS.protection, kms_key_id="second"))
+        await rig.put(b"one", b"1")
+        await rig.put(b"two", b"2", attributes=of_second)
+        for key in (DEFAULT_KEY_ID, "second"):
+            rig.kms.rotate_key(key)
+        assert (await keys.rewrap("second")).moved_count == 1
+        assert await keys.left_under("second", "1") == 0
+        assert await keys.left_under(DEFAULT_KEY_ID, "1") == 1 + 2
+
+    run_keys(body)
+
+
+def test_the_key_of_a_client_is_counted_and_left_alone() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        key = customer_key(b"k" * 32)
+        attributes = ObjectAttributes(protection=Protection(Mode.CUSTOMER))
+        new = NewObject(b"theirs", attributes, Conditions(), customer_key=key)
+        await rig.objects.put(rig.bucket, new, PayloadExpectation(), PieceBody(BIG))
+        rig.kms.rotate_key()
+        report = await keys.rewrap()
+        assert (report.customer_count, report.left_count, report.moved_count) == (1, 0, 2)
+        found = await rig.objects.find(rig.bucket, b"theirs")
+        opened = await rig.objects.open(found, 0, len(BIG), key)
+        assert b"".join([bytes(piece) async for piece in opened]) == BIG
+
+    run_keys(body)
+
+
+def test_a_locked_object_moves_like_any_other() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        await rig.catalogue.set_versioning(rig.bucket.bucket_id, Versioning.ENABLED)
+        await rig.catalogue.enable_object_lock(rig.bucket.bucket_id)
+        rig.bucket = await rig.catalogue.get_bucket("bucket")
+        until = rig.clock().replace(year=2040)
+        new = NewObject(
+            b"locked", ObjectAttributes(), Conditions(), lock=ObjectLock(RetentionMode.COMPLIANCE, until, True)
+        )
+        await rig.objects.put(rig.bucket, new, PayloadExpectation(), PieceBody(b"x"))
+        rig.kms.rotate_key()
+        assert (await keys.rewrapper.scan(Under(DEFAULT_KEY_ID, "1"))).locked_count == 1
+        assert (await keys.rewrap()).left_count == 0
+        await check_all(keys, {b"locked": b"x"})
+
+    run_keys(body)
+
+
+def test_a_wrap_that_stands_in_its_slot_alone_is_found_there() -> None:
+    """Rows of manifests and links that older versions wrote hold no wrap."""
+
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        contents = await fill(rig)
+        for entry in rig.catalogue._blobs.values():
+            if entry.blob is not None and entry.blob.role in {BlobRole.LINK, BlobRole.MANIFEST}:
+                entry.blob = replace(entry.blob, wrapped_key=b"")
+                rig.catalogue._refresh_manifest(entry.blob)
+        rig.kms.rotate_key()
+        report = await keys.rewrap()
+        assert (report.left_count, report.moved_count) == (0, 9)
+        assert all(wrap.envelope for wrap in await keys.wraps())
+        await check_all(keys, contents)
+
+    run_keys(body)
+
+
+def test_a_wrap_that_does_not_open_is_told_and_left(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        await rig.put(b"good", b"1")
+        bad = await rig.put(b"bad", b"2")
+        assert bad.content_id is not None
+        held = rig.catalogue._contents[bad.content_id]
+        envelope = Envelope.decode(held.content.wrapped_key)
+        spoiled = replace(envelope.wrapped, provider_ciphertext=bytes(len(envelope.wrapped.provider_ciphertext)))
+        held.content = replace(held.content, wrapped_key=replace(envelope, wrapped=spoiled).encode())
+        rig.kms.rotate_key()
+        report = await keys.rewrap()
+        assert (report.failed_count, report.left_count, report.moved_count) == (1, 1, 1 + 2)
+        assert bad.content_id.hex() in caplog.text
+        await check_all(keys, {b"good": b"1"})
+
+    run_keys(body)
+
+
+def test_a_write_under_way_counts_until_it_is_published() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        gate, reached = asyncio.Event(), asyncio.Event()
+
+        class Slow(PieceBody):
+            async def __aiter__(self) -> Any:
+                yield b"be"
+                reached.set()
+                await gate.wait()
+                yield b"hind"
+
+        new = NewObject(b"slow", ObjectAttributes(), Conditions())
+        writing = asyncio.create_task(rig.objects.put(rig.bucket, new, PayloadExpectation(), Slow()))
+        await reached.wait()
+        rig.kms.rotate_key()
+        report = await keys.rewrap()
+        assert (report.on_their_way_count, report.left_count) == (1, 1)
+        assert await keys.left_under(DEFAULT_KEY_ID, "1") == 1
+        rewrapping = asyncio.create_task(keys.rewrap(patience_s=30.0))
+        await asyncio.sleep(0.1)
+        assert not rewrapping.done(), "it waits for the write"
+        gate.set()
+        await writing
+        report = await rewrapping
+        assert (report.left_count, report.moved_count) == (0, 1)
+        assert await keys.left_under(DEFAULT_KEY_ID, "1") == 0
+        await check_all(keys, {b"slow": b"behind"})
+
+    run_keys(body)
+
+
+def test_bucket_keys_made_before_the_rotation_wrap_nothing_more() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        await rig.put(b"before", b"1")
+        rig.kms.rotate_key()
+        await keys.rewrap()
+        await rig.put(b"after", b"2")
+        assert await keys.left_under(DEFAULT_KEY_ID, "1") == 0
+
+    run_keys(body, wrapping=WrappingMode.BUCKET_KEY)
+
+
+@BOTH
+def test_a_key_being_made_is_waited_for(wrapping: WrappingMode) -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        real, gate, asked = rig.kms._wrap_secret, asyncio.Event(), asyncio.Event()
+
+        async def slow(*arguments: Any) -> Any:
+            done = await real(*arguments)
+            asked.set()
+            await gate.wait()
+            return done
+
+        rig.kms._wrap_secret = slow  # type: ignore[method-assign,assignment]  # a KMS that answers late
+        writing = asyncio.create_task(rig.put(b"late", b"x"))
+        await asked.wait()
+        rig.kms.rotate_key()
+        renewing = asyncio.create_task(rig.custody.renew())
+        await asyncio.sleep(0.05)
+        assert not renewing.done()
+        gate.set()
+        await renewing
+        await writing
+        # A content key is published as it is; a bucket key that came too late is given up for a fresh one.
+        assert await keys.left_under(DEFAULT_KEY_ID, "1") == (wrapping is WrappingMode.DIRECT) + 2
+
+    run_keys(body, wrapping=wrapping)
+
+
+def test_a_silent_kms_ends_the_job_and_the_next_one_goes_on() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        for number in range(10):
+            await rig.put(b"%d" % number, b"x")
+        rig.kms.rotate_key()
+        real, count = rig.kms._reach, 0
+
+        async def failing(*arguments: Any) -> str:
+            nonlocal count
+            count += arguments[0] == "wrap"
+            if count > 6:
+                rig.kms.fault = Fault.UNAVAILABLE
+            return await real(*arguments)
+
+        rig.kms._reach = failing  # type: ignore[method-assign,assignment]  # it goes silent in the middle
+        with pytest.raises(KmsUnavailable):
+            await keys.rewrap()
+        rig.kms._reach = real  # type: ignore[method-assign]  # it is back
+        rig.kms.fault = None
+        left = await keys.left_under(DEFAULT_KEY_ID, "1")
+        assert 0 < left < 10
+        report = await keys.rewrap()
+        assert (report.left_count, report.moved_count) == (0, left)
+        await check_all(keys, {b"%d" % number: b"x" for number in range(10)})
+
+    run_keys(body, batch=4)
+
+
+def test_one_job_at_a_time() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        await rig.catalogue.acquire_lease("keys", "another", _HOUR)
+        rig.kms.rotate_key()
+        with pytest.raises(LeaseLost):
+            await keys.rewrap()
+
+    run_keys(body)
+
+
+def test_a_throttle_holds() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        for number in range(30):
+            await rig.put(b"%d" % number, b"x")
+        rig.kms.rotate_key()
+        started = asyncio.get_running_loop().time()
+        seen: list[int] = []
+        report = await keys.rewrap(rate_per_s=20.0, progress=lambda so_far: seen.append(so_far.moved_count))
+        took = asyncio.get_running_loop().time() - started
+        assert report.moved_count == 30 + 2
+        assert took >= 0.9, "20 at once, the other 10 a second later"
+        assert seen[0] == 20 + 2
+
+    run_keys(body)
+
+
+def test_objects_that_go_or_change_meanwhile_are_skipped() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        for number in range(5):
+            await rig.put(b"%d" % number, b"x")
+        rig.kms.rotate_key()
+        real = rig.catalogue.move_wraps
+
+        async def racing(command: MoveWraps, lease: Lease) -> tuple[bytes, ...]:
+            if any(move.owner is WrapOwner.CONTENT for move in command.moves):
+                await rig.catalogue.delete_versions(rig.bucket.bucket_id, [DeleteVersion(b"0")])
+                await rig.put(b"1", b"y")
+            return await real(command, lease)
+
+        rig.catalogue.move_wraps = racing  # type: ignore[method-assign]  # requests come in between
+        report = await keys.rewrap()
+        assert (report.changed_count, report.moved_count, report.left_count) == (2, 3 + 2, 0)
+        await check_all(keys, {b"1": b"y"} | {b"%d" % number: b"x" for number in (2, 3, 4)})
+        async for kept in keys.envelopes.all():
+            assert kept.wrap_count in {1, 3}
+
+    run_keys(body)
+
+
+def test_epochs_rise_though_the_clock_goes_back() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        await rig.put(b"k", b"x")
+        epochs = []
+        for _ in range(3):
+            rig.kms.rotate_key()
+            await keys.rewrap()
+            epochs.append(max([kept.epoch async for kept in keys.envelopes.all()]))
+            rig.clock.now -= _HOUR
+        assert epochs == sorted(set(epochs))
+
+    run_keys(body)
+
+
+def test_a_disabled_version_is_needed_by_nothing() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        rig.kms.create_key("second")
+        contents = await fill(rig)
+        await keys.rewrap(DEFAULT_KEY_ID, "second")
+        rig.kms.set_key_state(KeyState.DISABLED)
+        await check_all(keys, contents)
+        with pytest.raises(KmsKeyDisabled):
+            await rig.put(b"new", b"x")
+
+    run_keys(body)
+
+
+class _KilledError(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("wrapping", list(WrappingMode))
+def test_killed_at_every_point_it_goes_on(wrapping: WrappingMode) -> None:
+    """Every point that a rewrap reaches, one by one: at none of them is a record half-wrapped."""
+
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        contents = await fill(rig)
+        points: list[str] = []
+        seams.hook = points.append
+        rig.kms.rotate_key()
+        await keys.rewrap()
+        seams.hook = None
+        assert len(points) >= 20
+        for number in range(len(points)):
+            rig.kms.rotate_key()
+            reached = iter(range(number + 1))
+
+            def kill(_: str, reached: Any = reached, number: int = number) -> None:
+                if next(reached) == number:
+                    raise _KilledError
+
+            seams.hook = kill
+            try:
+                with pytest.raises(_KilledError):
+                    await keys.rewrap()
+            finally:
+                seams.hook = None
+            # As a new process: what it had in memory of the realm is gone.
+            keys.realm.root, keys.realm.canary = keys.realm.saved
+            await check_all(keys, contents)
+            report = await keys.rewrap()
+            assert report.left_count == 0
+            await check_all(keys, contents)
+            await rig.catalogue.verify()
+
+    run_keys(body, wrapping=wrapping, batch=3)

@@ -1,0 +1,137 @@
+"""Gateways of their own for the life cycle of wrapping keys, and clients that go on while it is at work."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pytest
+
+from tests.blackbox.clients import payload, s3_client
+from tests.blackbox.process import Gateway
+from tests.tooling.places import without_presets
+
+BUCKET: Final = "bucket"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_presets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with without_presets(tmp_path_factory.mktemp("aws")):
+        yield
+
+
+@pytest.fixture
+def make_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """Starts gateways with further settings; all are ended with the test."""
+    made: list[Gateway] = []
+
+    def make(name: str = "gateway", **settings: str) -> Gateway:
+        (tmp_path / name).mkdir()
+        gateway = Gateway(tmp_path / name, {f"SEALGATE_{key.upper()}": value for key, value in settings.items()})
+        gateway.start()
+        made.append(gateway)
+        return gateway
+
+    yield make
+    for gateway in made:
+        gateway.close()
+
+
+@pytest.fixture
+def gateway(make_gateway: Callable[..., Gateway]) -> Gateway:
+    return make_gateway()
+
+
+def told(gateway: Gateway, *arguments: str, code: int = 0) -> dict[str, Any]:
+    """Run a command with `--json`; what it answered, or its one line of error."""
+    done = gateway.run(*arguments, "--json")
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    if code:
+        return {"error": done.stderr}
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def fill(gateway: Gateway, names: list[str], content: Callable[[str], bytes], threads: int = 4) -> None:
+    """Put an object for each name."""
+    failures: list[BaseException] = []
+
+    def put(mine: list[str]) -> None:
+        client = s3_client(gateway)
+        try:
+            for name in mine:
+                client.put_object(Bucket=BUCKET, Key=name, Body=content(name))
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            client.close()
+
+    workers = [threading.Thread(target=put, args=(names[number::threads],)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
+
+
+class Traffic:
+    """Readers and writers that go on until they are stopped; every request must succeed and every byte be right."""
+
+    def __init__(self, gateway: Gateway, names: list[str], content: Callable[[str], bytes]) -> None:
+        self._gateway = gateway
+        self._names = names
+        self._content = content
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._guarded, args=(run,)) for run in (self._read, self._write)]
+        self.failures: list[BaseException] = []
+        self.read_count = 0
+        self.written: dict[str, bytes] = {}
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        assert not self.failures, self.failures[0]
+        assert self.read_count > 10
+        assert len(self.written) > 10
+
+    def _guarded(self, run: Callable[[Any], None]) -> None:
+        client = s3_client(self._gateway)
+        try:
+            run(client)
+        except BaseException as error:
+            self.failures.append(error)
+        finally:
+            client.close()
+
+    def _read(self, client: Any) -> None:
+        while not self._stop.is_set():
+            name = self._names[self.read_count * 7919 % len(self._names)]
+            got = client.get_object(Bucket=BUCKET, Key=name)["Body"].read()
+            assert got == self._content(name), name
+            self.read_count += 1
+
+    def _write(self, client: Any) -> None:
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            name = f"written/{number % 500}"
+            body = payload(100 if number % 20 else 40_000, number)
+            client.put_object(Bucket=BUCKET, Key=name, Body=body)
+            self.written[name] = body
+
+
+def read_all(gateway: Gateway, contents: dict[str, bytes]) -> None:
+    """Compare every object with what it should hold."""
+    client = s3_client(gateway)
+    try:
+        for name, content in contents.items():
+            assert client.get_object(Bucket=BUCKET, Key=name)["Body"].read() == content, name
+    finally:
+        client.close()
