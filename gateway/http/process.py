@@ -1,7 +1,8 @@
 """What the process asks for before it serves: a calmer allocator, quick turns between threads, no core dumps, files.
 
-Sources: mallopt(3), setrlimit(2), prctl(2) PR_SET_DUMPABLE, sys.setswitchinterval, gc.freeze. The thresholds were measured: with
-glibc's defaults every TLS read of 256 KiB is a fresh mmap and munmap, which doubles the cost of an upload.
+Sources: mallopt(3), setrlimit(2), prctl(2) PR_SET_DUMPABLE, sys.setswitchinterval, gc.freeze. The thresholds were
+measured: with glibc's defaults every TLS read of 256 KiB is a fresh mmap and munmap, which doubles the cost of an
+upload.
 """
 
 import ctypes
