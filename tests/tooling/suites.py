@@ -21,29 +21,22 @@ class Suite:
 
 TABLE: Final = (
     Suite("house", ("test_house.py", "docker"), 30, 60, tools=("hadolint", "shellcheck")),
-    Suite("gateway", ("gateway",), 150, 600),
+    Suite("gateway", ("gateway",), 130, 600),
     Suite("keylife", ("keylife",), 90, 900),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 60, 300),
     Suite("matrix", ("matrix",), 75, 150),
     Suite("keys", ("keys",), 40, 600, tools=("openbao", "softhsm", "moto")),
     Suite("storage", ("storage",), 130, 1800, tools=("strace",)),
-<<<<<<< HEAD
     Suite("postgres", ("storage/catalogue/postgres",), 80, 600, tools=("postgresql",)),
-    Suite("hostile", ("hostile",), 100, 900),
+    Suite("hostile", ("hostile",), 90, 900),
     Suite("kill", ("faults/test_kill.py",), 165, 1200),
     Suite("canary", ("faults/test_canary.py",), 100, 150, tools=("strace",)),
     Suite("faults", ("faults",), 90, 600),
-=======
-    Suite("hostile", ("hostile",), 100, 900),
-    Suite("kill", ("faults/test_kill.py",), 170, 1200),
-    Suite("canary", ("faults/test_canary.py",), 110, 150, tools=("strace",)),
-    Suite("faults", ("faults",), 100, 600),
->>>>>>> 32e85e9 (Make room for the suite of the keys' life in the budget, and fit a line)
     Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 80, 300, tools=("aws-cli-1",)),
     Suite("aws-cli-2", ("blackbox/test_aws_cli_2.py",), 105, 300, tools=("aws-cli-2",)),
     Suite("boto3", ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py"), 50, 600),
-    Suite("model", ("model",), 90, 900),
-    Suite("api", ("blackbox/api",), 120, 600),
+    Suite("model", ("model",), 80, 900),
+    Suite("api", ("blackbox/api",), 105, 600),
     Suite("rclone", ("blackbox/test_rclone.py",), 40, 300, tools=("rclone",)),
     Suite("restic", ("blackbox/test_restic.py",), 60, 120, tools=("restic",)),
     Suite("s3cmd", ("blackbox/test_s3cmd.py",), 40, 120, tools=("s3cmd",)),
