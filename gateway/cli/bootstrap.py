@@ -155,7 +155,7 @@ def is_first_start(folders: Folders) -> bool:
         (folders.keys / KEYRING_FILE, "restore it from the backup of the keys folder"),
         (folders.realm_file, f"copy {folders.realm_copy} there"),
         (folders.realm_copy, f"copy {folders.realm_file} there if these are the keys of this data"),
-        (folders.catalogue, "restore it from a backup; the blobs alone list nothing"),
+        (folders.catalogue, "`sealgate recover` makes it anew from the journal beside the blobs"),
         (folders.blobs / "realm", "restore the blobs folder; the catalogue refers to what was in it"),
     ):
         if not path.exists():

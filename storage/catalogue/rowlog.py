@@ -19,6 +19,8 @@ from storage.catalogue.schema import (
     BUCKETS,
     CONFIGURATIONS,
     CONTENTS,
+    ENVELOPES,
+    MOVED_WRAPS,
     PARTS,
     UPLOADS,
     VERSIONS,
@@ -29,7 +31,19 @@ from storage.errors import SealedDamaged
 
 LOGGED: Final[Mapping[str, Table[Any]]] = {
     table.name: table
-    for table in (ACCOUNTS, ACCESS_KEYS, BUCKETS, CONFIGURATIONS, UPLOADS, PARTS, CONTENTS, BLOBS, VERSIONS)
+    for table in (
+        ACCOUNTS,
+        ACCESS_KEYS,
+        BUCKETS,
+        CONFIGURATIONS,
+        UPLOADS,
+        PARTS,
+        CONTENTS,
+        BLOBS,
+        ENVELOPES,
+        MOVED_WRAPS,
+        VERSIONS,
+    )
 }
 """Tables that are rebuilt, in an order in which what is referred to stands first.
 
@@ -48,12 +62,20 @@ LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {
 _EMPTY: Final[Mapping[object, object]] = {int: 0, str: "", bytes: b""}
 
 
-def _same(value: Any) -> Any:
+def _plain(value: str | None) -> str | None:
+    """Text as such: members of enumerations are of a type of their own."""
+    return None if value is None else str(value)
+
+
+def _same(value: int | None) -> int | None:
     return value
 
 
 def _to_text(value: bytes | None) -> str | None:
     return None if value is None else binascii.b2a_base64(value, newline=False).decode("ascii")
+
+
+_TO_JSON: Final[Mapping[type, Callable[[Any], Any]]] = {bytes: _to_text, str: _plain, int: _same}
 
 
 def _of_kind(kind: type) -> Callable[[Any], Any]:
@@ -85,9 +107,9 @@ def _columns(table: Table[Any]) -> tuple[_Column, ...]:
     found = []
     for name, hint in get_type_hints(table.row).items():
         kind = next(kind for kind in (bytes, int, str) if hint in (kind, kind | None))
-        to_json, from_json = (_to_text, _from_text) if kind is bytes else (_same, _of_kind(kind))
+        from_json = _from_text if kind is bytes else _of_kind(kind)
         if name not in left_out:
-            found.append(_Column(name, _EMPTY.get(hint), to_json, from_json))
+            found.append(_Column(name, _EMPTY.get(hint), _TO_JSON[kind], from_json))
     return tuple(found)
 
 

@@ -21,6 +21,10 @@ MILESTONE: Final = 1024
 found by looking for few blobs, from nothing or from any older position."""
 
 
+MAX_POSITIONS: Final = 1 << 24
+"""How far journal blobs are looked for by their ids: half a year of a segment a second."""
+
+
 class JournalDamaged(StorageError):
     """A segment is missing, altered or out of place. Nothing of the journal is skipped."""
 
@@ -94,6 +98,21 @@ class Chain:
             middle = (there + absent) // 2
             there, absent = (middle, absent) if await self.has(middle * MILESTONE) else (there, middle)
         return there
+
+    def last_position(self, blob_ids: set[bytes]) -> int:
+        """The greatest position that one of these blobs stands at; -1 where there is none.
+
+        To be asked with the ids of all journal blobs of a store: where one before the last is missing, looking for ids
+        takes the hole for the end. Takes some microseconds for each position that there ever was.
+
+        Raises: JournalDamaged for an id that is of no position.
+        """
+        left = set(blob_ids)
+        for position in range(MAX_POSITIONS):
+            if not left:
+                return position - 1
+            left.discard(self.records.keys.segment_id(position))
+        raise JournalDamaged(f"{len(left)} journal blobs stand at no place of the chain")
 
     async def read(self, position: int) -> Segment:
         """The segment at a position, authenticated and in its place. Raises: JournalDamaged."""

@@ -111,6 +111,15 @@ class Journal:
                 await self._write_all()
                 await self._note()
 
+    async def begin_anew(self, count: int, through: int) -> None:
+        """Go on behind so many segments, without a look at them: for a catalogue that blobs alone told of.
+
+        The next segment must be a snapshot, with which the chain begins anew.
+        """
+        async with self._lock:
+            await self._take_lease()
+            self._head = Head(count=count, through=through)
+
     async def begin_snapshot(self) -> Head:
         """Journal what waits; the head from which a snapshot that begins now is replayed."""
         async with self._lock:
@@ -126,6 +135,13 @@ class Journal:
                     await self._note()
                     return self._head
                 await self._adopt(head)
+
+    async def release(self) -> None:
+        """Give the lease back, so that the next start need not wait for its end."""
+        async with self._lock:
+            if self._lease is not None:
+                await self._catalogue.release_lease(self._lease)
+            self._lease = self._head = None
 
     async def _write_all(self) -> Head:
         """Journal all that was committed when this began."""

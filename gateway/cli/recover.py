@@ -1,0 +1,163 @@
+"""`sealgate recover`: rebuild the catalogue from keyring and blob store. Runbook: docs/RECOVERY.md.
+
+The new catalogue is made beside the old one's place and takes it only when every row of it has been verified. What was
+there is kept under another name; nothing in the blob store is deleted.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import Progress as Bars
+from rich.progress import TextColumn, TimeElapsedColumn
+
+from gateway.cli.bootstrap import check_apart, owned
+from gateway.cli.directory import Answer
+from gateway.cli.exits import CommandError, Exit, SetupError
+from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settings_of
+from gateway.config import Settings
+from gateway.wiring import Folders, RealmRecord
+from gateway.wiring.recovering import Recovered, open_recovery
+from gateway.wiring.stores import utc_now
+from keys.safe_files import write_private_file
+from storage.seams import reach
+
+NEW: Final = "catalogue.recovering"
+"""Where the new catalogue is made; what an interrupted recovery left there is begun anew."""
+REPORT: Final = "recovery-report.jsonl"
+"""In the new catalogue's folder: one line for each version from blobs alone, and for each blob that is not sound."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("recover")(recover)
+
+
+def recover(
+    *,
+    from_blobs: Annotated[
+        bool,
+        typer.Option(
+            "--from-blobs", help="Use no journal: bring back every version that a blob in the store tells of."
+        ),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="A catalogue is there: keep it aside, and put the new one in its place.")
+    ] = False,
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild the catalogue from the keyring and the blob store; the gateway must be stopped.
+
+    Interrupted, it changes nothing and can be started again.
+    """
+    settings = settings_of(data, keys, config)
+    answer = asyncio.run(_recover(settings, from_blobs=from_blobs, replace=replace))
+    print_answer(answer, as_json=as_json)
+    if answer["missing_blob_count"]:
+        raise CommandError(
+            f"{answer['missing_blob_count']} blobs are missing or damaged: their objects are listed and answer 500;"
+            f" {answer['report']} names them",
+            Exit.DAMAGED,
+        )
+
+
+async def _recover(settings: Settings, *, from_blobs: bool, replace: bool) -> Answer:
+    folders = Folders.of(settings)
+    check_apart(settings, folders)
+    if not folders.realm_copy.exists():
+        raise SetupError(f"{folders.realm_copy} is missing: restore the keys folder from its backup, or correct --keys")
+    if not folders.blobs.is_dir():
+        raise SetupError(f"{folders.blobs} is missing: restore the blobs there, or correct --data")
+    place, new = folders.catalogue.parent, folders.data / NEW
+    async with owned(folders):
+        if folders.catalogue.exists() and not replace:
+            raise CommandError(
+                f"{folders.catalogue} is there: `sealgate verify` says whether it is whole;"
+                " with --replace it is kept aside and a new one takes its place"
+            )
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        try:
+            async with open_recovery(settings, folders, new / folders.catalogue.name) as recovery:
+                with _showing() as progress:
+                    recovered = await recovery.run(progress, from_blobs=from_blobs)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        _write_report(new / REPORT, recovered)
+        reach("recover.rebuilt")
+        kept = _put_in_place(folders, new, place)
+    return {
+        **asdict(recovered.restored),
+        "verified_row_count": recovered.verified_row_count,
+        "scanned_blob_count": recovered.scanned_blob_count,
+        "damaged_blob_count": len(recovered.damaged),
+        "missing_blob_count": len(recovered.missing),
+        "report": str(place / REPORT),
+        **({} if kept is None else {"old_catalogue": str(kept)}),
+    }
+
+
+def _put_in_place(folders: Folders, new: Path, place: Path) -> Path | None:
+    """Let the new catalogue take its place; where the old one is now, if there was one."""
+    if not folders.realm_file.exists():
+        write_private_file(folders.realm_file, RealmRecord.read(folders.realm_copy).encode(), replace=False)
+    kept = None
+    if place.exists():
+        kept = place.with_name(f"{place.name}.before-{utc_now():%Y%m%dT%H%M%S%f}")
+        place.rename(kept)
+        reach("recover.moved_aside")
+    new.rename(place)
+    descriptor = os.open(folders.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return kept
+
+
+def _write_report(path: Path, recovered: Recovered) -> None:
+    with path.open("x", encoding="utf-8") as report:
+        for told in recovered.told:
+            line = {
+                "bucket": told.bucket,
+                "object_key": told.object_key.decode("utf-8", "backslashreplace"),
+                "version_id": told.version_id,
+                "mark": told.mark,
+                "created_at": told.created_at.isoformat(),
+            }
+            report.write(json.dumps(line) + "\n")
+        for kind, blobs in (("missing", recovered.missing), ("damaged", recovered.damaged)):
+            for blob_id, why in blobs:
+                report.write(json.dumps({"blob_id": blob_id.hex(), "mark": kind, "why": why}) + "\n")
+
+
+@contextmanager
+def _showing() -> Iterator["_Shown"]:
+    """Counts of what is done, where a person looks at standard error."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}: {task.completed:.0f}"), TimeElapsedColumn())
+    with Bars(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
+        yield _Shown(bars)
+
+
+class _Shown:
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, int] = {}
+
+    def __call__(self, what: str, count: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=None)
+        self._bars.advance(self._tasks[what], count)  # type: ignore[arg-type]  # a task's id is an int there

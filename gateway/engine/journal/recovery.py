@@ -1,0 +1,243 @@
+"""Rebuilding the catalogue from what lies in the blob store: snapshot, journal, packs and the blobs themselves.
+
+Rows come from the journal, wraps and small objects from blobs. Every blob is looked at once and believed only where its
+description opens. Nothing in the store is changed. Source: docs/FORMAT.md sections 8.3 and 16, docs/RECOVERY.md.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.engine.custody import Custody
+from gateway.engine.journal.chain import Chain, Head, JournalDamaged
+from gateway.engine.journal.records import READ_BYTES, RecordBlobs, recovered_from
+from gateway.engine.journal.snapshots import read_part
+from keys.errors import UnwrapFailed
+from storage.blobs.base import BlobReader
+from storage.blobs.memory import MemoryBlobReader
+from storage.catalogue.restoring import Restoration
+from storage.catalogue.schema import BlobRow
+from storage.errors import BlobError, Damaged, SealedDamaged
+from storage.sealed.header import BlobKind
+from storage.sealed.journal import decode_pack
+from storage.sealed.records import ContentRecord, decode_link, decode_manifest
+from storage.sealed.recovery import RecoveredBlob
+from storage.sealed.stream import Opener
+
+SAVE_EVERY: Final = 20_000
+"""Rows or blobs after which what was rebuilt so far is committed."""
+READERS: Final = 16
+"""Blobs that are read at once."""
+
+Progress = Callable[[str, int], None]
+"""Told what is done, and how much of it came since it was told last."""
+
+_RECORDS: Final = {BlobKind.MANIFEST: decode_manifest, BlobKind.LINK: decode_link}
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the store held. Counts of blobs."""
+
+    scanned: int = 0
+    damaged: list[tuple[bytes, str]] = field(default_factory=list)
+    """Blobs that are not what they say, and why."""
+    ids: set[bytes] = field(default_factory=set)
+    journal_ids: set[bytes] = field(default_factory=set)
+    """Those of them that are segments of the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One blob of an object, in the store or in a pack."""
+
+    recovered: RecoveredBlob
+    reader: BlobReader | MemoryBlobReader
+    inline: bytes | None = None
+    """Its sealed bytes, where they lie in a pack."""
+
+
+class BlobScan:
+    """Gives every blob of a store, those in packs too, each authenticated by its description."""
+
+    def __init__(self, records: RecordBlobs, custody: Custody, realm_id: bytes, description_key: bytes) -> None:
+        self._records = records
+        self._custody = custody
+        self._realm_id = realm_id
+        self._description_key = description_key
+        self.seen = Seen()
+
+    async def run(self, progress: Progress) -> AsyncGenerator[Found]:
+        """Each blob once; what is damaged is noted and not given. Close what is not read to its end."""
+        pending: set[asyncio.Task[list[Found]]] = set()
+        try:
+            async for stat in self._records.blobs.iterate():
+                pending.add(asyncio.create_task(self._look(stat.blob_id)))
+                if len(pending) >= READERS:
+                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                    async for found in self._given(done, progress):
+                        yield found
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                async for found in self._given(done, progress):
+                    yield found
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    async def _given(self, done: set[asyncio.Task[list[Found]]], progress: Progress) -> AsyncIterator[Found]:
+        for task in done:
+            self.seen.scanned += 1
+            progress("blobs", 1)
+            for found in task.result():
+                yield found
+                await found.reader.close()
+
+    async def _look(self, blob_id: bytes) -> list[Found]:
+        try:
+            reader = await self._records.blobs.open(blob_id)
+        except BlobError as error:
+            self.seen.damaged.append((blob_id, str(error)))
+            return []
+        try:
+            recovered = await recovered_from(reader, self._realm_id, self._description_key)
+            if recovered.header.blob_id != blob_id:
+                raise SealedDamaged("header: the blob of another id")
+            if recovered.header.kind is BlobKind.PACK:
+                payload = await self._records.open(recovered, reader, BlobKind.PACK, blob_id)
+                await reader.close()
+                found = [await self._in_pack(name, bytes(sealed)) for name, sealed in decode_pack(payload)]
+                return [each for each in found if each is not None]
+        except (Damaged, BlobError, UnwrapFailed) as error:
+            await reader.close()
+            self.seen.damaged.append((blob_id, str(error)))
+            return []
+        self.seen.ids.add(blob_id)
+        if recovered.header.kind is BlobKind.JOURNAL:
+            self.seen.journal_ids.add(blob_id)
+        return [Found(recovered, reader)]
+
+    async def _in_pack(self, blob_id: bytes, sealed: bytes) -> Found | None:
+        reader = MemoryBlobReader(sealed)
+        try:
+            recovered = await recovered_from(reader, self._realm_id, self._description_key)
+        except SealedDamaged as error:
+            self.seen.damaged.append((blob_id, str(error)))
+            return None
+        return Found(recovered, reader, sealed)
+
+    async def record(self, found: Found) -> ContentRecord:
+        """What a manifest or link names. Asks the KMS.
+
+        Raises:
+            SealedDamaged, BlobReadFailed, KeysError: it does not open.
+        """
+        recovered = found.recovered
+        header = recovered.header
+        # These blobs belong to no content: their own id stands in the context of their key.
+        data_key = await self._custody.open_content_key(
+            recovered.description.bucket_id, header.blob_id, recovered.wrapped_key
+        )
+        whole, payload = Opener(header, recovered.expectation, data_key.material()).open_whole(), bytearray()
+        for offset in range(0, found.reader.sealed_size, READ_BYTES):
+            size = min(READ_BYTES, found.reader.sealed_size - offset)
+            payload += whole.update(await found.reader.read(offset, size))
+        payload += whole.finalize()
+        return _RECORDS[header.kind](bytes(payload))
+
+
+async def replay(chain: Chain, restoration: Restoration, progress: Progress) -> Head:
+    """Put every row back that snapshot and journal tell of; the head of the journal.
+
+    Raises:
+        JournalDamaged: there is none, or a segment is missing, altered or out of place. Nothing is skipped.
+    """
+    count = await chain.count()
+    if not count:
+        raise JournalDamaged(
+            "the blob store has no journal of this realm; `sealgate recover --from-blobs` takes what blobs alone say"
+        )
+    last = await chain.read(count - 1)
+    begin = 0
+    if last.head.snapshot_count:
+        snapshot = (await chain.read(last.head.snapshot_count - 1)).head
+        for part in snapshot.parts:
+            restoration.apply(await read_part(chain.records, part))
+            progress("rows", part.row_count)
+        restoration.apply((), snapshot.after)
+        begin = snapshot.begun_count
+    unsaved = 0
+    async for segment in chain.walk(begin, count, None if begin else Head()):
+        for change in segment.changes:
+            restoration.apply(change["rows"], change["sequence"])
+        restoration.apply((), segment.head.through)
+        progress("changes", len(segment.changes))
+        unsaved += len(segment.changes)
+        if unsaved > SAVE_EVERY:
+            restoration.save()
+            unsaved = 0
+        await asyncio.sleep(0)
+    return Head.of(last)
+
+
+def check_no_hole(chain: Chain, head: Head, seen: Seen) -> None:
+    """See that no segment stands behind what was taken for the end. Raises: JournalDamaged."""
+    last = chain.last_position(seen.journal_ids)
+    if last >= head.count:
+        name = chain.records.keys.segment_id(head.count).hex()
+        raise JournalDamaged(
+            f"segment {head.count} of the journal is missing (blob {name}), though segment {last} is there"
+        )
+
+
+async def put_back(scan: BlobScan, restoration: Restoration, progress: Progress) -> list[tuple[bytes, str]]:
+    """Put wraps and inline bytes into the rows that name them; what the rows name and the store lacks, and why."""
+    number = 0
+    async with aclosing(scan.run(progress)) as blobs:
+        async for found in blobs:
+            row = restoration.blob(found.recovered.header.blob_id)
+            if row is not None and _fits(row, found):
+                try:
+                    await _put_back(scan, restoration, row, found)
+                except (Damaged, BlobError) as error:
+                    scan.seen.damaged.append((row.blob_id, str(error)))
+            number += 1
+            if number % SAVE_EVERY == 0:
+                restoration.save()
+    why = dict(scan.seen.damaged)
+    return [
+        (row.blob_id, why.get(row.blob_id, "it is missing"))
+        for row in restoration.live_blobs()
+        if row.blob_id not in scan.seen.ids
+    ]
+
+
+def _fits(row: BlobRow, found: Found) -> bool:
+    """Whether a blob is the one that a row means: one in the store and one in a pack never stand for each other."""
+    expectation = found.recovered.expectation
+    return bool(row.is_inline) == (found.inline is not None) and (
+        (row.plaintext_size, row.sealed_size, row.salt, row.commitment, row.footer_hash)
+        == (
+            expectation.plaintext_size,
+            expectation.sealed_size,
+            expectation.salt,
+            expectation.commitment,
+            expectation.footer_hash,
+        )
+    )
+
+
+async def _put_back(scan: BlobScan, restoration: Restoration, row: BlobRow, found: Found) -> None:
+    kind, slot = found.recovered.header.kind, found.recovered.wrapped_key
+    if found.inline is not None:
+        restoration.put_inline(row.blob_id, found.inline)
+    if kind in (BlobKind.PART, BlobKind.MANIFEST, BlobKind.LINK):
+        restoration.put_wrap(row, slot)
+    content = None if row.content_id is None else restoration.content(row.content_id)
+    if content is not None and kind is BlobKind.OBJECT:
+        restoration.put_wrap(content, slot)
+    elif content is not None and kind is BlobKind.MANIFEST:
+        restoration.put_wrap(content, (await scan.record(found)).wrapped_key)
