@@ -29,8 +29,10 @@ _ROOM_BYTES: Final = 2 << 30
 _NOT_NEEDED: Final = ("bitcode", "doc", "locale", "man", "lintian", "llvmjit.so")
 _HBA: Final = """\
 local all postgres trust
+local replication postgres trust
 hostssl all all 127.0.0.1/32 scram-sha-256
 """
+_INITDB: Final = ("-U", "postgres", "-A", "trust", "-N", "--no-instructions", "-E", "UTF8")
 USER: Final = "sealgate"
 
 
@@ -43,9 +45,19 @@ def unprivileged() -> int | None:
 
 
 class PostgresServer:
-    """One cluster. `settings` are lines of its postgresql.conf; the port stays the same over restarts."""
+    """One cluster. `settings` are lines of its postgresql.conf; the port stays the same over restarts.
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, hba: str = _HBA) -> None:
+    As a `copy_of` another it is that one's standby.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        hba: str = _HBA,
+        copy_of: "PostgresServer | None" = None,
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.user = unprivileged()
@@ -63,9 +75,13 @@ class PostgresServer:
         make_certificates(self._tls, ("localhost", "127.0.0.1"), datetime.now(UTC))
         self.ca_file = folder.with_name(folder.name + "-ca.pem")
         shutil.copy(self._tls.ca_certificate, self.ca_file)
-        self.password = secrets.token_urlsafe(24)
+        self.password = secrets.token_urlsafe(24) if copy_of is None else copy_of.password
         self._own()
-        self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-N", "--no-instructions", "-E", "UTF8")
+        if copy_of is not None:
+            where = ("-h", copy_of.folder, "-p", str(copy_of.port), "-U", "postgres")
+            self.run("pg_basebackup", *where, "-D", self.data, "-R", "-c", "fast")
+        else:
+            self.run("initdb", *_INITDB, "-D", self.data)
         lines = {
             "port": str(self.port),
             "listen_addresses": "'127.0.0.1'",
@@ -150,12 +166,14 @@ def _roomy_memory() -> Path | None:
 
 
 @contextmanager
-def postgres_server(settings: Mapping[str, str] | None = None, *, hba: str = _HBA) -> Iterator[PostgresServer]:
+def postgres_server(
+    settings: Mapping[str, str] | None = None, *, hba: str = _HBA, copy_of: PostgresServer | None = None
+) -> Iterator[PostgresServer]:
     """A server that runs. Its folder is short, for the path of a socket has at most 107 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=_roomy_memory()))
     ca_file = folder.with_name(folder.name + "-ca.pem")
     try:
-        server = PostgresServer(folder, settings, hba=hba)
+        server = PostgresServer(folder, settings, hba=hba, copy_of=copy_of)
         server.start()
         try:
             yield server
