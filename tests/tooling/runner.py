@@ -154,6 +154,7 @@ def _report(outcomes: Sequence[Outcome], not_run: dict[str, str]) -> None:
         print(f"{one.name:<12} {numbers}  {one.note}".rstrip())
     for name, reason in not_run.items():
         print(f"NOT RUN {name}: {reason}")
+    print(f"{'all of it':<12} {sum(one.seconds for one in outcomes):>32.1f} {suites.CI_LIMIT_S:>7}")
     passed, failed, skipped = (
         sum(getattr(one, field) for one in outcomes) for field in ("passed", "failed", "skipped")
     )
