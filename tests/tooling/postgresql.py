@@ -75,7 +75,7 @@ class PostgresServer:
         make_certificates(self._tls, ("localhost", "127.0.0.1"), datetime.now(UTC))
         self.ca_file = folder.with_name(folder.name + "-ca.pem")
         shutil.copy(self._tls.ca_certificate, self.ca_file)
-        self.password = secrets.token_urlsafe(24) if copy_of is None else copy_of.password
+        self.password: str = secrets.token_urlsafe(24) if copy_of is None else copy_of.password
         self._own()
         if copy_of is not None:
             where = ("-h", copy_of.folder, "-p", str(copy_of.port), "-U", "postgres")

@@ -201,7 +201,7 @@ async def test_deadlocks_are_tried_again(catalogue: PostgresCatalogue, make: Mak
     answers = await asyncio.gather(
         catalogue._write(lambda tx: cross(tx, contents, 1)), catalogue._write(lambda tx: cross(tx, contents[::-1], 2))
     )
-    assert answers == [1, 2]
+    assert list(answers) == [1, 2]
     assert len(tries) == 3
 
 

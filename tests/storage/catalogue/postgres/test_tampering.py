@@ -10,6 +10,7 @@ from storage.catalogue.postgres import PostgresCatalogue
 from storage.catalogue.postgres_connection import PostgresAddress
 from storage.catalogue.postgres_schema import TABLES, clear_columns
 from storage.catalogue.records import AccessKey
+from storage.catalogue.schema import SCHEMA_VERSION
 from storage.errors import CatalogueUnsafe, RealmMismatch, RowDamaged, StorageError
 from tests.storage.catalogue.postgres.conftest import DATABASE
 from tests.suites.catalogue import ALICE, BUCKET, REALM, START, Maker, populate
@@ -148,7 +149,7 @@ async def test_an_existing_catalogue_is_never_made_anew_nor_a_missing_one_opened
 async def test_a_newer_schema_is_refused_also_by_who_has_it_open(
     catalogue: PostgresCatalogue, address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newer = postgres.SCHEMA_VERSION + 1
+    newer = SCHEMA_VERSION + 1
     with monkeypatch.context() as newer_program:
         for module in (postgres, postgres_files):
             newer_program.setattr(module, "SCHEMA_VERSION", newer)
