@@ -14,6 +14,10 @@ from typing import Any, Final, TypeVar
 Answer = dict[str, Any]
 T = TypeVar("T")
 NULL: Final = "null"
+AES256: Final = "AES256"
+KMS: Final = "aws:kms"
+CUSTOMER: Final = "customer"
+"""The encryption of an object: S3's two words, and one for a key of the client's own."""
 MIN_PART_SIZE: Final = 5 * 1024 * 1024
 
 
@@ -23,6 +27,22 @@ class Refused(Exception):  # it is S3's answer, not the program's error
     def __init__(self, status: int, code: str, **fields: Any) -> None:
         super().__init__(status, code)
         self.answer: Answer = {"refused": status, "code": code, **fields}
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What keeps a version: a mode with the day until which it does, and a legal hold (None: never set)."""
+
+    mode: str = ""
+    until: int = 0
+    hold: bool | None = None
+
+    def withstands(self, bypass: bool) -> bool:
+        """Whether a deletion is refused. No day of the model's ever comes."""
+        return bool(self.hold) or self.mode == "COMPLIANCE" or (self.mode == "GOVERNANCE" and not bypass)
+
+
+NO_LOCK: Final = Lock()
 
 
 @dataclass
@@ -36,6 +56,8 @@ class Version:
     content_type: str = "binary/octet-stream"
     tags: Mapping[str, str] = field(default_factory=dict)
     part_count: int | None = None
+    lock: Lock = NO_LOCK
+    encryption: str = AES256
 
     @property
     def is_marker(self) -> bool:
@@ -54,6 +76,19 @@ class Upload:
     parts: dict[int, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """A statement of a bucket's policy about another account: actions on keys that begin so, and on the bucket."""
+
+    allows: bool
+    actions: tuple[str, ...]
+    prefix: str = ""
+
+    def speaks_of(self, action: str, key: str) -> bool:
+        """Whether it fits."""
+        return action in self.actions and (action == "s3:ListBucket" or key.startswith(self.prefix))
+
+
 @dataclass
 class Bucket:
     """A bucket: versions by key, the newest first."""
@@ -62,6 +97,8 @@ class Bucket:
     versions: dict[str, list[Version]] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
     tags: Mapping[str, str] | None = None
+    has_locks: bool = False
+    policy: tuple[Rule, ...] = ()
 
     def current(self, key: str) -> Version | None:
         """The newest version, markers included."""
@@ -108,10 +145,10 @@ class DictionaryS3:
 
     # Buckets
 
-    def create_bucket(self, bucket: str) -> Answer:
+    def create_bucket(self, bucket: str, has_locks: bool = False) -> Answer:
         if bucket in self.buckets:
             raise Refused(409, "BucketAlreadyOwnedByYou")
-        self.buckets[bucket] = Bucket()
+        self.buckets[bucket] = Bucket(versioning="Enabled" if has_locks else "", has_locks=has_locks)
         return {}
 
     def delete_bucket(self, bucket: str) -> Answer:
@@ -121,7 +158,10 @@ class DictionaryS3:
         return {}
 
     def put_bucket_versioning(self, bucket: str, status: str) -> Answer:
-        self._bucket(bucket).versioning = status
+        held = self._bucket(bucket)
+        if held.has_locks and status != "Enabled":
+            raise Refused(409, "InvalidBucketState")
+        held.versioning = status
         return {}
 
     def get_bucket_versioning(self, bucket: str) -> Answer:
@@ -175,18 +215,42 @@ class DictionaryS3:
         if_none_match: bool,
         if_match: str | None,
         given_id: str | None,
+        lock: Lock = NO_LOCK,
+        encryption: str = AES256,
+        given_etag: str | None = None,
     ) -> Answer:
         held = self._bucket(bucket)
+        if (lock.mode or lock.hold) and not held.has_locks:
+            raise Refused(400, "InvalidRequest")
         self._judge_write(held, key, if_none_match, if_match)
-        new = Version("", body, etag_of(body), metadata, content_type, tags)
+        etag = etag_of(body) if encryption == AES256 else self._opaque(given_etag, body)
+        lock = lock if held.has_locks else NO_LOCK
+        new = Version("", body, etag, metadata, content_type, tags, lock=lock, encryption=encryption)
         version = self._place(held, key, new, given_id)
-        return {"ETag": version.etag, "VersionId": held.shown(version.version_id)}
+        return {"ETag": version.etag, "VersionId": held.shown(version.version_id), **_told(encryption)}
+
+    @staticmethod
+    def _opaque(given: str | None, body: bytes) -> str:
+        """An ETag that the service drew: under a key that is not S3's own it must not be the MD5 of what is hidden."""
+        assert given
+        assert given != etag_of(body)
+        return given
 
     def delete_object(
-        self, bucket: str, key: str, version_id: str | None, if_match: str | None, given_id: str | None
+        self,
+        bucket: str,
+        key: str,
+        version_id: str | None,
+        if_match: str | None,
+        given_id: str | None,
+        bypass: bool = False,
     ) -> Answer:
         held = self._bucket(bucket)
         if version_id is not None:
+            if any(
+                each.version_id == version_id and each.lock.withstands(bypass) for each in held.versions.get(key, [])
+            ):
+                raise Refused(403, "AccessDenied")
             gone = self._drop(held, key, version_id)
             return {"VersionId": version_id, "DeleteMarker": True if gone is not None and gone.is_marker else None}
         self._judge_write(held, key, False, if_match)
@@ -207,23 +271,34 @@ class DictionaryS3:
         replaced: tuple[Mapping[str, str], str] | None,
         new_tags: Mapping[str, str] | None,
         given_id: str | None,
+        encryption: str | None = None,
+        with_key: bool = False,
+        given_etag: str | None = None,
     ) -> Answer:
         held, source_held = self._bucket(bucket), self._bucket(source_bucket)
         is_itself = (source_bucket, source_key) == (bucket, key) and source_version_id is None
-        if is_itself and replaced is None:
+        if is_itself and replaced is None and encryption is None:
             raise Refused(400, "InvalidRequest")
         source = self._find(source_held, source_key, source_version_id, is_copy=True)
         assert source.body is not None
+        _check_key(source, with_key)
         metadata, content_type = replaced if replaced is not None else (source.metadata, source.content_type)
         tags = new_tags if new_tags is not None else source.tags
-        # AWS gives the copy of an object of parts an ETag of its own; here content is shared, and the ETag with it.
-        new = Version("", source.body, source.etag, metadata, content_type, tags, source.part_count)
+        encryption = encryption or AES256
+        if encryption == source.encryption and encryption != CUSTOMER:
+            # AWS gives the copy of an object of parts an ETag of its own; here content is shared, and the ETag with it.
+            etag, part_count = source.etag, source.part_count
+        else:
+            etag = etag_of(source.body) if encryption == AES256 else self._opaque(given_etag, source.body)
+            part_count = None
+        new = Version("", source.body, etag, metadata, content_type, tags, part_count, encryption=encryption)
         shown_source = source_held.shown(source.version_id, source_version_id)
         version = self._place(held, key, new, given_id)
         return {
             "ETag": version.etag,
             "VersionId": held.shown(version.version_id),
             "CopySourceVersionId": shown_source,
+            **_told(encryption),
         }
 
     # Reading
@@ -252,10 +327,12 @@ class DictionaryS3:
         span: tuple[int | None, int | None] | None,
         if_match: str | None,
         if_none_match: str | None,
+        with_key: bool = False,
     ) -> Answer:
         held = self._bucket(bucket)
         version = self._find(held, key, version_id)
         assert version.body is not None
+        _check_key(version, with_key)
         if if_match is not None and if_match != version.etag:
             raise Refused(412, "PreconditionFailed")
         if if_none_match is not None and if_none_match == version.etag:
@@ -283,7 +360,68 @@ class DictionaryS3:
             "ContentType": version.content_type,
             "VersionId": held.shown(version.version_id, version_id),
             "TagCount": len(version.tags) or None,
+            "ObjectLockMode": version.lock.mode or None,
+            "ObjectLockLegalHoldStatus": _hold(version.lock),
+            **_told(version.encryption),
         }
+
+    # Locks
+
+    def _locked(self, bucket: str, key: str, version_id: str | None) -> Version:
+        held = self._bucket(bucket)
+        if not held.has_locks:
+            raise Refused(400, "InvalidRequest")
+        return self._find(held, key, version_id)
+
+    def put_object_retention(
+        self, bucket: str, key: str, version_id: str | None, mode: str, until: int, bypass: bool
+    ) -> Answer:
+        version = self._locked(bucket, key, version_id)
+        held = version.lock
+        is_longer = mode == held.mode and until >= held.until
+        if held.mode and not is_longer and not (held.mode == "GOVERNANCE" and bypass):
+            raise Refused(403, "AccessDenied")
+        version.lock = Lock(mode, until, held.hold)
+        return {}
+
+    def get_object_retention(self, bucket: str, key: str, version_id: str | None) -> Answer:
+        held = self._locked(bucket, key, version_id).lock
+        if not held.mode:
+            raise Refused(404, "NoSuchObjectLockConfiguration")
+        return {"Mode": held.mode, "Until": held.until}
+
+    def put_object_legal_hold(self, bucket: str, key: str, version_id: str | None, is_on: bool) -> Answer:
+        version = self._locked(bucket, key, version_id)
+        version.lock = Lock(version.lock.mode, version.lock.until, is_on)
+        return {}
+
+    def get_object_legal_hold(self, bucket: str, key: str, version_id: str | None) -> Answer:
+        held = self._locked(bucket, key, version_id).lock
+        if held.hold is None:
+            raise Refused(404, "NoSuchObjectLockConfiguration")
+        return {"Status": _hold(held)}
+
+    # Another account
+
+    def put_bucket_policy(self, bucket: str, rules: tuple[Rule, ...]) -> Answer:
+        self._bucket(bucket).policy = rules
+        return {}
+
+    def may(self, bucket: str, action: str, key: str = "") -> bool:
+        """Whether another account may: an explicit Deny wins, and what nobody allows is denied."""
+        fitting = [each for each in self._bucket(bucket).policy if each.speaks_of(action, key)]
+        return bool(fitting) and all(each.allows for each in fitting)
+
+    def as_guest(self, bucket: str, action: str, key: str, call: Callable[[], T]) -> T:
+        """Carry out a request of another account. Who may not list does not learn what is missing."""
+        if not self.may(bucket, action, key):
+            raise Refused(403, "AccessDenied")
+        try:
+            return call()
+        except Refused as refused:
+            if refused.answer["code"] in {"NoSuchKey", "NoSuchVersion"} and not self.may(bucket, "s3:ListBucket"):
+                raise Refused(403, "AccessDenied") from None
+            raise
 
     def get_object_tagging(self, bucket: str, key: str, version_id: str | None) -> Answer:
         held = self._bucket(bucket)
@@ -403,7 +541,24 @@ class DictionaryS3:
         )
         version = self._place(held, key, new, given_id)
         del held.uploads[upload_id]
-        return {"ETag": version.etag, "VersionId": held.shown(version.version_id), "Key": key}
+        return {"ETag": version.etag, "VersionId": held.shown(version.version_id), "Key": key, **_told(AES256)}
+
+
+def _told(encryption: str) -> Answer:
+    """How answers name an encryption."""
+    if encryption == CUSTOMER:
+        return {"SSECustomerAlgorithm": AES256}
+    return {"ServerSideEncryption": encryption}
+
+
+def _check_key(version: Version, with_key: bool) -> None:
+    """A client's own key is needed where there is one, and wrong where there is none."""
+    if (version.encryption == CUSTOMER) is not with_key:
+        raise Refused(400, "InvalidRequest")
+
+
+def _hold(lock: Lock) -> str | None:
+    return None if lock.hold is None else "ON" if lock.hold else "OFF"
 
 
 def _common_prefix(key: str, prefix: str, delimiter: str) -> str | None:

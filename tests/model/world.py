@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from starlette.types import ASGIApp, Message
 
+from gateway.cli.session import run_command
 from gateway.wiring import Folders, open_gateway
 from tests.gateway.cli.helpers import settings_in, start
 from tests.gateway.http.asgi import call
@@ -36,10 +37,15 @@ class _Raw(BytesIO):
 class World:
     """One account's view of one gateway."""
 
-    def __init__(self, runner: asyncio.Runner, app: ASGIApp, client: Any) -> None:
+    def __init__(self, runner: asyncio.Runner, app: ASGIApp, client: Any, guest: Any) -> None:
         self._runner = runner
         self._app = app
         self.client = client
+        self.guest = guest
+        """Of another account."""
+        for each in (client, guest):
+            each.meta.events.register("before-send.s3", self.respond)
+        self.guest_id = guest.list_buckets()["Owner"]["ID"]
 
     def respond(self, request: Any, **_: Any) -> AWSResponse:
         """Stand in for botocore's HTTP layer."""
@@ -59,10 +65,10 @@ class World:
         assert answer.status < 500, (request.method, target, answer.status, answer.body)
         return AWSResponse(request.url, answer.status, answer.headers, _Raw(answer.body))
 
-    def ask(self, method: str, fields: tuple[str, ...], **arguments: Any) -> Answer:
+    def ask(self, method: str, fields: tuple[str, ...], *, as_guest: bool = False, **arguments: Any) -> Answer:
         """Make a call; give those fields of its output (None where absent), or the refusal."""
         try:
-            output = getattr(self.client, method)(
+            output = getattr(self.guest if as_guest else self.client, method)(
                 **{name: given for name, given in arguments.items() if given is not None}
             )
         except ClientError as error:
@@ -111,28 +117,35 @@ def tagging(tags: Mapping[str, str]) -> str | None:
     return urlencode(tags) if tags else None
 
 
+def _client(env: Mapping[str, str], access_key_id: str, secret_access_key: str) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=env["AWS_ENDPOINT_URL"],
+        region_name=env["AWS_REGION"],
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        config=Config(signature_version="s3v4", retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+
+
 @contextmanager
 def open_world(place: Path) -> Iterator[World]:
     """Make a deployment in an empty folder, and open it."""
     settings = settings_in(place, max_buckets_per_account=1000, hosts=("localhost",))
     start(settings)
     folders = Folders.of(settings)
+    run_command(settings, "create_account", {"name": "guest"})
+    made = run_command(settings, "create_access_key", {"account": "guest"})
     lines = (line.removeprefix("export ") for line in folders.client_env.read_text().splitlines())
     env = dict(shlex.split(line)[0].split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         gateway = runner.run(stack.enter_async_context(open_gateway(settings, folders)))
-        client = boto3.client(
-            "s3",
-            endpoint_url=env["AWS_ENDPOINT_URL"],
-            region_name=env["AWS_REGION"],
-            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-            config=Config(signature_version="s3v4", retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-        )
-        world = World(runner, gateway.app, client)
-        client.meta.events.register("before-send.s3", world.respond)
         try:
-            yield world
+            clients = (
+                _client(env, env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]),
+                _client(env, made["access_key_id"], made["secret_access_key"]),
+            )
+            yield World(runner, gateway.app, *clients)
         finally:
             runner.run(stack.aclose())
