@@ -42,6 +42,8 @@ class ObjectAttributes:
     """Of an upload: what its parts are to be summed with; None where the client named none."""
     checksum_type: ChecksumType | None = None
     protection: Protection = DEFAULT_PROTECTION
+    initiator: str | None = None
+    """Of an upload: canonical id of the account that began it, where it is not the bucket's owner."""
     acl: Acl | None = None
     """Where others than the bucket's owner have a part in it; None: he alone, with full control."""
 
@@ -63,6 +65,8 @@ class ObjectAttributes:
             encoded["checksum_type"] = self.checksum_type.value
         if self.protection != DEFAULT_PROTECTION:
             encoded["encryption"] = self.protection.encode()
+        if self.initiator is not None:
+            encoded["initiator"] = self.initiator
         if self.acl is not None:
             encoded["acl"] = self.acl.encode()
         return encoded
@@ -79,6 +83,7 @@ class ObjectAttributes:
             checksum_algorithm=None if algorithm is None else ChecksumAlgorithm(algorithm),
             checksum_type=None if kind is None else ChecksumType(kind),
             protection=Protection.decode(attributes.get("encryption")),
+            initiator=attributes.get("initiator"),
             acl=None if attributes.get("acl") is None else Acl.decode(attributes["acl"]),
         )
 

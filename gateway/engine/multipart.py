@@ -399,7 +399,9 @@ class MultipartEngine:
             size=size,
             etag=_etag_of(parts, attributes.protection.etag_mode(self._etag_mode)),
             created_at=self._clock(),
-            attributes=replace(attributes, checksum=checksum, checksum_algorithm=None, checksum_type=None).encode(),
+            attributes=replace(
+                attributes, checksum=checksum, checksum_algorithm=None, checksum_type=None, initiator=None
+            ).encode(),
         )
 
 

@@ -1,5 +1,7 @@
 """Multipart uploads: create, upload a part, complete, abort, and the two listings."""
 
+from typing import Final
+
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.multipart import lock_of
 from gateway.engine.protection import Mode
@@ -25,6 +27,7 @@ from gateway.s3.types import (
     ListMultipartUploadsOutput,
     ListPartsInput,
     ListPartsOutput,
+    Owner,
     PartEntry,
     UploadEntry,
     UploadPartInput,
@@ -35,6 +38,9 @@ from storage.catalogue.records import ID_SIZE, Upload
 
 MAX_PAGE = 1000
 """Parts or uploads in one page at the most (AWS: ListParts, ListMultipartUploads)."""
+
+ANONYMOUS: Final = "65a011a29cdf8ec533ec3d1ccaae921c"
+"""Canonical id by which S3 names the initiator of an upload that nobody signed."""
 
 
 def no_such_upload(upload_id: str) -> S3Error:
@@ -85,6 +91,7 @@ async def create_multipart_upload(
         checksum_type=request.checksum_type,
         tags=request.tags,
         protection=protection,
+        initiator=None if context.access.is_owner else context.access.caller.account_id or ANONYMOUS,
         acl=await acl_to_write(context, request.acl),
     )
     lock = locks.asked_lock(context, request.lock)
@@ -200,6 +207,7 @@ async def list_parts(context: Context, request: ListPartsInput, _: Body) -> List
     page = parts[:limit]
     checksums = await context.services.multipart.part_checksums(upload, page, customer_key)
     attributes = ObjectAttributes.decode(upload.attributes)
+    owner = await owner_of(context)
     return ListPartsOutput(
         request=request,
         parts=tuple(
@@ -207,12 +215,18 @@ async def list_parts(context: Context, request: ListPartsInput, _: Body) -> List
             for part, checksum in zip(page, checksums, strict=True)
         ),
         is_truncated=len(parts) > limit > 0,
-        owner=await owner_of(context),
+        owner=owner,
+        initiator=_initiator(attributes, owner),
         next_part_number_marker=page[-1].part_number if page else 0,
         checksum_algorithm=attributes.checksum_algorithm,
         checksum_type=attributes.checksum_type,
         abortion=await abortion_of(context, upload.object_key, upload.created_at),
     )
+
+
+def _initiator(attributes: ObjectAttributes, owner: Owner) -> Owner:
+    """Who began an upload: another account is named by its id alone."""
+    return owner if attributes.initiator is None else Owner(attributes.initiator, "")
 
 
 def _decode_marker(upload_id_marker: str) -> bytes:
@@ -245,6 +259,7 @@ async def list_multipart_uploads(
                 upload_id=upload.upload_id.hex(),
                 initiated_at=upload.created_at,
                 owner=owner,
+                initiator=_initiator(attributes, owner),
                 checksum_algorithm=attributes.checksum_algorithm,
                 checksum_type=attributes.checksum_type,
             )

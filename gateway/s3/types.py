@@ -789,6 +789,7 @@ class ListPartsOutput:
     parts: tuple[PartEntry, ...]
     is_truncated: bool
     owner: Owner
+    initiator: Owner
     next_part_number_marker: int = 0
     checksum_algorithm: ChecksumAlgorithm | None = None
     checksum_type: ChecksumType | None = None
@@ -816,6 +817,7 @@ class UploadEntry:
     upload_id: str
     initiated_at: datetime
     owner: Owner
+    initiator: Owner
     checksum_algorithm: ChecksumAlgorithm | None = None
     checksum_type: ChecksumType | None = None
 

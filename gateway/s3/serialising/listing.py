@@ -118,7 +118,7 @@ def _upload(names: Names, entry: UploadEntry) -> Node:
         "Upload",
         names.node("Key", entry.object_key),
         Node("UploadId", entry.upload_id),
-        person("Initiator", entry.owner),
+        person("Initiator", entry.initiator),
         person("Owner", entry.owner),
         Node("StorageClass", STORAGE_CLASS),
         Node("Initiated", format_iso8601(entry.initiated_at)),

@@ -108,7 +108,7 @@ def serialise_list_parts(output: ListPartsOutput) -> Response:
             Node("Bucket", request.bucket),
             Node("Key", key_text(request.object_key)),
             Node("UploadId", request.upload_id),
-            person("Initiator", output.owner),
+            person("Initiator", output.initiator),
             person("Owner", output.owner),
             Node("StorageClass", STORAGE_CLASS),
             Node("PartNumberMarker", request.part_number_marker),

@@ -1,5 +1,6 @@
 """Uploads in parts: begun, filled, listed, completed, aborted."""
 
+import json
 from typing import Any
 
 import pytest
@@ -109,3 +110,29 @@ def test_an_upload_is_given_up(s3: Any, guest: Any, nobody: Any, bucket: str, up
     assert refusal(s3.list_parts, **upload) == (404, "NoSuchUpload")
     assert refusal(s3.abort_multipart_upload, **upload | {"UploadId": "unknown"}) == (404, "NoSuchUpload")
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
+
+
+@shows("CreateMultipartUpload 200", "ListParts 200", "ListMultipartUploads 200", "CompleteMultipartUpload 200")
+def test_who_began_an_upload_is_told(s3: Any, guest: Any, guest_id: str, bucket: str) -> None:
+    """An upload of another account belongs to the bucket's owner, but it is he who initiated it."""
+    actions = ["s3:PutObject", "s3:ListMultipartUploadParts"]
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": guest_id},
+        "Action": actions,
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Statement": statement}))
+    me = s3.list_buckets()["Owner"]["ID"]
+    where = {"Bucket": bucket, "Key": "his"}
+    upload = {**where, "UploadId": guest.create_multipart_upload(**where)["UploadId"]}
+    mine = s3.create_multipart_upload(Bucket=bucket, Key="mine")["UploadId"]
+    etag = guest.upload_part(**upload, PartNumber=1, Body=b"x")["ETag"]
+    (his, own) = s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert (his["Initiator"]["ID"], his["Owner"]["ID"]) == (guest_id, me)
+    assert (own["UploadId"], own["Initiator"]["ID"], own["Owner"]["ID"]) == (mine, me, me)
+    for client in (s3, guest):
+        told = client.list_parts(**upload)
+        assert (told["Initiator"]["ID"], told["Owner"]["ID"]) == (guest_id, me)
+    guest.complete_multipart_upload(**upload, MultipartUpload=parts_of(etag))
+    assert s3.get_object(**where)["Body"].read() == b"x"

@@ -194,7 +194,8 @@ def test_abort_multipart_upload(loop: Loop) -> None:
 def test_list_parts(loop: Loop) -> None:
     asked = types.ListPartsInput("bucket", ODD.encode(), "u1", 1, 5)
     entries = (types.PartEntry(2, MODIFIED, "a", 5, CRC), types.PartEntry(3, MODIFIED, "b", 6))
-    output = types.ListPartsOutput(asked, entries, True, OWNER, 3, ChecksumAlgorithm.CRC32, ChecksumType.FULL_OBJECT)
+    kind = ChecksumAlgorithm.CRC32, ChecksumType.FULL_OBJECT
+    output = types.ListPartsOutput(asked, entries, True, OWNER, types.Owner("4567", "bob"), 3, *kind)
     result = loop("list_parts", output, Bucket="bucket", Key=ODD, UploadId="u1", PartNumberMarker=1, MaxParts=5)
     assert loop.seen == asked
     person = {"DisplayName": "alice & bob", "ID": "0123"}
@@ -210,7 +211,7 @@ def test_list_parts(loop: Loop) -> None:
             {"PartNumber": 2, "LastModified": SECOND, "ETag": '"a"', "Size": 5, "ChecksumCRC32": CRC.value},
             {"PartNumber": 3, "LastModified": SECOND, "ETag": '"b"', "Size": 6},
         ],
-        "Initiator": person,
+        "Initiator": {"DisplayName": "bob", "ID": "4567"},
         "Owner": person,
         "StorageClass": "STANDARD",
         "ChecksumAlgorithm": "CRC32",
@@ -221,7 +222,8 @@ def test_list_parts(loop: Loop) -> None:
 
 def test_list_multipart_uploads(loop: Loop) -> None:
     asked = types.ListMultipartUploadsInput("bucket", b"a+", b"/", b"k ", "u0", 5, url_encoding=True)
-    entry = types.UploadEntry(ODD.encode(), "u1", MODIFIED, OWNER, ChecksumAlgorithm.SHA1, ChecksumType.COMPOSITE)
+    kind = ChecksumAlgorithm.SHA1, ChecksumType.COMPOSITE
+    entry = types.UploadEntry(ODD.encode(), "u1", MODIFIED, OWNER, types.Owner("4567", "bob"), *kind)
     output = types.ListMultipartUploadsOutput(asked, (entry,), (b"p /",), True, b"n+", "u9")
     result = loop(
         "list_multipart_uploads",
@@ -255,7 +257,7 @@ def test_list_multipart_uploads(loop: Loop) -> None:
                 "Initiated": SECOND,
                 "StorageClass": "STANDARD",
                 "Owner": person,
-                "Initiator": person,
+                "Initiator": {"DisplayName": "bob", "ID": "4567"},
                 "ChecksumAlgorithm": "SHA1",
                 "ChecksumType": "COMPOSITE",
             }

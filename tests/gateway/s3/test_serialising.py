@@ -81,7 +81,7 @@ CONTROL = b"a\x01b"
         serialising.serialise_list_multipart_uploads(
             types.ListMultipartUploadsOutput(
                 ListMultipartUploadsInput("bucket"),
-                (types.UploadEntry(CONTROL, "u", MODIFIED, Owner("1", "a")),),
+                (types.UploadEntry(CONTROL, "u", MODIFIED, Owner("1", "a"), Owner("2", "b")),),
                 (b"a b",),
                 False,
             )
