@@ -45,6 +45,7 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
 )
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
+_POSTGRES_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _WEBHOOK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -112,11 +113,17 @@ def _region(value: str) -> str:
     return value
 
 
+def _postgres_name(value: str) -> str:
+    if not _POSTGRES_NAME.fullmatch(value):
+        raise ValueError("takes letters, digits, hyphens and underscores, at most 63")
+    return value
+
+
 def _one_worker(value: int) -> int:
     if value > 1:
         raise ValueError(
-            "several processes need a catalogue on PostgreSQL, which Sealgate does not have yet; over SQLite one"
-            " process owns the data folder: leave it at 1, or give another gateway its own --data and --port"
+            "one process serves one port; over a catalogue on PostgreSQL start several gateways on one data folder,"
+            " each with its own --port: leave it at 1"
         )
     return value
 
@@ -170,6 +177,34 @@ class Settings(BaseSettings):
         None, "File with the passphrase that protects the keyring. Empty: the keyring lies behind a root secret file."
     )
 
+    # The catalogue
+    catalogue: Literal["sqlite", "postgres"] = _row(
+        "sqlite",
+        "What keeps names, versions and settings: an encrypted file in the data folder, which one gateway owns, or a"
+        " PostgreSQL database, which any number of gateways share.",
+    )
+    postgres_host: Host = _row("localhost", "Host of the database, as its certificate names it.")
+    postgres_port: Port = _row(5432, "Port of the database.")
+    postgres_database: Annotated[str, AfterValidator(_postgres_name)] = _row(
+        "sealgate", "The database: in UTF8, of its own, owned by `postgres_user`."
+    )
+    postgres_user: Annotated[str, AfterValidator(_postgres_name)] = _row("sealgate", "The user of the database.")
+    postgres_password_file: FilePath | None = _row(
+        None,
+        "File (mode 0600) with the password, which goes out by SCRAM alone. Empty: the client certificate stands for"
+        " the user.",
+    )
+    postgres_ca_file: FilePath | None = _row(
+        None, "PEM file with the authorities of the database's certificate. Empty: those of the system."
+    )
+    postgres_client_certificate: FilePath | None = _row(
+        None, "PEM file with the certificate that is shown to the database. Empty: none is."
+    )
+    postgres_client_key: FilePath | None = _row(
+        None, "PEM file (mode 0600) with the private key of `postgres_client_certificate`."
+    )
+    postgres_connections: int = _row(8, "Connections to the database of one gateway at most.", ge=2, le=64)
+
     # Who listens where
     host: Host = _row("127.0.0.1", "Address that the HTTPS endpoint listens on; 0.0.0.0 or :: for every interface.")
     port: Port = _row(DEFAULT_PORT, "Port of the HTTPS endpoint.")
@@ -203,7 +238,7 @@ class Settings(BaseSettings):
     tls_key: FilePath | None = _row(None, "PEM file with the private key of `tls_certificate`.")
 
     workers: Annotated[int, AfterValidator(_one_worker)] = _row(
-        1, "Processes that serve. More than 1 needs a catalogue on PostgreSQL, which is not there yet.", ge=1, le=64
+        1, "Processes that share the port: just one. Over PostgreSQL several gateways share the data.", ge=1, le=64
     )
 
     tls_client_ca: FilePath | None = _row(
@@ -386,6 +421,10 @@ class Settings(BaseSettings):
     def _agree(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together: give both or neither")
+        if (self.postgres_client_certificate is None) != (self.postgres_client_key is None):
+            raise ValueError("postgres_client_certificate and postgres_client_key belong together: give both")
+        if self.catalogue == "postgres" and self.postgres_password_file is None and self.postgres_client_key is None:
+            raise ValueError("catalogue = postgres needs postgres_password_file or a client certificate")
         ports = [self.port, self.admin_port, *([self.http_port] if self.http_port else [])]
         names = [webhook.partition("=")[0] for webhook in self.webhooks]
         if len(set(names)) != len(names):
@@ -437,6 +476,7 @@ _KINDS: Final = {
     "webhooks": "NAME=https://HOST/PATH",
     "hosts": "host names and addresses",
     "admin_host": "loopback address",
+    "postgres_host": "address",
     "host": "address",
     "http_host": "address",
 }

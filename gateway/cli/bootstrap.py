@@ -80,8 +80,10 @@ def _same_place(one: Path, other: Path) -> bool:
 
 
 @asynccontextmanager
-async def owned(folders: Folders) -> AsyncIterator[None]:
+async def owned(folders: Folders, *, may_share: bool = False) -> AsyncIterator[None]:
     """Hold the data folder: one process at a time bootstraps, serves or changes it.
+
+    Where the catalogue is no file, those who leave the folder's own files alone may hold it together (`may_share`).
 
     Raises:
         CommandError: another process holds it.
@@ -95,7 +97,8 @@ async def owned(folders: Folders) -> AsyncIterator[None]:
         ) from None
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if may_share and folders.are_shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CommandError(
                 f"another sealgate process works on {folders.data}: stop it first, or give another --data", Exit.BUSY
@@ -158,7 +161,7 @@ def is_first_start(folders: Folders) -> bool:
         (folders.catalogue, "`sealgate recover` makes it anew from the journal beside the blobs"),
         (folders.blobs / "realm", "restore the blobs folder; the catalogue refers to what was in it"),
     ):
-        if not path.exists():
+        if not path.exists() and not (path == folders.catalogue and folders.database is not None):
             raise SetupError(f"{path} is missing: {remedy}")
     if not RealmRecord.read(folders.realm_file).is_same_realm(RealmRecord.read(folders.realm_copy)):
         raise SetupError(
@@ -264,10 +267,11 @@ async def _make_stores(settings: Settings, folders: Folders, realm_keys: RealmKe
     finally:
         await blobs.close()
     # An unfinished catalogue holds nothing but the account that is made here, and whose secret may be lost.
-    await _check_never_served(folders, realm_keys)
-    shutil.rmtree(folders.catalogue.parent, ignore_errors=True)
-    folders.catalogue.parent.mkdir(mode=0o700)
-    catalogue = create_catalogue(folders, realm_keys)
+    if folders.database is None:
+        await _check_never_served(folders, realm_keys)
+        shutil.rmtree(folders.catalogue.parent, ignore_errors=True)
+        folders.catalogue.parent.mkdir(mode=0o700)
+    catalogue = await create_catalogue(folders, realm_keys)
     try:
         reach("first-start.catalogue")
         made = await Directory(catalogue, realm_keys, lambda: now).create_first_account(FIRST_ACCOUNT)

@@ -42,14 +42,23 @@ def peer_uid(connection: socket.socket) -> int:
 
 @contextlib.asynccontextmanager
 async def serve_control(
-    folder: Path, commands: Mapping[str, Command], *, uid_of: Callable[[socket.socket], int] = peer_uid
+    folder: Path,
+    commands: Mapping[str, Command],
+    *,
+    uid_of: Callable[[socket.socket], int] = peer_uid,
+    may_share: bool = False,
 ) -> AsyncIterator[None]:
     """Answer commands until the block is left. The caller owns the folder's lock, so an old socket is debris.
+
+    Where the folder is shared (`may_share`) the first gateway answers for all; without it commands run by themselves.
 
     Raises:
         CommandError: the socket cannot be made.
     """
     path = folder / SOCKET_NAME
+    if may_share and _answers(folder):
+        yield
+        return
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         try:
@@ -116,6 +125,17 @@ async def _answer(line: bytes, commands: Mapping[str, Command]) -> Answer:
 
 def _refusal(message: str, code: Exit) -> Answer:
     return {"error": {"message": message, "code": int(code)}}
+
+
+def _answers(folder: Path) -> bool:
+    """Whether a gateway listens on the socket of this folder."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+        try:
+            with _short(folder) as short:
+                connection.connect(str(short))
+        except OSError:
+            return False
+    return True
 
 
 def ask_gateway(folder: Path, command: str, arguments: Mapping[str, Any]) -> Answer | None:

@@ -283,11 +283,11 @@ async def _write(path: Path, pieces: AsyncIterator[Any]) -> int:
 
 async def _unseal_store(settings: Settings, output: Path, customer_key: DataKey | None) -> Answer:
     folders = Folders.of(settings)
-    if not folders.blobs.is_dir() and not folders.catalogue.exists():
+    if not folders.blobs.is_dir() and not folders.has_catalogue:
         raise SetupError(f"{folders.data} holds no store: correct --data")
     # The folder is made once everything is open, so that a refusal leaves nothing in the way of the next try.
     async with owned(folders):
-        if folders.catalogue.exists() and not is_first_start(folders):
+        if folders.has_catalogue and not is_first_start(folders):
             async with open_gateway(settings, folders) as gateway:
                 unsealed = _Unsealed.into(output)
                 await _by_catalogue(gateway, unsealed, customer_key)

@@ -75,6 +75,8 @@ def recover(
 async def _recover(settings: Settings, *, from_blobs: bool, replace: bool) -> Answer:
     folders = Folders.of(settings)
     check_apart(settings, folders)
+    if folders.database is not None:
+        raise CommandError("a catalogue is rebuilt into a file only: give --catalogue sqlite", Exit.USAGE)
     if not folders.realm_copy.exists():
         raise SetupError(f"{folders.realm_copy} is missing: restore the keys folder from its backup, or correct --keys")
     if not folders.blobs.is_dir():

@@ -12,6 +12,7 @@ import uvloop
 
 from gateway.cli.bootstrap import (
     check_apart,
+    is_first_start,
     make_folders,
     owned,
     prepare,
@@ -60,8 +61,13 @@ async def _serve(settings: Settings) -> None:
     make_folders(folders)
     # Once more: only folders that exist tell what a bind mount makes one.
     check_apart(settings, folders)
-    async with owned(folders):
-        is_first = await prepare(settings, folders)
+    is_first = False
+    if folders.are_shared and is_first_start(folders):
+        # What is made at the first start is made by one alone; then any number may serve.
+        async with owned(folders):
+            is_first = await prepare(settings, folders)
+    async with owned(folders, may_share=True):
+        is_first = await prepare(settings, folders) or is_first
         async with open_gateway(settings, folders) as gateway:
             told = server_settings(settings, folders)
             # A start that fails on its ports leaves certificate and client.env as they served before.
@@ -72,7 +78,7 @@ async def _serve(settings: Settings) -> None:
             await _prove(gateway.stores.blobs)
             await gateway.journal.check()
             server = Server(gateway.app, gateway.telemetry.registry, gateway.is_ready, told, gateway.hosts)
-            async with serve_control(folders.data, commands_of(gateway)):
+            async with serve_control(folders.data, commands_of(gateway), may_share=folders.are_shared):
 
                 def on_started(bound: Bound) -> None:
                     if outdated is not None:

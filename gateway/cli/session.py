@@ -102,7 +102,7 @@ def run_job(settings: Settings, kind: str, arguments: Mapping[str, Any], tell: C
 
 async def _run_here(settings: Settings, folders: Folders, command: str, arguments: Mapping[str, Any]) -> Answer:
     check_apart(settings, folders)
-    async with owned(folders):
+    async with owned(folders, may_share=True):
         if not folders.keys.is_dir():
             raise SetupError(f"there is no keys folder {folders.keys}: give --keys")
         if is_first_start(folders):

@@ -4,6 +4,7 @@ A cursor in the catalogue says how far a target has come. What it does not take 
 has not taken for `patience` is given up, counted and logged. Source: AWS "Event ordering and duplicate events".
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Final, Protocol
 
 from gateway.engine.webhooks import DeliveryFailed, Webhook
 from gateway.s3.notifications import sequenced
-from storage.catalogue.base import Catalogue, Change
+from storage.catalogue.base import Catalogue, Change, Lease, LeaseLost
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ BATCH_SIZE: Final = 256
 SAVE_EVERY: Final = 10_000
 """Changes that concern nobody after which the place is noted all the same."""
 FIRST_REST: Final = timedelta(seconds=1)
+LEASE_DURATION: Final = timedelta(seconds=60)
+"""After a gateway that stopped without a word, another goes on with its deliveries so much later."""
 LONGEST_REST: Final = timedelta(minutes=5)
 """Between two tries: it doubles from the first to the longest."""
 
@@ -44,12 +47,15 @@ class Delivery:
         *,
         catalogue: Catalogue,
         webhook: Webhook,
+        holder: str,
         clock: Callable[[], datetime],
         patience: timedelta,
         count: Counts,
     ) -> None:
         self._catalogue = catalogue
         self._webhook = webhook
+        self._holder = holder
+        self._lease: Lease | None = None
         self._clock = clock
         self._patience = patience
         self._count = count
@@ -59,13 +65,29 @@ class Delivery:
         self._not_before: datetime | None = None
 
     async def run(self) -> None:
-        """Deliver what waits. Raises: StorageError."""
+        """Deliver what waits, unless another gateway does. Raises: StorageError."""
         if self._not_before is not None and self._clock() < self._not_before:
             return
+        with contextlib.suppress(LeaseLost):
+            await self._deliver()
+
+    async def _take_lease(self) -> None:
+        """Take or keep the right to deliver; who gets it anew looks how far another one came. Raises: LeaseLost."""
+        now = self._clock()
+        if self._lease is not None and self._lease.expires_at - now > LEASE_DURATION / 2:
+            return
+        lease = await self._catalogue.acquire_lease(self._name, self._holder, LEASE_DURATION)
+        if self._lease is None or self._lease.epoch != lease.epoch:
+            self._position = None
+        self._lease = lease
+
+    async def _deliver(self) -> None:
+        await self._take_lease()
         if self._position is None:
             self._position = self._saved = await self._catalogue.get_cursor(self._name)
         while changes := await self._catalogue.read_changes(self._position, BATCH_SIZE):
             for change in changes:
+                await self._take_lease()
                 if not await self._tell(change):
                     await self._save()
                     return

@@ -4,7 +4,7 @@ from gateway.wiring.folders import REALM_FILE, Folders
 from gateway.wiring.gateway import Gateway, open_gateway
 from gateway.wiring.listeners import files_beside, server_settings
 from gateway.wiring.realm import OpenedKeys, RealmRecord, open_keys, open_realm, read_passphrase
-from gateway.wiring.stores import Stores, check_same_realm, create_catalogue, open_blobs, open_stores
+from gateway.wiring.stores import Stores, check_same_realm, create_catalogue, open_blobs, open_stores, peek_catalogue
 
 __all__ = [
     "REALM_FILE",
@@ -21,6 +21,7 @@ __all__ = [
     "open_keys",
     "open_realm",
     "open_stores",
+    "peek_catalogue",
     "read_passphrase",
     "server_settings",
 ]

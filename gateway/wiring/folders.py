@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.config import Settings
+from storage.catalogue.address import PostgresAddress
 
 REALM_FILE: Final = "realm.json"
 
@@ -15,11 +16,32 @@ class Folders:
 
     data: Path
     keys: Path
+    database: PostgresAddress | None = None
+    """Where the catalogue is if it is no file; without the password, which `postgres_password_file` holds."""
+    postgres_password_file: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> "Folders":
         """The folders that the settings name."""
-        return cls(settings.data.resolve(), settings.keys.resolve())
+        data, keys = settings.data.resolve(), settings.keys.resolve()
+        if settings.catalogue == "sqlite":
+            return cls(data, keys)
+        database = PostgresAddress(
+            settings.postgres_host,
+            settings.postgres_port,
+            settings.postgres_database,
+            settings.postgres_user,
+            ca_file=settings.postgres_ca_file,
+            client_certificate=settings.postgres_client_certificate,
+            client_key=settings.postgres_client_key,
+            connections=settings.postgres_connections,
+        )
+        return cls(data, keys, database, settings.postgres_password_file)
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether several processes may work on them at once."""
+        return self.database is not None
 
     @property
     def realm_file(self) -> Path:
@@ -35,6 +57,11 @@ class Folders:
     def catalogue(self) -> Path:
         """The encrypted SQLite file, in a folder of its own with its log and lock."""
         return self.data / "catalogue" / "catalogue.db"
+
+    @property
+    def has_catalogue(self) -> bool:
+        """Whether there may be a catalogue: of a file, whether it is there."""
+        return self.database is not None or self.catalogue.exists()
 
     @property
     def blobs(self) -> Path:

@@ -6,6 +6,9 @@ Nothing else chooses an implementation. Catalogue, blob store and keys must be o
 import asyncio
 import hmac
 import logging
+import os
+import secrets
+import socket
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -52,6 +55,7 @@ from gateway.wiring.webhooks import open_webhooks
 from keys.errors import KeysError
 from keys.keyring import Keyring
 from keys.realm import RealmKeys
+from storage.catalogue.base import LeaseLost
 from storage.errors import StorageError
 
 HASHING_THREADS: Final = 2
@@ -61,8 +65,8 @@ BUCKET_KEY_AGE_S: Final = 24 * 3600.0
 _CACHE_SWEEP_S: Final = 30.0
 _DELIVERY_PAUSE_S: Final = 1.0
 """Between two looks for notifications that wait."""
-_LEASE_HOLDER: Final = "owner"
-"""The owner lock lets one process in, so a lease that a killed one left is simply taken up again."""
+_LONE_HOLDER: Final = "owner"
+"""Where the owner lock lets one process in, a lease that a killed one left is simply taken up again."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,12 +78,13 @@ class Gateway:
         realm_keys, realm_id = opened.realm_keys, opened.realm.realm_id
         self.settings = settings
         self.opened = opened
+        self._holder = holder_name() if settings.catalogue == "postgres" else _LONE_HOLDER
         self.telemetry = Telemetry(_name_key(realm_keys), with_names=settings.log_names)
         webhooks = open_webhooks(settings)
         self.journal = Journal(
             catalogue=stores.catalogue,
             chain=Chain(record_blobs(opened, stores.blobs)),
-            holder=_LEASE_HOLDER,
+            holder=self._holder,
             clock=utc_now,
             readers=tuple(map(cursor_name, webhooks)),
             observe=self.telemetry.journal_lag.set,
@@ -131,6 +136,7 @@ class Gateway:
             Delivery(
                 catalogue=stores.catalogue,
                 webhook=webhook,
+                holder=self._holder,
                 clock=utc_now,
                 patience=timedelta(seconds=settings.webhook_patience_s),
                 count=self.telemetry.notified,
@@ -156,7 +162,7 @@ class Gateway:
         self._sweeper = Sweeper(
             catalogue=stores.catalogue,
             blobs=stores.blobs,
-            holder=_LEASE_HOLDER,
+            holder=self._holder,
             clock=utc_now,
             orphan_grace=timedelta(seconds=settings.orphan_grace_s),
             condemned_grace=timedelta(seconds=settings.condemned_grace_s),
@@ -171,7 +177,7 @@ class Gateway:
             catalogue=stores.catalogue,
             lifecycles=lifecycles,
             announcements=announcements,
-            holder=_LEASE_HOLDER,
+            holder=self._holder,
             clock=utc_now,
         )
         realm_files = RealmFiles(Folders.of(settings), opened.kms, opened.realm, deadline_s=settings.kms_deadline_s)
@@ -182,7 +188,7 @@ class Gateway:
             custody=custody,
             writer=writer,
             realm_files=realm_files,
-            holder=_LEASE_HOLDER,
+            holder=self._holder,
             clock=utc_now,
             rotation_age=timedelta(days=settings.key_rotation_days),
         )
@@ -262,6 +268,8 @@ class Gateway:
     async def _sweep_quietly(self) -> None:
         try:
             report = await self.sweep()
+        except LeaseLost:
+            _log.debug("another gateway sweeps")
         except (StorageError, KeysError) as error:
             _log.warning("the sweep did not end: %s", error)
         else:
@@ -270,6 +278,8 @@ class Gateway:
     async def _apply_lifecycles(self) -> None:
         try:
             report = asdict(await self._lifecycle.run(lambda so_far: self.telemetry.lifecycle_progress(asdict(so_far))))
+        except LeaseLost:
+            _log.debug("another gateway applies lifecycle rules")
         except StorageError as error:
             _log.warning("the lifecycle run did not end: %s", error)
         else:
@@ -286,6 +296,11 @@ class Gateway:
 
     async def _forget_keys(self) -> None:
         self.keyring.forget_expired()
+
+
+def holder_name() -> str:
+    """What leases call this process, and no other one: not even the one that has its number after it."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
 
 
 def _endpoint_settings(settings: Settings, hosts: AcceptedHosts) -> EndpointSettings:

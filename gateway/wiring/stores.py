@@ -2,17 +2,27 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from gateway.wiring.folders import Folders
 from keys.realm import RealmKeys
+from keys.safe_files import read_private_file
 from storage.blobs.base import BlobStore
 from storage.blobs.disk import DiskBlobStore
+from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import Catalogue
+from storage.catalogue.files import peek
+from storage.catalogue.rowmac import RowMac
 from storage.catalogue.sqlite import SqliteCatalogue
-from storage.errors import RealmMismatch
+from storage.errors import CatalogueUnsafe, RealmMismatch
+
+if TYPE_CHECKING:
+    from storage.catalogue.postgres import PostgresCatalogue
+
+_MAX_PASSWORD_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +45,53 @@ def open_blobs(folders: Folders) -> BlobStore:
     return DiskBlobStore(folders.blobs)
 
 
-def create_catalogue(folders: Folders, realm_keys: RealmKeys) -> Catalogue:
-    """Make the catalogue of a new realm and open it. Raises: StorageError."""
+async def create_catalogue(folders: Folders, realm_keys: RealmKeys) -> Catalogue:
+    """Make the catalogue of a new realm and open it. Raises: StorageError, KeyringError."""
+    if folders.database is not None:
+        return await _postgres().create(*_database_arguments(folders, folders.database, realm_keys))
     return SqliteCatalogue.create(*_catalogue_arguments(folders, realm_keys))
+
+
+async def open_catalogue(folders: Folders, realm_keys: RealmKeys) -> Catalogue:
+    """Open the catalogue of a realm. Raises: StorageError, KeyringError."""
+    if folders.database is not None:
+        return await _postgres().open(*_database_arguments(folders, folders.database, realm_keys))
+    return SqliteCatalogue.open(*_catalogue_arguments(folders, realm_keys))
+
+
+async def peek_catalogue(folders: Folders, realm_keys: RealmKeys) -> int:
+    """The schema version of a catalogue that is of this realm; nothing is changed. Raises: StorageError, KeyringError.
+
+    A catalogue in a file must not be open anywhere.
+    """
+    if folders.database is not None:
+        return await _postgres().peek(*_database_arguments(folders, folders.database, realm_keys))
+    realm_id = realm_keys.realm_id
+    mac = RowMac(realm_keys.row_mac_key.material(), realm_id)
+    return peek(folders.catalogue, realm_id, realm_keys.catalogue_key.material(), mac)
+
+
+def _postgres() -> "type[PostgresCatalogue]":
+    """The catalogue over PostgreSQL, whose client is an extra. Raises: CatalogueUnsafe where it is not installed."""
+    try:
+        from storage.catalogue.postgres import PostgresCatalogue  # noqa: PLC0415  # an extra
+    except ImportError:
+        raise CatalogueUnsafe("the client for PostgreSQL is not installed: pip install 'sealgate[postgres]'") from None
+    return PostgresCatalogue
+
+
+def _database_arguments(
+    folders: Folders, database: PostgresAddress, realm_keys: RealmKeys
+) -> tuple[PostgresAddress, bytes, bytes, bytes]:
+    if folders.postgres_password_file is not None:
+        password = read_private_file(folders.postgres_password_file, _MAX_PASSWORD_BYTES).rstrip(b"\r\n")
+        database = replace(database, password=password.decode("utf-8", "surrogateescape"))
+    return (
+        database,
+        realm_keys.realm_id,
+        realm_keys.catalogue_key.material(),
+        realm_keys.row_mac_key.material(),
+    )
 
 
 def _catalogue_arguments(
@@ -63,9 +117,11 @@ async def open_stores(folders: Folders, realm_keys: RealmKeys) -> Stores:
         blobs = open_blobs(folders)
         undo.push_async_callback(blobs.close)
         check_same_realm(await blobs.realm_id(), realm_keys, f"the blob store {folders.blobs}")
-        catalogue = SqliteCatalogue.open(*_catalogue_arguments(folders, realm_keys))
+        catalogue = await open_catalogue(folders, realm_keys)
         undo.push_async_callback(catalogue.close)
-        check_same_realm(await catalogue.realm_id(), realm_keys, f"the catalogue {folders.catalogue}")
+        check_same_realm(
+            await catalogue.realm_id(), realm_keys, f"the catalogue {folders.database or folders.catalogue}"
+        )
         undo.pop_all()
         return Stores(catalogue, blobs)
 

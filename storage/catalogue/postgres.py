@@ -20,6 +20,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from storage.catalogue import jobs, rows, verifying
+from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import CatalogueStatistics, Change
 from storage.catalogue.bridge import bridged, wait_for
 from storage.catalogue.findings import Findings
@@ -28,7 +29,6 @@ from storage.catalogue.postgres_connection import (
     POOL_FAILURES,
     RETRIED,
     Pool,
-    PostgresAddress,
     is_lost,
     open_pool,
     translate,
@@ -139,6 +139,13 @@ class PostgresCatalogue(SqlCatalogue):
             StorageUnavailable: it cannot be reached, or is read-only.
         """
         return await cls._open(address, realm_id, catalogue_key, row_mac_key, clock, migrate)
+
+    @classmethod
+    async def peek(cls, address: PostgresAddress, realm_id: bytes, catalogue_key: bytes, row_mac_key: bytes) -> int:
+        """The schema version of a catalogue of this realm; nothing is changed. Raises: as `open`."""
+        catalogue = await cls._open(address, realm_id, catalogue_key, row_mac_key, None, lambda _tx, _realm_id: None)
+        await catalogue.close()
+        return SCHEMA_VERSION
 
     @classmethod
     async def _open(

@@ -7,8 +7,6 @@ Sources: PostgreSQL 15 "Database Connection Control Functions", "Write Ahead Log
 """
 
 import logging
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -17,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from storage.catalogue.address import PostgresAddress
 from storage.catalogue.session import id_taken
 from storage.errors import CatalogueUnsafe, RowDamaged, StorageError, StorageFull, StorageUnavailable
 
@@ -37,69 +36,47 @@ _LEAST_VERSION: Final = 13_00_00
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PostgresAddress:
-    """Where the database is, and what proves server and client to each other."""
-
-    host: str
-    """The name or address that the server's certificate must carry."""
-    port: int
-    database: str
-    user: str
-    password: str | None = field(default=None, repr=False)
-    """For SCRAM; None where the client certificate stands for the user."""
-    ca_file: Path | None = None
-    """PEM; None for the system's authorities."""
-    client_certificate: Path | None = None
-    client_key: Path | None = None
-    connections: int = 8
-    """Connections of this process at most."""
-
-    def conninfo(self) -> str:
-        """Everything that libpq would else look for in the environment or a home is named, so that nothing decides."""
-        has_certificate = self.client_certificate is not None
-        options = {
-            "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
-            "lock_timeout": LOCK_TIMEOUT_S * 1000,
-            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S * 1000,
-            "plan_cache_mode": "force_generic_plan",
-            "enable_seqscan": "off",
-            "enable_bitmapscan": "off",
-            "jit": "off",
-            "default_transaction_isolation": "read\\ committed",
-            "search_path": "public",
-            "timezone": "UTC",
-        }
-        given: dict[str, Any] = {
-            "host": self.host,
-            "port": self.port,
-            "dbname": self.database,
-            "user": self.user,
-            "sslmode": "verify-full",
-            "sslrootcert": "system" if self.ca_file is None else str(self.ca_file),
-            "ssl_min_protocol_version": "TLSv1.2",
-            "sslcertmode": "require" if has_certificate else "disable",
-            "gssencmode": "disable",
-            "require_auth": "none" if self.password is None else "scram-sha-256",
-            "passfile": "/dev/null/none",
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
-            "application_name": "sealgate",
-            "client_encoding": "UTF8",
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
-        }
-        if has_certificate:
-            given |= {"sslcert": str(self.client_certificate), "sslkey": str(self.client_key)}
-        if self.password is not None:
-            given["password"] = self.password
-        return make_conninfo("", **given)
-
-    def __str__(self) -> str:
-        """As an operator would name it."""
-        return f"database {self.database} on {self.host}:{self.port}"
+def conninfo(address: PostgresAddress) -> str:
+    """Everything that libpq would else look for in the environment or a home is named, so that nothing decides."""
+    has_certificate = address.client_certificate is not None
+    options = {
+        "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
+        "lock_timeout": LOCK_TIMEOUT_S * 1000,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S * 1000,
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "jit": "off",
+        "default_transaction_isolation": "read\\ committed",
+        "search_path": "public",
+        "timezone": "UTC",
+    }
+    given: dict[str, Any] = {
+        "host": address.host,
+        "port": address.port,
+        "dbname": address.database,
+        "user": address.user,
+        "sslmode": "verify-full",
+        "sslrootcert": "system" if address.ca_file is None else str(address.ca_file),
+        "ssl_min_protocol_version": "TLSv1.2",
+        "sslcertmode": "require" if has_certificate else "disable",
+        "gssencmode": "disable",
+        "require_auth": "none" if address.password is None else "scram-sha-256",
+        "passfile": "/dev/null/none",
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+        "application_name": "sealgate",
+        "client_encoding": "UTF8",
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+    }
+    if has_certificate:
+        given |= {"sslcert": str(address.client_certificate), "sslkey": str(address.client_key)}
+    if address.password is not None:
+        given["password"] = address.password
+    return make_conninfo("", **given)
 
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -154,12 +131,12 @@ async def open_pool(address: PostgresAddress) -> Pool:
         CatalogueUnsafe, StorageUnavailable: as `check_server`, or it does not let us in.
     """
     try:
-        async with await AsyncConnection.connect(address.conninfo(), autocommit=True) as first:
+        async with await AsyncConnection.connect(conninfo(address), autocommit=True) as first:
             await check_server(first)
     except psycopg.Error as error:
         raise StorageUnavailable(f"{address}: {refusal(error)}") from None
     pool: Pool = AsyncConnectionPool(
-        address.conninfo(),
+        conninfo(address),
         kwargs={"autocommit": True},
         min_size=min(2, address.connections),
         max_size=address.connections,

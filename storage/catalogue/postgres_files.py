@@ -7,7 +7,7 @@ Two processes that start at once do this one after the other, under a lock of th
 import logging
 
 from storage.catalogue.files import judge_realm
-from storage.catalogue.postgres_schema import beginnings, tables_since
+from storage.catalogue.postgres_schema import beginnings, removals, tables_since
 from storage.catalogue.postgres_session import PostgresTransaction
 from storage.catalogue.rowmac import RowMac
 from storage.catalogue.schema import REALM, SCHEMA_VERSION, RealmRow
@@ -41,10 +41,19 @@ _log = logging.getLogger(__name__)
 
 
 def create_tables(tx: PostgresTransaction, realm_id: bytes) -> None:
-    """Make an empty catalogue. Raises: CatalogueUnsafe where one is there."""
+    """Make an empty catalogue. One of this realm without a bucket, which a first start left unfinished, gives way.
+
+    Raises:
+        CatalogueUnsafe: one is there.
+        RealmMismatch, RowDamaged: as `check_realm`.
+    """
     tx.execute(_MAKING)
     if _is_there(tx):
-        raise CatalogueUnsafe("a catalogue is there already")
+        _judge(tx, realm_id, tx.mac, frozenset())
+        if list(tx.ask("SELECT 1 FROM buckets LIMIT 1")) or list(tx.ask("SELECT 1 FROM versions LIMIT 1")):
+            raise CatalogueUnsafe("a catalogue is there already")
+        for statement in removals():
+            tx.execute(statement)
     for statement in (*tables_since(0), *beginnings()):
         tx.execute(statement)
     tx.insert(REALM, RealmRow(1, realm_id, SCHEMA_VERSION, sequence=0, live_blob_count=0))

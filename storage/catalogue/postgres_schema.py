@@ -182,6 +182,14 @@ def beginnings() -> list[str]:
     return [statement.strip() for statement in (_INDEXES + _BESIDE).split(";") if statement.strip()]
 
 
+def removals() -> list[str]:
+    """The statements that take everything away again."""
+    return [
+        *(f"DROP TABLE {name}" for name in (*(table.name for table in TABLES), "operations")),
+        "DROP SEQUENCE changes",
+    ]
+
+
 def tables_of(mac: RowMac, box: AESGCMSIV) -> dict[str, PostgresTable[Any]]:
     """Every table by its name."""
     made = {}

@@ -57,13 +57,16 @@ class Process(Protocol):
 class Gateway:
     """One deployment: `folder` holds data, keys and logs; `settings` are further `SEALGATE_*` variables.
 
-    The ports stay the same over restarts. Logs of every run are kept, at debug level, in `folder/logs`.
+    The ports stay the same over restarts. Logs of every run are kept, at debug level, in `folder/logs`. Beside another
+    gateway it serves the same data with the same keys, out of a folder of its own.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str] | None = None, *, beside: "Gateway | None" = None
+    ) -> None:
         self.folder = folder
-        self.data = folder / "sealgate-data"
-        self.keys = folder / "sealgate-keys"
+        self.data: Path = folder / "sealgate-data" if beside is None else beside.data
+        self.keys: Path = folder / "sealgate-keys" if beside is None else beside.keys
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port, self.http_port = free_ports(3)
@@ -92,7 +95,8 @@ class Gateway:
     @property
     def endpoint(self) -> str:
         """The HTTPS endpoint, as told to clients."""
-        return self.client_variables()["AWS_ENDPOINT_URL"]
+        scheme, host, _ = self.client_variables()["AWS_ENDPOINT_URL"].split(":")  # the port is of who started last
+        return f"{scheme}:{host}:{self.port}"
 
     @property
     def ca_file(self) -> Path:

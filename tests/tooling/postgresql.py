@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.cli.pki import TlsFiles, make_certificates
-from storage.catalogue.postgres_connection import PostgresAddress
+from storage.catalogue.address import PostgresAddress
 from tests.blackbox.process import free_ports
 from tests.tooling.places import bare_environment
 from tests.tooling.tools import program

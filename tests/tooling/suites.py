@@ -29,6 +29,7 @@ TABLE: Final = (
     Suite("keys", ("keys",), 40, 600, tools=("openbao", "softhsm", "moto")),
     Suite("storage", ("storage",), 115, 1800, tools=("strace",)),
     Suite("postgres", ("storage/catalogue/postgres",), 80, 600, tools=("postgresql",)),
+    Suite("several", ("several",), 150, 1800, tools=("postgresql",)),
     Suite("hostile", ("hostile",), 90, 900),
     Suite("kill", ("faults/test_kill.py",), 150, 1200),
     Suite("canary", ("faults/test_canary.py",), 100, 150, tools=("strace",)),

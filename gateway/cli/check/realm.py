@@ -13,13 +13,11 @@ from gateway.cli.check.report import Report, split
 from gateway.cli.control import ask_gateway
 from gateway.cli.exits import CommandError, Exit
 from gateway.config import Settings
-from gateway.wiring import Folders, OpenedKeys, check_same_realm, open_blobs, open_keys
+from gateway.wiring import Folders, OpenedKeys, check_same_realm, open_blobs, open_keys, peek_catalogue
 from keys.context import Purpose, WrapContext
 from keys.datakey import DataKey
 from keys.errors import CanaryFailed
 from keys.safe_files import read_private_file
-from storage.catalogue.files import peek
-from storage.catalogue.rowmac import RowMac
 
 _MAX_ENV_BYTES: Final = 64 * 1024
 
@@ -105,8 +103,7 @@ async def _round_trip(opened: OpenedKeys) -> None:
 async def _check_stores(report: Report, folders: Folders, opened: OpenedKeys) -> None:
     keys = opened.realm_keys
     with report.failing("catalogue"):
-        mac = RowMac(keys.row_mac_key.material(), keys.realm_id)
-        schema_version = peek(folders.catalogue, keys.realm_id, keys.catalogue_key.material(), mac)
+        schema_version = await peek_catalogue(folders, keys)
         report.ok("catalogue", f"schema {schema_version}, of realm {keys.realm_id.hex()}, as the keys are")
     with report.failing("blob store"):
         blobs = open_blobs(folders)

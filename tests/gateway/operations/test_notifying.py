@@ -32,6 +32,7 @@ def deliver(stage: Stage, name: str = "hook") -> list[dict[str, Any]]:
     hook: Any = stage.hooks[name]
     hook.sent.clear()
     delivery = Delivery(
+        holder="gateway",
         catalogue=stage.rig.catalogue,
         webhook=hook,
         clock=stage.rig.clock,

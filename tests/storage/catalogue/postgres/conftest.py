@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from storage.catalogue.postgres_connection import PostgresAddress
+from storage.catalogue.address import PostgresAddress
 from tests.tooling.postgresql import PostgresServer, postgres_server
 
 DATABASE = "suite"

@@ -9,9 +9,9 @@ import random
 import sys
 from pathlib import Path
 
+from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import Conditions, PreconditionRefused
 from storage.catalogue.postgres import PostgresCatalogue
-from storage.catalogue.postgres_connection import PostgresAddress
 from tests.suites.catalogue import REALM, Maker
 
 

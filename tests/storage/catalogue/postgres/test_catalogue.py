@@ -2,9 +2,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import Catalogue
 from storage.catalogue.postgres import PostgresCatalogue
-from storage.catalogue.postgres_connection import PostgresAddress
 from tests.suites.catalogue import REALM, CatalogueSuite, FakeClock, Maker
 
 CATALOGUE_KEY = bytes(range(32))

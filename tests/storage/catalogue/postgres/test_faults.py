@@ -12,10 +12,11 @@ import psycopg
 import pytest
 
 from storage.catalogue import locks, postgres
+from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import ListQuery
 from storage.catalogue.bridge import wait_for
 from storage.catalogue.postgres import PostgresCatalogue
-from storage.catalogue.postgres_connection import PostgresAddress
+from storage.catalogue.postgres_connection import conninfo
 from storage.catalogue.schema import CONTENTS
 from storage.catalogue.session import Transaction
 from storage.errors import CatalogueUnsafe, StorageUnavailable
@@ -209,7 +210,7 @@ async def test_who_waits_too_long_for_a_lock_is_told_to_try_again(
     catalogue: PostgresCatalogue, address: PostgresAddress, make: Maker
 ) -> None:
     lock = locks.of_object(BUCKET.bucket_id, b"key")[1].number
-    async with await psycopg.AsyncConnection.connect(address.conninfo()) as other:
+    async with await psycopg.AsyncConnection.connect(conninfo(address)) as other:
         await other.execute("SELECT pg_advisory_lock(%s)", (lock,))
         began = monotonic()
         with pytest.raises(StorageUnavailable, match="LockNotAvailable"):
@@ -222,7 +223,7 @@ async def test_the_outbox_is_read_no_further_than_it_is_whole(
     catalogue: PostgresCatalogue, address: PostgresAddress, make: Maker
 ) -> None:
     before = await catalogue.read_changes(0, 100)
-    async with await psycopg.AsyncConnection.connect(address.conninfo()) as slow:
+    async with await psycopg.AsyncConnection.connect(conninfo(address)) as slow:
         await slow.execute("SELECT pg_current_xact_id(), nextval('changes')")
         published = await catalogue.publish_version(make.publish(b"key"))
         assert await catalogue.read_changes(0, 100) == before

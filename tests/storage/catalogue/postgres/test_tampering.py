@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from storage.catalogue import postgres, postgres_files
+from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import ListQuery
 from storage.catalogue.postgres import PostgresCatalogue
-from storage.catalogue.postgres_connection import PostgresAddress
 from storage.catalogue.postgres_schema import TABLES, clear_columns
 from storage.catalogue.records import AccessKey
 from storage.catalogue.schema import SCHEMA_VERSION

@@ -1,0 +1,120 @@
+"""Several gateways over one PostgreSQL and one blob store: what one does the others know at once."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.blackbox.clients import s3_client
+from tests.blackbox.process import Gateway, GatewayFailed
+from tests.several.conftest import Start
+
+
+@pytest.fixture(scope="module")
+def gateways(start: Start) -> list[Gateway]:
+    return start(2)
+
+
+def test_what_one_writes_the_other_reads_and_lists(gateways: list[Gateway], clients: Callable[[Gateway], Any]) -> None:
+    one, two = map(clients, gateways)
+    one.create_bucket(Bucket="shared")
+    for size in (100, 20_000, 6 << 20):
+        body = bytes(range(256)) * (size // 256 + 1)
+        one.put_object(Bucket="shared", Key=f"{size}", Body=body)
+        assert two.get_object(Bucket="shared", Key=f"{size}")["Body"].read() == body
+        assert f"{size}" in [entry["Key"] for entry in two.list_objects_v2(Bucket="shared")["Contents"]]
+    two.delete_object(Bucket="shared", Key="100")
+    with pytest.raises(ClientError, match="404"):
+        one.head_object(Bucket="shared", Key="100")
+
+
+def test_an_upload_goes_over_both(gateways: list[Gateway], clients: Callable[[Gateway], Any]) -> None:
+    one, two = map(clients, gateways)
+    one.create_bucket(Bucket="uploads")
+    upload_id = one.create_multipart_upload(Bucket="uploads", Key="big")["UploadId"]
+    named = {"Bucket": "uploads", "Key": "big", "UploadId": upload_id}
+    parts = []
+    for number, client in enumerate((one, two), start=1):
+        part = client.upload_part(**named, PartNumber=number, Body=bytes([number]) * (5 << 20))
+        parts.append({"PartNumber": number, "ETag": part["ETag"]})
+    two.complete_multipart_upload(**named, MultipartUpload={"Parts": parts})
+    assert one.head_object(Bucket="uploads", Key="big")["ContentLength"] == 10 << 20
+
+
+def test_a_policy_and_a_disabled_key_bite_everywhere_at_once(
+    gateways: list[Gateway], clients: Callable[[Gateway], Any]
+) -> None:
+    one, two = gateways
+    owner = clients(one)
+    owner.create_bucket(Bucket="guarded")
+    owner.put_object(Bucket="guarded", Key="key", Body=b"x")
+    stranger = s3_client(two, one.create_account("stranger"))
+    account = stranger._request_signer._credentials.access_key
+    with pytest.raises(ClientError, match="403"):
+        stranger.head_object(Bucket="guarded", Key="key")
+    allowed = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::guarded/*"}
+    policy = {"Version": "2012-10-17", "Statement": [allowed]}
+    owner.delete_public_access_block(Bucket="guarded")
+    for _ in range(3):
+        owner.put_bucket_policy(Bucket="guarded", Policy=json.dumps(policy))
+        stranger.head_object(Bucket="guarded", Key="key")
+        owner.delete_bucket_policy(Bucket="guarded")
+        with pytest.raises(ClientError, match="403"):
+            stranger.head_object(Bucket="guarded", Key="key")
+    owner.put_bucket_policy(Bucket="guarded", Policy=json.dumps(policy))
+    assert one.run("access-key", "disable", account).returncode == 0
+    with pytest.raises(ClientError, match="403"):
+        stranger.head_object(Bucket="guarded", Key="key")
+    stranger.close()
+
+
+def test_commands_reach_the_catalogue_with_and_without_a_gateway(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    assert one.run("check").returncode == 0
+    one.stop()
+    try:
+        two.create_account("without-a-socket")
+        assert "without-a-socket" in two.run("account", "list").stdout
+        assert two.run("verify").returncode == 0
+    finally:
+        one.start()
+
+
+def test_one_sweeps_and_the_other_does_not(gateways: list[Gateway]) -> None:
+    one, _ = gateways
+    done = one.run("sweep", "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_paused_gateway_holds_nothing_up_and_commits_nothing_late(
+    gateways: list[Gateway], clients: Callable[[Gateway], Any]
+) -> None:
+    """It stands still in the middle of whatever it does; what others do meanwhile is not undone when it goes on."""
+    one, two = gateways
+    there, here = clients(one), clients(two)
+    there.create_bucket(Bucket="paused")
+    there.put_object(Bucket="paused", Key="key", Body=b"first")
+    one_process = one._process
+    assert one_process is not None
+    one_process.send_signal(signal.SIGSTOP)
+    try:
+        for number in range(5):
+            here.put_object(Bucket="paused", Key="key", Body=b"while it stood %d" % number)
+        time.sleep(1)
+    finally:
+        one_process.send_signal(signal.SIGCONT)
+    assert there.get_object(Bucket="paused", Key="key")["Body"].read() == b"while it stood 4"
+
+
+def test_over_sqlite_a_second_gateway_is_refused(tmp_path: Any) -> None:
+    first = Gateway(tmp_path / "0")
+    first.start()
+    try:
+        with pytest.raises(GatewayFailed, match="another sealgate process works on"):
+            Gateway(tmp_path / "1", beside=first).start()
+    finally:
+        first.close()
