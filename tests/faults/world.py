@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from gateway.cli.control import ask_gateway
 from gateway.cli.exits import CommandError, Exit
+from tests.blackbox.blobs import is_of_the_journal
 from tests.blackbox.process import Gateway
 
 BUCKET: Final = "crashes"
@@ -126,7 +127,9 @@ class World:
     def blob_files(self) -> list[Path]:
         """Every file of the blob store, unfinished ones included, but for what the gateway keeps for itself."""
         return [
-            path for path in (self.gateway.data / "blobs" / "b").rglob("*") if path.is_file() and not _is_record(path)
+            path
+            for path in (self.gateway.data / "blobs" / "b").rglob("*")
+            if path.is_file() and (path.suffix == ".tmp" or not is_of_the_journal(path))
         ]
 
     def age(self) -> None:
@@ -162,13 +165,6 @@ class World:
         assert len(self.blob_files()) == self.expected_blob_count(), report
         self.check()
         return report
-
-
-def _is_record(path: Path) -> bool:
-    """Whether a blob is of the journal: FORMAT section 3 has the kind in byte 10."""
-    with path.open("rb") as file:
-        head = file.read(11)
-    return path.suffix != ".tmp" and head[:8] == b"\x89SGATE\r\n" and head[10] in (5, 8, 9)
 
 
 def _same(found: Version | None, wanted: Version | None) -> bool:

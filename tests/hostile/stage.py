@@ -19,6 +19,7 @@ from socketserver import BaseRequestHandler, TCPServer
 from typing import Final
 from xml.etree import ElementTree as ET
 
+from tests.blackbox.blobs import is_of_the_journal
 from tests.blackbox.process import Gateway
 from tests.hostile.signing import Pairs, Shot, Signer
 
@@ -140,9 +141,10 @@ class Stage:
         return found
 
     def blobs(self) -> str:
-        """Every file below the folder of blobs, temporary ones too."""
+        """Every file below the folder of blobs, temporary ones too, but for what the journal writes in its own time."""
         folder = self.gateway.data / "blobs"
-        return "\n".join(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
+        files = (path for path in folder.rglob("*") if path.is_file() and not is_of_the_journal(path))
+        return "\n".join(sorted(path.relative_to(folder).as_posix() for path in files))
 
     def settle(self) -> None:
         """Take what is there now as what must stay."""
