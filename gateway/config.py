@@ -281,6 +281,13 @@ class Settings(BaseSettings):
         ge=8 * _MIB,
         le=64 * 1024 * _MIB,
     )
+    body_memory_account_percent: int = _row(
+        50,
+        "The most of `body_memory_bytes` that one account may hold, so that its stalled transfers hold up no other.",
+        unit="%",
+        ge=1,
+        le=100,
+    )
     body_memory_wait_s: float = _row(
         5, "Time that a request waits for its share of `body_memory_bytes`.", unit="s", ge=0, le=60
     )

@@ -80,6 +80,8 @@ class EndpointSettings:
     max_document_bytes: int = 2 * 1024 * 1024
     body_memory_bytes: int = 512 * 1024 * 1024
     """What the bodies of all requests and answers may hold in memory."""
+    body_memory_account_percent: int = 50
+    """What those of one account may hold of it."""
     body_memory_wait_s: float = 5.0
     """How long a request waits for its share before it is told to slow down."""
     signatures: SignatureSettings = field(default_factory=SignatureSettings)
@@ -145,7 +147,11 @@ class Endpoint:
         self._telemetry = telemetry
         self._settings = settings
         self._clock = clock
-        self._memory = BodyMemory(settings.body_memory_bytes, settings.body_memory_wait_s)
+        self._memory = BodyMemory(
+            settings.body_memory_bytes,
+            settings.body_memory_wait_s,
+            account_percent=settings.body_memory_account_percent,
+        )
         self._ending: set[asyncio.Future[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -192,7 +198,7 @@ class Endpoint:
         try:
             headers = _headers_of(response, exchange)
             length = _length_of(headers)
-            await exchange.lease.hold(length, ANSWER_BYTES)
+            await exchange.lease.hold(exchange.record.account_id, length, ANSWER_BYTES)
             first = await anext(response.body, None)
         except BaseException:
             await _close(response.body)
@@ -293,7 +299,8 @@ class Endpoint:
         mode, headers = verified.payload.mode, exchange.request.headers
         if operation.body is BodyUse.NONE:
             refuse_streaming(mode)
-        await exchange.lease.hold(_bytes_under_way(operation, exchange), REQUEST_BYTES)
+        account = exchange.record.account_id
+        await exchange.lease.hold(account, _bytes_under_way(operation, exchange), REQUEST_BYTES)
         if isinstance(exchange.body, FormBody):
             return b""
         body = exchange.body = decode_body(

@@ -310,6 +310,7 @@ def _endpoint_settings(settings: Settings, hosts: AcceptedHosts) -> EndpointSett
         hosts=hosts,
         max_document_bytes=settings.max_document_bytes,
         body_memory_bytes=settings.body_memory_bytes,
+        body_memory_account_percent=settings.body_memory_account_percent,
         body_memory_wait_s=settings.body_memory_wait_s,
         signatures=SignatureSettings(max_skew_s=CLOCK_SKEW_S, presigned_v2=settings.presigned_v2),
     )

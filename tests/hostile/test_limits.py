@@ -61,6 +61,7 @@ def metric(stage: Stage, name: str) -> float:
 CRAMPED: Final = {
     "SEALGATE_MAX_REQUESTS": "8",
     "SEALGATE_BODY_MEMORY_BYTES": str(8 * MIB),
+    "SEALGATE_BODY_MEMORY_ACCOUNT_PERCENT": "100",
     "SEALGATE_BODY_MEMORY_WAIT_S": "0.5",
     "SEALGATE_WRITE_TIMEOUT_S": "4",
     "SEALGATE_BODY_TIMEOUT_S": "4",
@@ -143,6 +144,20 @@ def test_h116_a_request_waits_its_turn_before_it_is_refused(cramped: Stage) -> N
         time.sleep(0.2)
         hoarders.close()
         answer = waiting.result()
+        assert (answer.status, len(answer.body)) == (200, BIG_BYTES)
+
+
+def test_h116_an_account_that_stalls_all_it_may_holds_up_no_other(tmp_path: Path) -> None:
+    shared = CRAMPED | {"SEALGATE_BODY_MEMORY_ACCOUNT_PERCENT": "50", "SEALGATE_WRITE_TIMEOUT_S": "20"}
+    with standing(tmp_path, shared) as stage, ExitStack() as hoarders:
+        held = stage.gateway.create_account("other")
+        other = Signer(held.access_key_id, held.secret_access_key, stage.alice.host, stage.gateway.region)
+        for target, body in (("/others", b""), ("/others/big", b"o" * BIG_BYTES)):
+            assert stage.send(other.header("PUT", target, body)).status == 200
+        for _ in range(2):
+            stalled_reader(stage, hoarders)
+        is_refusal(stage.send(stage.alice.header("GET", "/crowd/big")), 503, "SlowDown")
+        answer = stage.send(other.header("GET", "/others/big"))
         assert (answer.status, len(answer.body)) == (200, BIG_BYTES)
 
 

@@ -9,9 +9,9 @@ from tests.gateway.http.edge import on_loop
 KIB = 1024
 
 
-async def hold(memory: BodyMemory, kib: int) -> Lease:
+async def hold(memory: BodyMemory, kib: int, account: str = "one") -> Lease:
     lease = Lease(memory)
-    await lease.hold(kib * KIB, 1024 * KIB)
+    await lease.hold(account, kib * KIB, 1024 * KIB)
     return lease
 
 
@@ -24,7 +24,7 @@ def test_what_is_held_is_given_back() -> None:
         memory = BodyMemory(1000 * KIB, 0)
         lease = await hold(memory, 600)
         assert memory.free_bytes == 400 * KIB
-        await lease.hold(200 * KIB, 1024 * KIB)
+        await lease.hold("one", 200 * KIB, 1024 * KIB)
         await let_go(lease)
         assert memory.free_bytes == 1000 * KIB
 
@@ -35,9 +35,9 @@ def test_small_bodies_count_for_nothing_and_huge_ones_for_what_they_hold() -> No
     async def main() -> None:
         memory = BodyMemory(1000 * KIB, 0)
         lease = Lease(memory)
-        await lease.hold(UNCOUNTED_BYTES, 1024 * KIB)
+        await lease.hold("one", UNCOUNTED_BYTES, 1024 * KIB)
         assert memory.free_bytes == 1000 * KIB
-        await lease.hold(5 * 1024**3, 300 * KIB)
+        await lease.hold("one", 5 * 1024**3, 300 * KIB)
         assert memory.free_bytes == 700 * KIB
         await let_go(lease)
 
@@ -120,5 +120,70 @@ def test_memory_is_held_until_the_client_has_read() -> None:
         await lease.end(lambda: unread.pop(0))
         assert unread == []
         assert memory.free_bytes == 1000 * KIB
+
+    on_loop(main())
+
+
+def test_no_account_holds_more_than_its_share() -> None:
+    async def main() -> None:
+        memory = BodyMemory(1000 * KIB, 0.05, account_percent=50)
+        held = [await hold(memory, 300), await hold(memory, 200)]
+        with pytest.raises(S3Error) as caught:
+            await hold(memory, 100)
+        assert caught.value.row is SLOW_DOWN
+        other = await hold(memory, 500, "another")
+        for lease in (*held, other):
+            await let_go(lease)
+        await let_go(await hold(memory, 900))
+        assert memory.free_bytes == 1000 * KIB
+
+    on_loop(main())
+
+
+def test_more_than_a_share_is_a_share() -> None:
+    async def main() -> None:
+        memory = BodyMemory(1000 * KIB, 0, account_percent=50)
+        lease = await hold(memory, 900)
+        assert lease.held_bytes == memory.free_bytes == 500 * KIB
+        await let_go(lease)
+
+    on_loop(main())
+
+
+def test_who_waits_for_a_share_holds_up_no_other_account() -> None:
+    async def main() -> None:
+        memory = BodyMemory(1000 * KIB, 20, account_percent=50)
+        full = await hold(memory, 500)
+        waiting = [asyncio.create_task(hold(memory, 100)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        await let_go(await hold(memory, 400, "another"))
+        assert not any(one.done() for one in waiting)
+        await let_go(full)
+        for one in waiting:
+            await let_go(await one)
+        assert memory.free_bytes == 1000 * KIB
+
+    on_loop(main())
+
+
+def test_accounts_that_wait_take_turns() -> None:
+    async def main() -> None:
+        memory = BodyMemory(1000 * KIB, 20, account_percent=60)
+        held = [await hold(memory, 600, "first"), await hold(memory, 400, "second")]
+        served: list[str] = []
+
+        async def one(account: str) -> None:
+            lease = await hold(memory, 500, account)
+            served.append(account)
+            await let_go(lease)
+
+        order = ["first", "first", "first", "second", "third"]
+        waiting = [asyncio.create_task(one(account)) for account in order]
+        await asyncio.sleep(0.01)
+        assert served == []
+        for lease in held:
+            await let_go(lease)
+        await asyncio.gather(*waiting)
+        assert served.index("third") <= 2, "who comes with many requests is not served all of them first"
 
     on_loop(main())
