@@ -111,7 +111,7 @@ def test_h46_a_wrong_key_learns_nothing(stage: Stage) -> None:
     """Neither size, nor ETag, nor whether a condition would hold."""
     own: Pairs = customer()
     assert stage.send(stage.alice.header("PUT", NEW, b"closed", own)).status == 200
-    beat = stage.pulse()
+    seen = stage.picture()
     wrong: Pairs = customer(key=KEY[::-1])
     conditions = ((), (("If-None-Match", "*"),), (("If-Match", '"0"'),), (("Range", "bytes=0-0"),))
     for method in ("GET", "HEAD"):
@@ -121,7 +121,7 @@ def test_h46_a_wrong_key_learns_nothing(stage: Stage) -> None:
                 assert answer.status == status, (method, more, answer)
                 assert not {"etag", "last-modified", "content-range"} & set(answer.headers)
                 assert b"closed" not in answer.body
-    assert stage.pulse() == beat
+    assert stage.picture() == seen
     log = stage.gateway.log.read_text()
     for secret in (b64(KEY), KEY.hex(), b64(hashlib.md5(KEY).digest()), hashlib.md5(KEY).hexdigest()):
         assert secret not in log

@@ -521,7 +521,6 @@ UNSUPPORTED: Final = {
     "x-amz-acl": "aws-exec-read",
     "x-amz-grant-read": 'emailAddress="a@example.org"',
     "x-amz-website-redirect-location": "/x",
-    "x-amz-expected-bucket-owner": "1",
     "x-amz-write-offset-bytes": "0",
 }
 
@@ -547,6 +546,9 @@ def unsupported(name: str, value: str) -> Row:
 
 
 HEADERS: Final = {
+    "H46-expected-bucket-owner": Row(
+        lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-expected-bucket-owner", "1")]), 403, "AccessDenied"
+    ),
     "H46-legal-hold-without-digest": Row(
         lambda s: s.alice.header("PUT", NEW, b"x", [("x-amz-object-lock-legal-hold", "ON")]), 400, "InvalidRequest"
     ),
