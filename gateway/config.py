@@ -260,6 +260,7 @@ class Settings(BaseSettings):
     max_header_bytes: int = _row(
         16 * _KIB, "Largest request line and header section together.", unit="bytes", ge=8 * _KIB, le=64 * _KIB
     )
+    max_headers: int = _row(512, "Most lines that the headers of a request may have.", ge=64, le=4096)
     header_timeout_s: float = _row(10, "Time for a request's header to arrive whole.", unit="s", ge=1, le=60)
     body_timeout_s: float = _row(
         30, "Longest time in which a body may bring fewer than 1,024 bytes a second.", unit="s", ge=1, le=600

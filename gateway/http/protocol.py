@@ -42,6 +42,8 @@ UNREAD = "sealgate.unread"
 READ_HIGH_WATER_BYTES = 512 * 1024
 WRITE_HIGH_WATER_BYTES = 512 * 1024
 MIN_BODY_BYTES_PER_S = 1024
+_JOINED_BYTES = 16 * 1024
+"""Up to so many bytes of a body are copied behind their head; more would cost more than the write that it saves."""
 
 _METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -63,6 +65,8 @@ class EdgeLimits:
 
     max_head_bytes: int = 16 * 1024
     """Request line and header section together."""
+    max_headers: int = 512
+    """Lines of a header section: 16 KiB hold 4,000 of the shortest, each of which costs a step of the parser."""
     head_timeout_s: float = 10.0
     """From the connection, or from the first byte of a further request, to the end of its head."""
     body_timeout_s: float = 30.0
@@ -78,6 +82,49 @@ class EdgeLimits:
     max_handshakes: int = 1024
     """Of these, in the middle of TLS's handshake; further ones wait in the kernel's queue."""
     drain_timeout_s: float = 30.0
+
+
+class _HeadFirst:
+    """The transport of one request's answer: its head waits for the first bytes of the body.
+
+    A small answer is one record of TLS then, one write, and one packet that wakes its client once; uvicorn makes two of
+    it. Does what a `RequestResponseCycle` asks of a transport.
+    """
+
+    __slots__ = ("_has_head", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._has_head = False
+        self._head = b""
+
+    def write(self, piece: bytes) -> None:
+        """Hold the first piece, which is the head, and send it with the second."""
+        if self._head:
+            head, self._head = self._head, b""
+            if len(piece) <= _JOINED_BYTES:
+                self._transport.write(b"".join((head, piece)))
+                return
+            self._transport.write(head)
+        elif not self._has_head and not piece.startswith(b"HTTP/1.1 100 "):
+            self._has_head = True
+            self._head = piece
+            return
+        self._transport.write(piece)
+
+    def flush(self) -> None:
+        """Send a head that no body follows."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Ask the connection."""
+        return self._transport.is_closing()
 
 
 class _Refused(Exception):
@@ -109,6 +156,7 @@ class S3Protocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._tls: dict[object, object] | None = None
+        self._answer: _HeadFirst | None = None
         self._waits_since = self.loop.time()
 
     # Connection
@@ -204,6 +252,8 @@ class S3Protocol(HttpToolsProtocol):
         if not self._in_head:
             self._refuse(S3Error(BAD_REQUEST, "Trailer fields of HTTP are not supported."))
         self._count_head(len(name) + len(value) + 4)
+        if len(self.headers) >= self._limits.max_headers:
+            self._refuse(S3Error(REQUEST_HEADER_SECTION_TOO_LARGE))
         if lowered in self._seen and lowered in _SINGLE:
             self._refuse(S3Error(BAD_REQUEST, f"The header {lowered.decode('ascii')} may stand only once."))
         if lowered == b"host" and not _HOST.fullmatch(value.strip(b" \t")):
@@ -227,11 +277,15 @@ class S3Protocol(HttpToolsProtocol):
             self._refuse(S3Error(BAD_REQUEST, "The Host header is missing."))
         if not _TARGET.fullmatch(self.url):
             self._refuse(S3Error(BAD_REQUEST, "The request target must be a path that begins with a slash."))
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110 section 10.1.1: such a client may not know what 100 means
         self._in_head = False
         self._disarm()
         self._body_bytes = 0
         self._was_held_back = False
         super().on_headers_complete()
+        self._answer = _HeadFirst(self.transport)
+        self.cycle.transport = self._answer  # type: ignore[assignment]  # it does what the cycle asks of a transport
         if has_chunks or b"content-length" in self._seen:
             self._arm(self._limits.body_timeout_s, self._body_window_ended)
 
@@ -258,6 +312,8 @@ class S3Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Begin the wait for a further request, or for the end of a connection that was just closed."""
         self._waits_since = self.loop.time()
+        if self._answer is not None:
+            self._answer.flush()
         super().on_response_complete()
         if self.transport.is_closing():
             self.linger(self._limits.linger_s)

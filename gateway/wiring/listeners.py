@@ -22,6 +22,7 @@ def server_settings(settings: Settings, folders: Folders) -> ServerSettings:
         plain=Address(settings.http_host, settings.http_port) if settings.http_port else None,
         limits=EdgeLimits(
             max_head_bytes=settings.max_header_bytes,
+            max_headers=settings.max_headers,
             head_timeout_s=settings.header_timeout_s,
             body_timeout_s=settings.body_timeout_s,
             idle_timeout_s=settings.idle_timeout_s,

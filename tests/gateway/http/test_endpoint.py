@@ -103,6 +103,12 @@ FAILURES = [
     (catalogue.PartsChanged(), 503, "ServiceUnavailable", {}),
     (catalogue.LeaseLost(), 500, "InternalError", {"sealgate_unexpected_errors_total": {}}),
     (keys.KmsUnavailable("x"), 503, "ServiceUnavailable", {"sealgate_kms_errors_total": {"kind": "KmsUnavailable"}}),
+    (
+        keys.KmsMisconfigured("x"),
+        503,
+        "ServiceUnavailable",
+        {"sealgate_kms_errors_total": {"kind": "KmsMisconfigured"}},
+    ),
     (keys.KmsDenied("x"), 403, "AccessDenied", {"sealgate_kms_errors_total": {"kind": "KmsDenied"}}),
     (keys.KmsKeyNotFound("x"), 400, "KMS.NotFoundException", {"sealgate_kms_errors_total": {"kind": "KmsKeyNotFound"}}),
     (keys.KmsKeyDisabled("x"), 400, "KMS.DisabledException", {"sealgate_kms_errors_total": {"kind": "KmsKeyDisabled"}}),

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -69,6 +70,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "FOO": (b"FOO / HTTP/1.1\r\nHost: h\r\n\r\n", 405, "MethodNotAllowed"),
     "large header": (GET + b"X-A: " + b"a" * 17000 + b"\r\n\r\n", 400, LARGE),
     "many headers": (GET + b"X-A: a\r\n" * 3000 + b"\r\n", 400, LARGE),
+    "one header too many": (GET + b"a:\r\n" * 512 + b"\r\n", 400, LARGE),
     "long target": (b"GET /" + b"a" * 17000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", 400, LARGE),
 }  # fmt: skip
 
@@ -100,6 +102,8 @@ def test_ambiguous_or_oversized_heads_are_refused_and_closed(name: str, certific
         b"GET / HTTP/1.0\r\nHost: h\r\n\r\n",
         b"GET /?a=b%20c+d&e HTTP/1.1\r\nhost:\th \r\nConnection: close\r\n\r\n",
         b"PUT / HTTP/1.1\r\nHost: h\r\nExpect: 200\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" + b"a:\r\n" * 510 + b"\r\n",
+        b"PUT / HTTP/1.0\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n",
         b"PUT / HTTP/1.1\r\nHost: h\r\nExpect:\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         b"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n0;a=b\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: h\r\nX-Name: caf\xe9\r\nX-Name: twice\r\nConnection: close\r\n\r\n",
@@ -202,6 +206,64 @@ def test_expect_is_refused_without_100_and_granted_with_it(certificate: Certific
             assert granted.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
 
     on_loop(main())
+
+
+def test_nobody_of_http_1_0_is_told_to_go_on(certificate: Certificate) -> None:
+    async def main() -> None:
+        async with serving(Application(), certificate) as running:
+            answer = await running.say(
+                b"PUT / HTTP/1.0\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
+            )
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert answer.endswith(b"\r\n\r\n3")
+
+    on_loop(main())
+
+
+@pytest.mark.parametrize("size", [0, 5, 100_000])
+def test_a_small_answer_is_one_record(size: int, certificate: Certificate) -> None:
+    """Head and body of a small answer cost one write and one packet; a large body is not copied behind its head."""
+    body = bytes(size)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await Application()(scope, receive, send)
+            return
+        start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]}
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+    async def main() -> None:
+        async with serving(app, certificate) as running:
+            for method in (b"GET", b"HEAD"):
+                wire = _Records()
+                answer = await wire.ask(running, method + b" / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                head, _, got = answer.partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200 ")
+                assert got == (b"" if method == b"HEAD" else body)
+                assert wire.pieces[0] == (answer if len(got) <= 16384 else head + b"\r\n\r\n")
+
+    on_loop(main())
+
+
+class _Records:
+    """A client that notes what each record of TLS holds."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    async def ask(self, running: Running, request: bytes) -> bytes:
+        def conversation() -> None:
+            with (
+                socket.create_connection(("127.0.0.1", running.bound.https.port), timeout=PATIENCE_S) as raw,
+                running.client.wrap_socket(raw, server_hostname="localhost", suppress_ragged_eofs=True) as secure,
+            ):
+                secure.sendall(request)
+                while piece := secure.recv(65536):  # never more than one record
+                    self.pieces.append(piece)
+
+        await asyncio.to_thread(conversation)
+        return b"".join(self.pieces)
 
 
 def test_a_late_head_closes_the_connection(certificate: Certificate) -> None:
