@@ -360,6 +360,16 @@ class Settings(BaseSettings):
         le=60,
     )
 
+    snapshot_interval_s: float = _row(
+        _DAY_S, "How often a snapshot of the catalogue goes into the blob store.", unit="s", ge=60, le=30 * _DAY_S
+    )
+    anchor: FilePath | None = _row(
+        None,
+        "File, or folder that is there, to which the signed head of the journal is exported: a place out of reach of"
+        " whoever writes to data and blobs. Empty: nowhere.",
+    )
+    anchor_interval_s: float = _row(60, "How often the head of the journal is exported.", unit="s", ge=1, le=_DAY_S)
+
     # Background jobs
     condemned_grace_s: float = _row(
         _HOUR_S, "How long deleted blobs stay before their bytes are removed.", unit="s", ge=0, le=30 * _DAY_S

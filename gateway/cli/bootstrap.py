@@ -64,10 +64,12 @@ def check_apart(settings: Settings, folders: Folders) -> None:
                 f"the {inner_name} folder {inner} lies inside the {outer_name} folder {outer}:"
                 " whoever takes the data would take the keys; give --keys a folder outside"
             )
-    for name in ("passphrase_file", "tls_key"):
+    for name in ("passphrase_file", "tls_key", "anchor"):
         file: Path | None = getattr(settings, name)
         if file is not None and any(_same_place(place, folders.data) for place in file.resolve().parents):
-            raise SetupError(f"{name} {file} lies inside the data folder {folders.data}: keep secrets outside it")
+            raise SetupError(
+                f"{name} {file} lies inside the data folder {folders.data}: keep secrets and anchors outside it"
+            )
 
 
 def _same_place(one: Path, other: Path) -> bool:

@@ -46,6 +46,8 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "run_job": key_jobs.run,
         "sweep": gateway.sweep,
         "verify": gateway.verify,
+        "snapshot": gateway.journalling.snapshot,
+        "export_anchor": gateway.journalling.export_anchor,
         "status": lambda: _status(gateway),
     }
 

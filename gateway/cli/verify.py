@@ -1,9 +1,15 @@
 """`sealgate verify`: every row of the catalogue carries its MAC, every reference leads somewhere."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from gateway.cli.exits import CommandError, Exit
+from gateway.cli.journal import read_anchor
 from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settings_of, working
 from gateway.cli.session import run_command
+from gateway.engine.journal.anchor import newest_anchor
 
 
 def register(app: typer.Typer) -> None:
@@ -11,12 +17,35 @@ def register(app: typer.Typer) -> None:
     app.command("verify")(verify)
 
 
-def verify(*, data: Data = None, keys: Keys = None, config: Config = None, as_json: AsJson = False) -> None:
+def verify(
+    *,
+    journal: Annotated[
+        bool, typer.Option("--journal", help="Hold every row against the journal as well: finds old and deleted rows.")
+    ] = False,
+    anchor: Annotated[
+        Path | None,
+        typer.Option(
+            "--anchor",
+            metavar="FILE",
+            help="With --journal, and the journal against this exported head: finds an old state of both.",
+        ),
+    ] = None,
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
     """Check every row of the catalogue and every reference between rows. Nothing is changed.
 
-    Finds altered, moved and missing rows. It does not read blobs, and cannot tell an old catalogue from today's.
+    Finds altered, moved and missing rows. Blobs are read by `sealgate scrub`.
     """
     settings = settings_of(data, keys, config)
+    if anchor is not None:
+        newest = newest_anchor(anchor)
+        if newest is None:
+            raise CommandError(f"there is no anchor at {anchor}", Exit.USAGE)
+        anchor = newest
     with working("verifying the catalogue"):
-        answer = run_command(settings, "verify", {})
+        arguments = {"journal": journal, "anchor": None if anchor is None else read_anchor(anchor)}
+        answer = run_command(settings, "verify", arguments)
     print_answer(answer, as_json=as_json)

@@ -29,7 +29,7 @@ MIN_SUSPICIOUS_ORPHANS = 100
 """Below this number the share says nothing."""
 
 
-ROWLESS_KINDS = frozenset({BlobKind.PACK, BlobKind.KEYRING, BlobKind.ENVELOPES, BlobKind.JOURNAL, BlobKind.SNAPSHOT})
+ROWLESS_KINDS = frozenset({BlobKind.PACK, BlobKind.KEYRING, BlobKind.JOURNAL, BlobKind.SNAPSHOT})
 """What the gateway keeps for itself. It is never an orphan here; a kind that nobody knows is one."""
 
 

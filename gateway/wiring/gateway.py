@@ -47,6 +47,7 @@ from gateway.telemetry import Telemetry
 from gateway.wiring.canary import CanaryWatch
 from gateway.wiring.folders import Folders
 from gateway.wiring.jobs import Job, running
+from gateway.wiring.journalling import LOOK_S, Journalling
 from gateway.wiring.key_life import KeyLife
 from gateway.wiring.realm import OpenedKeys, RealmFiles, open_keys
 from gateway.wiring.records import record_blobs
@@ -92,6 +93,14 @@ class Gateway:
         if settings.journal == "sync":
             stores = replace(stores, catalogue=synced(stores.catalogue, self.journal.settle))
         self.stores = stores
+        self.journalling = Journalling(
+            catalogue=stores.catalogue,
+            journal=self.journal,
+            realm_id=realm_id,
+            clock=utc_now,
+            snapshot_interval_s=settings.snapshot_interval_s,
+            anchor=settings.anchor,
+        )
         self.telemetry.watch_catalogue(stores.catalogue.statistics)
         self.keyring = Keyring(
             opened.kms, time.monotonic, deadline_s=settings.kms_deadline_s, cache_ttl_s=settings.key_cache_s
@@ -169,8 +178,6 @@ class Gateway:
             completed_upload_memory=timedelta(seconds=settings.completed_upload_memory_s),
         )
         self._sweeping = asyncio.Lock()
-        self._journal_trouble = ""
-        """What kept the journal from being written at the last try: told once."""
         self.hosts = AcceptedHosts(settings.hosts)
         """The names that a request may be for; the server adds those of its certificate."""
         self._lifecycle = LifecycleRunner(
@@ -220,9 +227,15 @@ class Gateway:
             report = await self._sweeper.sweep(dry_run=dry_run, many_orphans_are_right=accept_many_orphans)
         return asdict(report)
 
-    async def verify(self) -> dict[str, int]:
-        """Verify the whole catalogue. Raises: RowDamaged, naming the first row that fails."""
-        return {"verified_row_count": await self.stores.catalogue.verify()}
+    async def verify(self, *, journal: bool = False, anchor: str | None = None) -> dict[str, int]:
+        """Verify the whole catalogue, and hold it against its journal and an anchor where that is asked for.
+
+        Raises: Damaged, naming the first row that fails, or what does not agree.
+        """
+        answer = {"verified_row_count": await self.stores.catalogue.verify()}
+        if journal or anchor is not None:
+            answer |= await self.journalling.verify(anchor)
+        return answer
 
     async def is_ready(self) -> bool:
         """Whether requests can be served now: keys proved, catalogue answering."""
@@ -239,7 +252,9 @@ class Gateway:
         """Run the background jobs while the application stands."""
         settings = self.settings
         jobs = (
-            Job(settings.journal_interval_s, self._tend_journal),
+            Job(settings.journal_interval_s, self.journalling.tend),
+            Job(min(LOOK_S, settings.snapshot_interval_s), self.journalling.snapshot_if_due),
+            *([] if settings.anchor is None else [Job(settings.anchor_interval_s, self.journalling.write_anchor)]),
             Job(settings.sweep_interval_s, self._sweep_quietly),
             Job(settings.lifecycle_interval_s, self._apply_lifecycles),
             Job(settings.access_log_interval_s, self._write_access_logs),
@@ -253,17 +268,7 @@ class Gateway:
             yield
         await self.key_life.jobs.stop()
         await self._write_access_logs()
-        await self._tend_journal()
-
-    async def _tend_journal(self) -> None:
-        try:
-            await self.journal.tend()
-        except (StorageError, KeysError) as error:
-            if str(error) != self._journal_trouble:
-                _log.error("changes are not carried to the journal: %s", error)
-            self._journal_trouble = str(error)
-        else:
-            self._journal_trouble = ""
+        await self.journalling.tend()
 
     async def _sweep_quietly(self) -> None:
         try:

@@ -51,7 +51,7 @@ class Recovery:
         custody = Custody(
             Keyring(opened.kms, time.monotonic), keys.realm_id, WrappingMode.DIRECT, time.monotonic, bucket_key_age_s=0
         )
-        self._scan = BlobScan(self._records, custody, keys.realm_id, keys.description_key.material())
+        self._scan = BlobScan(self._records, custody, keys)
 
     async def run(self, progress: Progress, *, from_blobs: bool = False) -> Recovered:
         """Rebuild, and verify what came of it. Raises: StorageError, KeysError."""

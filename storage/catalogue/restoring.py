@@ -32,6 +32,7 @@ from storage.catalogue.schema import (
     ContentRow,
     CursorRow,
     InlineRow,
+    MovedWrapRow,
     R,
     Table,
     VersionRow,
@@ -105,6 +106,14 @@ class Restoration:
     def content(self, content_id: bytes) -> ContentRow | None:
         """The row of a content, if one is there."""
         return self._session.find(CONTENTS, content_id)
+
+    def moved_wraps(self) -> Iterator[MovedWrapRow]:
+        """Every wrap that is no longer the one in its slot."""
+        yield from self._session.all(MOVED_WRAPS, "")
+
+    def moved_wrap(self, wrap_id: bytes) -> MovedWrapRow | None:
+        """Where one wrap was moved to, if it was."""
+        return self._session.find(MOVED_WRAPS, wrap_id)
 
     def put_inline(self, blob_id: bytes, sealed: bytes) -> None:
         """Put the bytes of an inline blob back."""

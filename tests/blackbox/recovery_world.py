@@ -74,6 +74,13 @@ def build(gateway: Gateway, s3: Any) -> Credentials:
     )
     s3.put_object(Bucket="locked", Key="later", Body=b"later")
     s3.put_object_legal_hold(Bucket="locked", Key="later", LegalHold={"Status": "ON"})
+    # What was sealed so far is wrapped anew, and its old wraps, which its slots still hold, open nothing any more.
+    for command in (("rotate", "alias/default"), ("rewrap",), ("disable", "alias/default", "--version", "1")):
+        done = gateway.run("key", *command)
+        assert done.returncode == 0, done.stderr
+    s3.put_object(Bucket="plain", Key="since the rotation", Body=payload(20_009))
+    s3.put_object(Bucket="plain", Key="deleted since", Body=payload(20_010))
+    s3.delete_object(Bucket="plain", Key="deleted since")
     theirs = s3_client(gateway, other)
     theirs.create_bucket(Bucket="theirs")
     theirs.put_object(Bucket="theirs", Key="mine", Body=payload(20_008))

@@ -57,7 +57,8 @@ SEAMS: Final = frozenset(
 )
 ELSEWHERE: Final = {
     "first-start.": "tests/gateway/cli/test_bootstrap.py stops the first start at each of them",
-    "journal.": "tests/faults/test_journal.py kills at each of them",
+    "journal.": "tests/faults/test_journal.py and tests/gateway/engine/journal stop at each of them",
+    "recover.": "tests/gateway/cli/test_recover.py stops at each of them",
 }
 
 

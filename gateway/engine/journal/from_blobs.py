@@ -8,7 +8,7 @@ Source: docs/FORMAT.md section 10, docs/RECOVERY.md.
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,7 +31,17 @@ from storage.catalogue.records import (
 )
 from storage.catalogue.restoring import Restoration
 from storage.catalogue.rowlog import put_json
-from storage.catalogue.schema import ACCOUNTS, BLOBS, BUCKETS, CONTENTS, VERSIONS
+from storage.catalogue.schema import (
+    ACCOUNTS,
+    BLOBS,
+    BUCKETS,
+    CONTENTS,
+    ENVELOPES,
+    MOVED_WRAPS,
+    VERSIONS,
+    EnvelopesRow,
+    MovedWrapRow,
+)
 from storage.errors import BlobError, Damaged
 from storage.sealed.description import Description
 from storage.sealed.header import BlobKind
@@ -92,7 +102,7 @@ class _Gathered:
 async def rebuild(scan: BlobScan, restoration: Restoration, progress: Progress, now: datetime) -> list[Told]:
     """Fill a new catalogue from blobs alone; what became of each version. Raises: StorageError."""
     gathered = await _gather(scan, progress)
-    contents, lost = _contents(gathered)
+    contents, lost = _contents(gathered, scan)
     told = [_told(piece, LOST) for piece in lost]
     standing = [piece for piece in gathered.pieces.values() if _content_id(piece) in contents]
     sequences = {id(piece): number for number, piece in enumerate(sorted(standing, key=lambda p: p.order), start=1)}
@@ -115,6 +125,7 @@ async def rebuild(scan: BlobScan, restoration: Restoration, progress: Progress, 
     for content_id, content in contents.items():
         if references[content_id]:
             _put_content(restoration, content, references[content_id])
+    _put_envelopes(scan, restoration)
     used = {blob.blob_id for content in contents.values() for blob in content.blobs}
     micros = rows.to_micros(now)
     restoration.apply(
@@ -138,16 +149,28 @@ async def _gather(scan: BlobScan, progress: Progress) -> _Gathered:
                 gathered.part_sizes[blob_id] = found.recovered.expectation.sealed_size
             if header.kind not in (BlobKind.OBJECT, BlobKind.MANIFEST, BlobKind.LINK):
                 continue
-            record = None
-            if header.kind is not BlobKind.OBJECT:
-                try:
-                    record = await scan.record(found)
-                except (Damaged, BlobError, KeysError) as error:
-                    scan.seen.damaged.append((blob_id, str(error)))
-                    continue
             slot = found.recovered.wrapped_key
-            gathered.pieces[blob_id] = _Piece(header.kind, _blob(found), slot, description, record)
+            gathered.pieces[blob_id] = _Piece(header.kind, _blob(found), slot, description, None)
+    # Only now all envelopes are known, under which manifests and links may lie.
+    for piece in list(gathered.pieces.values()):
+        if piece.kind is not BlobKind.OBJECT:
+            try:
+                await _take_record(scan, piece)
+            except (Damaged, BlobError, KeysError) as error:
+                scan.seen.damaged.append((piece.blob.blob_id, str(error)))
+                del gathered.pieces[piece.blob.blob_id]
     return gathered
+
+
+async def _take_record(scan: BlobScan, piece: _Piece) -> None:
+    """Read what a manifest or link names."""
+    blob = piece.blob
+    moved = scan.newest(blob.blob_id)
+    wrap = piece.slot if moved is None else moved.wrap
+    async with aclosing(scan.reopened(blob.blob_id, blob.inline)) as reopened:
+        async for found in reopened:
+            piece.record = await scan.record(found, wrap)
+    piece.blob = replace(blob, wrapped_key=wrap)
 
 
 def _blob(found: Found) -> Blob:
@@ -171,7 +194,7 @@ def _content_id(piece: _Piece) -> bytes:
     return piece.description.content_id if piece.record is None else piece.record.content_id
 
 
-def _contents(gathered: _Gathered) -> tuple[dict[bytes, Content], list[_Piece]]:
+def _contents(gathered: _Gathered, scan: BlobScan) -> tuple[dict[bytes, Content], list[_Piece]]:
     """Every content whose blobs are all there, and the versions whose are not."""
     contents: dict[bytes, Content] = {}
     lost: list[_Piece] = []
@@ -185,14 +208,15 @@ def _contents(gathered: _Gathered) -> tuple[dict[bytes, Content], list[_Piece]]:
             lost.append(piece)
             continue
         protection = Protection.decode(piece.description.encryption)
-        record = piece.record
+        record, moved = piece.record, scan.newest(content_id)
+        slot = piece.slot if record is None else record.wrapped_key
         contents[content_id] = Content(
             content_id=content_id,
             bucket_id=piece.description.bucket_id if record is None else record.bucket_id,
             account_id=piece.description.account_id,
             encryption=protection.mode.value,
             kms_key_id=protection.kms_key_id,
-            wrapped_key=piece.slot if record is None else record.wrapped_key,
+            wrapped_key=slot if moved is None else moved.wrap,
             blobs=blobs,
         )
     return contents, [piece for piece in lost if _content_id(piece) not in contents]
@@ -318,6 +342,33 @@ def _attributes(told: Description) -> Attributes:
     if Protection.decode(told.encryption) != Protection():
         attributes["encryption"] = dict(told.encryption)
     return attributes
+
+
+def _put_envelopes(scan: BlobScan, restoration: Restoration) -> None:
+    """Let the rows name the envelopes blobs whose wraps they took, so that none of them is swept."""
+    carried: Counter[bytes] = Counter()
+    epochs: dict[bytes, int] = {}
+    for wrap_id in scan.envelopes:
+        newest = scan.newest(wrap_id)
+        assert newest is not None, "an id that has envelopes has a newest one"
+        carried[newest.envelopes_id] += 1
+        epochs[newest.envelopes_id] = newest.epoch
+        restoration.apply([put_json(MOVED_WRAPS, MovedWrapRow(wrap_id, newest.envelopes_id))])
+    for envelopes_id, count in carried.items():
+        recovered = scan.envelopes_blobs[envelopes_id]
+        expectation = recovered.expectation
+        blob = Blob(
+            blob_id=envelopes_id,
+            role=BlobRole.ENVELOPES,
+            plaintext_size=expectation.plaintext_size,
+            sealed_size=expectation.sealed_size,
+            slot_size=recovered.header.slot_size,
+            salt=expectation.salt,
+            commitment=expectation.commitment,
+            footer_hash=expectation.footer_hash,
+        )
+        restoration.apply([put_json(BLOBS, rows.blob_row(blob, None))])
+        restoration.apply([put_json(ENVELOPES, EnvelopesRow(envelopes_id, epochs[envelopes_id], count))])
 
 
 def _put_content(restoration: Restoration, content: Content, references: int) -> None:

@@ -5,21 +5,25 @@ description opens. Nothing in the store is changed. Source: docs/FORMAT.md secti
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.engine.custody import Custody
+from gateway.engine.custody import Custody, take_sized
 from gateway.engine.journal.chain import Chain, Head, JournalDamaged
 from gateway.engine.journal.records import READ_BYTES, RecordBlobs, recovered_from
 from gateway.engine.journal.snapshots import read_part
+from keys.datakey import DataKey
 from keys.errors import UnwrapFailed
+from keys.realm import RealmKeys
 from storage.blobs.base import BlobReader
 from storage.blobs.memory import MemoryBlobReader
 from storage.catalogue.restoring import Restoration
 from storage.catalogue.schema import BlobRow
 from storage.errors import BlobError, Damaged, SealedDamaged
+from storage.sealed.envelopes import Envelopes
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack
 from storage.sealed.records import ContentRecord, decode_link, decode_manifest
@@ -59,15 +63,28 @@ class Found:
     """Its sealed bytes, where they lie in a pack."""
 
 
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A wrap that was made anew, and where it lies."""
+
+    epoch: int
+    envelopes_id: bytes
+    wrap: bytes
+
+
 class BlobScan:
     """Gives every blob of a store, those in packs too, each authenticated by its description."""
 
-    def __init__(self, records: RecordBlobs, custody: Custody, realm_id: bytes, description_key: bytes) -> None:
+    def __init__(self, records: RecordBlobs, custody: Custody, realm_keys: RealmKeys) -> None:
         self._records = records
         self._custody = custody
-        self._realm_id = realm_id
-        self._description_key = description_key
+        self._keys = realm_keys
+        self._realm_id = realm_keys.realm_id
+        self._description_key = realm_keys.description_key.material()
         self.seen = Seen()
+        self.envelopes: dict[bytes, list[Envelope]] = defaultdict(list)
+        """By the id of what they open. All of them are here once `run` has ended."""
+        self.envelopes_blobs: dict[bytes, RecoveredBlob] = {}
 
     async def run(self, progress: Progress) -> AsyncGenerator[Found]:
         """Each blob once; what is damaged is noted and not given. Close what is not read to its end."""
@@ -111,6 +128,8 @@ class BlobScan:
                 await reader.close()
                 found = [await self._in_pack(name, bytes(sealed)) for name, sealed in decode_pack(payload)]
                 return [each for each in found if each is not None]
+            if recovered.header.kind is BlobKind.ENVELOPES:
+                await self._take_envelopes(recovered, reader)
         except (Damaged, BlobError, UnwrapFailed) as error:
             await reader.close()
             self.seen.damaged.append((blob_id, str(error)))
@@ -119,6 +138,30 @@ class BlobScan:
         if recovered.header.kind is BlobKind.JOURNAL:
             self.seen.journal_ids.add(blob_id)
         return [Found(recovered, reader)]
+
+    async def _take_envelopes(self, recovered: RecoveredBlob, reader: BlobReader) -> None:
+        blob_id = recovered.header.blob_id
+        wrapped, _ = take_sized(recovered.wrapped_key)
+        held = Envelopes.decode(await _whole(recovered, reader, self._keys.open_blob_key(wrapped, blob_id)))
+        for wrap_id, wrap in held.entries:
+            self.envelopes[wrap_id].append(Envelope(held.epoch, blob_id, wrap))
+        self.envelopes_blobs[blob_id] = recovered
+
+    def newest(self, wrap_id: bytes) -> Envelope | None:
+        """The envelope of the greatest epoch that opens this; None where its slot is the newest (FORMAT 11.1)."""
+        return max(self.envelopes.get(wrap_id, ()), key=lambda each: (each.epoch, each.envelopes_id), default=None)
+
+    def of_blob(self, wrap_id: bytes, envelopes_id: bytes) -> Envelope | None:
+        """The envelope that a row means."""
+        return next((each for each in self.envelopes.get(wrap_id, ()) if each.envelopes_id == envelopes_id), None)
+
+    async def reopened(self, blob_id: bytes, inline: bytes | None = None) -> AsyncGenerator[Found]:
+        """A blob that was seen before, once more. Raises: BlobError, SealedDamaged."""
+        reader = await self._records.blobs.open(blob_id) if inline is None else MemoryBlobReader(inline)
+        try:
+            yield Found(await recovered_from(reader, self._realm_id, self._description_key), reader, inline)
+        finally:
+            await reader.close()
 
     async def _in_pack(self, blob_id: bytes, sealed: bytes) -> Found | None:
         reader = MemoryBlobReader(sealed)
@@ -129,8 +172,8 @@ class BlobScan:
             return None
         return Found(recovered, reader, sealed)
 
-    async def record(self, found: Found) -> ContentRecord:
-        """What a manifest or link names. Asks the KMS.
+    async def record(self, found: Found, wrap: bytes) -> ContentRecord:
+        """What a manifest or link names, under the wrap of its own key. Asks the KMS.
 
         Raises:
             SealedDamaged, BlobReadFailed, KeysError: it does not open.
@@ -138,15 +181,17 @@ class BlobScan:
         recovered = found.recovered
         header = recovered.header
         # These blobs belong to no content: their own id stands in the context of their key.
-        data_key = await self._custody.open_content_key(
-            recovered.description.bucket_id, header.blob_id, recovered.wrapped_key
-        )
-        whole, payload = Opener(header, recovered.expectation, data_key.material()).open_whole(), bytearray()
-        for offset in range(0, found.reader.sealed_size, READ_BYTES):
-            size = min(READ_BYTES, found.reader.sealed_size - offset)
-            payload += whole.update(await found.reader.read(offset, size))
-        payload += whole.finalize()
-        return _RECORDS[header.kind](bytes(payload))
+        data_key = await self._custody.open_content_key(recovered.description.bucket_id, header.blob_id, wrap)
+        return _RECORDS[header.kind](await _whole(recovered, found.reader, data_key))
+
+
+async def _whole(recovered: RecoveredBlob, reader: BlobReader | MemoryBlobReader, data_key: DataKey) -> bytes:
+    """A blob's payload, every check made."""
+    whole, payload = Opener(recovered.header, recovered.expectation, data_key.material()).open_whole(), bytearray()
+    for offset in range(0, reader.sealed_size, READ_BYTES):
+        payload += whole.update(await reader.read(offset, min(READ_BYTES, reader.sealed_size - offset)))
+    payload += whole.finalize()
+    return bytes(payload)
 
 
 async def replay(chain: Chain, restoration: Restoration, progress: Progress) -> Head:
@@ -196,17 +241,28 @@ def check_no_hole(chain: Chain, head: Head, seen: Seen) -> None:
 async def put_back(scan: BlobScan, restoration: Restoration, progress: Progress) -> list[tuple[bytes, str]]:
     """Put wraps and inline bytes into the rows that name them; what the rows name and the store lacks, and why."""
     number = 0
+    manifests: list[bytes] = []
     async with aclosing(scan.run(progress)) as blobs:
         async for found in blobs:
             row = restoration.blob(found.recovered.header.blob_id)
             if row is not None and _fits(row, found):
-                try:
-                    await _put_back(scan, restoration, row, found)
-                except (Damaged, BlobError) as error:
-                    scan.seen.damaged.append((row.blob_id, str(error)))
+                _put_back(restoration, row, found)
+                if found.recovered.header.kind is BlobKind.MANIFEST:
+                    manifests.append(row.blob_id)
             number += 1
             if number % SAVE_EVERY == 0:
                 restoration.save()
+    for blob_id in manifests:
+        try:
+            await _put_back_manifest(scan, restoration, blob_id)
+        except (Damaged, BlobError, UnwrapFailed) as error:
+            scan.seen.damaged.append((blob_id, str(error)))
+        progress("manifests", 1)
+    for moved in restoration.moved_wraps():
+        envelope = scan.of_blob(moved.wrap_id, moved.envelopes_id)
+        owner = restoration.content(moved.wrap_id) or restoration.blob(moved.wrap_id)
+        if envelope is not None and owner is not None:
+            restoration.put_wrap(owner, envelope.wrap)
     why = dict(scan.seen.damaged)
     return [
         (row.blob_id, why.get(row.blob_id, "it is missing"))
@@ -230,7 +286,7 @@ def _fits(row: BlobRow, found: Found) -> bool:
     )
 
 
-async def _put_back(scan: BlobScan, restoration: Restoration, row: BlobRow, found: Found) -> None:
+def _put_back(restoration: Restoration, row: BlobRow, found: Found) -> None:
     kind, slot = found.recovered.header.kind, found.recovered.wrapped_key
     if found.inline is not None:
         restoration.put_inline(row.blob_id, found.inline)
@@ -239,5 +295,17 @@ async def _put_back(scan: BlobScan, restoration: Restoration, row: BlobRow, foun
     content = None if row.content_id is None else restoration.content(row.content_id)
     if content is not None and kind is BlobKind.OBJECT:
         restoration.put_wrap(content, slot)
-    elif content is not None and kind is BlobKind.MANIFEST:
-        restoration.put_wrap(content, (await scan.record(found)).wrapped_key)
+
+
+async def _put_back_manifest(scan: BlobScan, restoration: Restoration, blob_id: bytes) -> None:
+    """Take the wrap of a content of parts from its manifest, whose own wrap may have been moved."""
+    row = restoration.blob(blob_id)
+    content = None if row is None or row.content_id is None else restoration.content(row.content_id)
+    if content is None:
+        return
+    moved = restoration.moved_wrap(blob_id)
+    envelope = None if moved is None else scan.of_blob(blob_id, moved.envelopes_id)
+    async with aclosing(scan.reopened(blob_id)) as reopened:
+        async for found in reopened:
+            wrap = found.recovered.wrapped_key if envelope is None else envelope.wrap
+            restoration.put_wrap(content, (await scan.record(found, wrap)).wrapped_key)

@@ -128,6 +128,14 @@ class Journal:
         async with self._lock:
             return await self._write_all()
 
+    async def current(self) -> Head:
+        """The head with everything in it that is committed now, whoever writes the journal. Raises: StorageError."""
+        try:
+            return await self.begin_snapshot()
+        except LeaseLost:
+            await self._wait_for_another()
+            return await self.chain.head(await self.chain.count(await self._catalogue.get_cursor(CURSOR)))
+
     async def append_snapshot(self, make: Callable[[SegmentHead], SegmentHead]) -> Head:
         """Journal what waits and then a segment of its own, whose head `make` completes."""
         async with self._lock:

@@ -11,6 +11,7 @@ import secrets
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from gateway.engine.journal.chain import MILESTONE, Head, JournalDamaged
@@ -38,7 +39,6 @@ class SnapshotReport:
     row_count: int
     part_count: int
     written_part_count: int
-    cut_segment_count: int
 
 
 class Snapshots:
@@ -57,35 +57,37 @@ class Snapshots:
         parts: list[SnapshotPart] = []
         written = 0
         for table in LOGGED:
-            async for rows in self._cut(table):
-                payload = b"".join(lines_of(rows))
+            async for payload, row_count in self._cut(table):
                 digest = hashlib.sha256(payload).digest()
                 part = known.get(digest)
                 if part is None:
-                    part = await self._write(table, len(rows), payload, digest)
+                    part = await self._write(table, row_count, payload, digest)
                     written += 1
                 parts.append(part)
         await self._journal.append_snapshot(
             lambda head: replace(head, snapshot_count=head.position + 1, begun_count=begun.count, parts=tuple(parts))
         )
-        return SnapshotReport(sum(part.row_count for part in parts), len(parts), written, 0)
+        return SnapshotReport(sum(part.row_count for part in parts), len(parts), written)
 
     async def _parts_before(self, head: Head) -> tuple[SnapshotPart, ...]:
         return (await self._chain.read(head.snapshot_count - 1)).head.parts if head.snapshot_count else ()
 
-    async def _cut(self, table: str) -> AsyncIterator[list[Attributes]]:
-        """A table's rows in parts. Where one ends follows from keys alone, so a new row changes one part."""
-        held: list[Attributes] = []
+    async def _cut(self, table: str) -> AsyncIterator[tuple[bytes, int]]:
+        """A table's rows in parts, encoded, each with their number.
+
+        Where a part ends follows from keys alone, so that a new row changes one part.
+        """
+        held: list[bytes] = []
         after: Attributes | None = None
         while page := await self._catalogue.read_rows(table, after, PAGE_ROWS):
-            for row in page:
-                held.append(row)
+            for row, line in zip(page, lines_of(page), strict=True):
+                held.append(line)
                 if len(held) >= MAX_PART_ROWS or _ends_part(table, row):
-                    yield held
+                    yield b"".join(held), len(held)
                     held = []
             after = page[-1]
         if held:
-            yield held
+            yield b"".join(held), len(held)
 
     async def _write(self, table: str, row_count: int, payload: bytes, digest: bytes) -> SnapshotPart:
         blob_id = secrets.token_bytes(ID_SIZE)
@@ -95,11 +97,21 @@ class Snapshots:
         await read_part(self._records, part)
         return part
 
-    async def cut(self, anchored_count: int) -> int:
+    async def taken_at(self) -> datetime | None:
+        """When the newest snapshot was written, by the store's clock; None where there is none."""
+        head = await self._journal.begin_snapshot()
+        if not head.snapshot_count:
+            return None
+        blob_id = self._records.keys.segment_id(head.snapshot_count - 1)
+        return (await self._records.blobs.stat(blob_id)).modified_at
+
+    async def cut(self, anchored_count: int | None) -> int:
         """Delete what nobody needs to read any more of the journal; return the number of segments deleted.
 
         That is what lies behind two snapshots, both read and verified just now, behind the head that was exported
-        (`anchored_count` segments), and before the last milestone. Raises: JournalDamaged where one does not verify.
+        (`anchored_count` segments; None where none is), and before the last milestone.
+
+        Raises: JournalDamaged where a snapshot does not verify.
         """
         head = await self._journal.begin_snapshot()
         kept = await self._snapshots(head, 2)
@@ -109,7 +121,11 @@ class Snapshots:
             for part in snapshot.head.parts:
                 await read_part(self._records, part)
         last_milestone = (head.count - 1) // MILESTONE * MILESTONE
-        end = min(last_milestone, anchored_count, *(snapshot.head.begun_count for snapshot in kept))
+        end = min(
+            last_milestone,
+            head.count if anchored_count is None else anchored_count,
+            *(snapshot.head.begun_count for snapshot in kept),
+        )
         needed = {part.blob_id for snapshot in kept for part in snapshot.head.parts}
         await self._forget_older(kept[-1], end, needed)
         return await self._delete_before(end)
@@ -121,6 +137,17 @@ class Snapshots:
         while position and len(found) < count:
             found.append(await self._chain.read(position - 1))
             position = await self._before(found[-1])
+        return found
+
+    async def oldest(self, head: Head) -> Segment | None:
+        """The oldest snapshot whose parts and later segments are all still there."""
+        found: Segment | None = None
+        for snapshot in await self._snapshots(head, head.count):
+            begun = snapshot.head.begun_count
+            parts_are_there = [await self._records.exists(part.blob_id) for part in snapshot.head.parts]
+            if not all(parts_are_there) or not (begun >= head.count or await self._chain.has(begun)):
+                break
+            found = snapshot
         return found
 
     async def _before(self, snapshot: Segment) -> int:
@@ -141,20 +168,18 @@ class Snapshots:
             count = await self._before(older)
 
     async def _delete_before(self, end: int) -> int:
-        deleted = 0
-        # Backwards, so that a crash leaves nothing behind that the next run does not meet.
+        """Delete segments back to where the last cut ended, the oldest first: a crash leaves a shorter run of them."""
+        positions: list[int] = []
         for position in range(end - 1, -1, -1):
             if position % MILESTONE == 0:
                 continue
             if not await self._chain.has(position):
                 break
-            deleted += 1
-        first = end - deleted - deleted // (MILESTONE - 1) - 1
-        for position in range(max(0, first - 1), end):
-            if position % MILESTONE:
-                await self._records.blobs.delete(self._records.keys.segment_id(position))
-                reach("journal.cut")
-        return deleted
+            positions.append(position)
+        for position in reversed(positions):
+            await self._records.blobs.delete(self._records.keys.segment_id(position))
+            reach("journal.cut")
+        return len(positions)
 
 
 async def read_part(records: RecordBlobs, part: SnapshotPart) -> tuple[Attributes, ...]:

@@ -291,10 +291,11 @@ def test_another_holder_goes_on_and_the_first_finds_its_way(tmp_path: Path) -> N
         one, two = stage.journal("one"), stage.journal("two")
         await one.tend()
         await stage.put(b"1", b"x")
-        with pytest.raises(LeaseLost):
-            await two.check()
+        await two.check()
         await two.tend()
         assert len(await segments(stage)) == 1
+        with pytest.raises(LeaseLost):
+            await two.begin_snapshot()
         stage.clock.now += timedelta(minutes=1)
         await two.tend()
         await stage.put(b"2", b"x")
@@ -322,11 +323,15 @@ def test_who_waits_for_another_gateways_journal(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(StorageUnavailable):
             await two.settle()
         monkeypatch.setattr(runner, "PATIENCE_S", 10)
-        waiting = asyncio.create_task(two.settle())
-        await asyncio.sleep(0.03)
-        assert not waiting.done()
+        for wait in (two.settle, two.current):
+            waiting = asyncio.create_task(wait())
+            await asyncio.sleep(0.03)
+            assert not waiting.done()
+            await one.tend()
+            await waiting
+            await stage.put(b"2", b"x")
         await one.tend()
-        await waiting
+        assert await two.current() == await one.current()
 
     on_stage(tmp_path, test)
 

@@ -1,0 +1,60 @@
+"""`sealgate recover` stopped at each of its steps changes nothing, and does all of it the next time."""
+
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.main import run
+from storage import seams
+from tests.gateway.cli.process import Running
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    running = Running.fresh(tmp_path_factory.mktemp("recover"))
+    running.start()
+    try:
+        s3 = running.s3()
+        s3.create_bucket(Bucket="box")
+        s3.put_object(Bucket="box", Key="small", Body=b"small")
+    finally:
+        running.stop(signal.SIGTERM)
+    return running.place
+
+
+@pytest.fixture(autouse=True)
+def no_hook() -> Iterator[None]:
+    yield
+    seams.hook = None
+
+
+@pytest.mark.parametrize("seam", ["recover.rebuilt", "recover.moved_aside", ""])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_interrupted_recovery_is_begun_anew(place: Path, tmp_path: Path, seam: str, is_there: bool) -> None:
+    shutil.copytree(place / "data", tmp_path / "data", ignore=shutil.ignore_patterns("*.sock"))
+    shutil.copytree(place / "data-keys", tmp_path / "data-keys")
+    if not is_there:
+        shutil.rmtree(tmp_path / "data/catalogue")
+    folders = ("--data", str(tmp_path / "data"))
+
+    def crash(reached: str) -> None:
+        if reached == seam:
+            seams.hook = None
+            raise KeyboardInterrupt
+
+    seams.hook = crash
+    code = run(["recover", "--replace", *folders])
+    if seam == "" or (seam == "recover.moved_aside" and not is_there):
+        assert code == 0
+    else:
+        assert code == 130, "as a shell says of an interrupt"
+        assert (tmp_path / "data/catalogue").exists() == (is_there and seam == "recover.rebuilt")
+        assert run(["recover", "--replace", *folders]) == 0
+    assert run(["verify", *folders]) == 0
+    assert run(["recover", *folders]) == 3
+    kept = [path.name for path in (tmp_path / "data").iterdir() if ".before-" in path.name]
+    assert len(kept) == int(is_there)
+    assert not (tmp_path / "data/catalogue.recovering").exists()
