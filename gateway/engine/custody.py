@@ -38,6 +38,11 @@ from storage.catalogue.records import ID_SIZE, Blob, BlobRole, Content
 BUCKET_KEY_MAX_OBJECTS = 1_000_000
 """Content keys under one bucket key before it is renewed. Each has a salt of its own: it bounds damage, not nonces."""
 
+DESCRIBED_S = 1.0
+MAX_DESCRIBED = 256
+"""How long, and of how many names, it is believed what the KMS said of a key: so many writes in a second ask it once,
+and one that is disabled is refused a second later at the most."""
+
 MAX_CURRENT_BUCKET_KEYS = 10_000
 """Bucket keys that are remembered for the next write; for the least recently used one a new key is made later."""
 
@@ -181,13 +186,21 @@ class Custody:
         self._current: OrderedDict[_Purse, _CurrentBucketKey] = OrderedDict()
         self._renewing: dict[_Purse, asyncio.Task[None]] = {}
         self._generation = 0
+        self._described: OrderedDict[str | None, tuple[KeyDescription, float]] = OrderedDict()
         self._asking: set[asyncio.Future[None]] = set()
         self._made: WeakSet[NewContentKey] = WeakSet()
 
     async def describe_key(self, kms_key_id: str | None) -> KeyDescription:
         """The wrapping key that a client named; None is the default one. Raises: KmsKeyError where it is not usable."""
+        known = self._described.get(kms_key_id)
+        if known is not None and self._clock() < known[1]:
+            return known[0]
         described = await self._keyring.describe(kms_key_id)
         check_usable(described.state)
+        self._described[kms_key_id] = described, self._clock() + DESCRIBED_S
+        self._described.move_to_end(kms_key_id)
+        if len(self._described) > MAX_DESCRIBED:
+            self._described.popitem(last=False)
         return described
 
     async def new_content_key(
@@ -243,6 +256,7 @@ class Custody:
         """
         self._generation += 1
         self._current.clear()
+        self._described.clear()
         if self._asking:
             await asyncio.wait(self._asking)
 

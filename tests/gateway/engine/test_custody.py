@@ -1,6 +1,7 @@
 """Envelopes, the keys in them, and when a bucket key is renewed."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from gateway.engine import custody as module
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.custody import Envelope, WrappingMode
 from gateway.engine.objects import new_id
-from keys.errors import KeysError, UnwrapFailed
+from keys.errors import KeysError, KmsKeyNotFound, UnwrapFailed
+from keys.kms.base import KeyDescription
 from keys.kms.memory import Fault
 from storage.catalogue.records import BlobRole
 from tests.gateway.engine.rig import Rig, run
@@ -180,3 +182,35 @@ def test_the_keys_of_buckets_long_unused_are_forgotten(monkeypatch: pytest.Monke
         assert len(rig.custody._current) == 2
 
     run(body, wrapping=WrappingMode.BUCKET_KEY)
+
+
+def test_a_key_is_described_once_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_DESCRIBED", 2)
+
+    async def body(rig: Rig) -> None:
+        asked: list[str | None] = []
+        describe = rig.keyring.describe
+
+        async def counted(name: str | None) -> KeyDescription:
+            asked.append(name)
+            return await describe(name)
+
+        monkeypatch.setattr(rig.keyring, "describe", counted)
+        first = await rig.custody.describe_key(None)
+        assert await rig.custody.describe_key(None) is first
+        assert asked == [None]
+        rig.clock.now += timedelta(seconds=module.DESCRIBED_S)
+        await rig.custody.describe_key(None)
+        await rig.custody.renew()
+        await rig.custody.describe_key(None)
+        assert asked == [None] * 3
+        with pytest.raises(KmsKeyNotFound):
+            await rig.custody.describe_key("none")
+        with pytest.raises(KmsKeyNotFound):
+            await rig.custody.describe_key("none")
+        assert asked[3:] == ["none"] * 2, "what is refused is asked again"
+        for name in (first.kms_key_id, first.arn, None):
+            await rig.custody.describe_key(name)
+        assert asked[5:] == [first.kms_key_id, first.arn, None], "only so many are kept"
+
+    run(body)
