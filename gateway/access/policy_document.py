@@ -223,6 +223,9 @@ class _Reader:
 def _keys(found: object) -> dict[str, object]:
     if not isinstance(found, dict) or not found:
         raise _malformed("Policy has an invalid condition")
+    if len({normalise(key) for key in found}) != len(found):
+        # Both would have to hold, which of a Deny is the reverse of what somebody means who writes a key twice.
+        raise _malformed("Policy has the same condition key twice")
     return found
 
 

@@ -82,12 +82,27 @@ class AccessLogs:
         found: dict[str, _Source] = {}
         for account in await self._catalogue.list_accounts():
             for bucket in await self._catalogue.list_buckets(account.account_id, limit=2**31):
-                if KIND in bucket.configurations and (target := await self._target(bucket)) is not None:
-                    held = self._sources.get(bucket.name)
-                    same = held is not None and held.bucket.bucket_id == bucket.bucket_id
-                    found[bucket.name] = _Source(bucket, target, held.lines if held is not None and same else [])
-        self._sources = found
-        self._waiting_bytes = sum(len(line) for source in found.values() for line in source.lines)
+                if (source := await self._source_of(bucket)) is not None:
+                    found[bucket.name] = source
+        self._follow(found)
+
+    async def refresh_one(self, name: str) -> None:
+        """Look up whether one bucket is logged. Raises: NoSuchBucket, StorageError."""
+        source = await self._source_of(await self._catalogue.get_bucket(name))
+        others = {held: each for held, each in self._sources.items() if held != name}
+        self._follow(others if source is None else {**others, name: source})
+
+    def _follow(self, sources: dict[str, _Source]) -> None:
+        self._sources = sources
+        self._waiting_bytes = sum(len(line) for source in sources.values() for line in source.lines)
+
+    async def _source_of(self, bucket: Bucket) -> _Source | None:
+        """A bucket that is logged, with the lines that wait already."""
+        if KIND not in bucket.configurations or (target := await self._target(bucket)) is None:
+            return None
+        held = self._sources.get(bucket.name)
+        same = held is not None and held.bucket.bucket_id == bucket.bucket_id
+        return _Source(bucket, target, held.lines if held is not None and same else [])
 
     async def _target(self, bucket: Bucket) -> LoggingTarget | None:
         try:

@@ -23,7 +23,7 @@ async def put_bucket_logging(context: Context, request: PutBucketLoggingInput, _
             raise S3Error(INVALID_TARGET_BUCKET_FOR_LOGGING, fields={"TargetBucket": target.bucket[:255]})
     document = None if target is None else logging_node(target).document()
     await services.catalogue.put_configuration(context.bucket.bucket_id, KIND, document)
-    await services.access_logs.refresh()
+    await services.access_logs.refresh_one(context.bucket.name)
     return EmptyOutput()
 
 

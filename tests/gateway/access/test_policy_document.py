@@ -336,3 +336,10 @@ def test_a_text_is_filled_in_once_for_the_same_values() -> None:
     assert (second.matches("ab?y"), second.matches("ab?x")) == (True, False)
     del facts["aws:referer"]
     assert template.resolve(facts.get) is None
+
+
+def test_a_key_in_two_spellings_stands_twice() -> None:
+    document = policy(Condition={"StringEquals": {"aws:Referer": "x", "AWS:referer": "y"}})
+    with pytest.raises(S3Error) as caught:
+        parsed(document)
+    assert caught.value.row is MALFORMED_POLICY

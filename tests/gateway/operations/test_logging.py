@@ -151,3 +151,19 @@ def test_a_refresh_keeps_what_waits_and_forgets_buckets_that_went(stage: Stage) 
     stage.alice.delete_bucket(Bucket="bucket")
     stage.run(stage.services.access_logs.refresh())
     assert stage.services.access_logs._sources == {}
+
+
+def test_only_its_own_bucket_is_looked_up_when_a_log_is_set(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never() -> list[object]:
+        raise AssertionError("the accounts are gone through")
+
+    monkeypatch.setattr(stage.rig.catalogue, "list_accounts", never)
+    stage.alice.create_bucket(Bucket="logs")
+    on = {"LoggingEnabled": {"TargetBucket": "logs", "TargetPrefix": ""}}
+    for name in ("bucket", "logs"):
+        stage.alice.put_bucket_logging(Bucket=name, BucketLoggingStatus=on)
+    stage.put("k")
+    assert stage.run(stage.services.access_logs.write()) == 2
+    stage.alice.put_bucket_logging(Bucket="bucket", BucketLoggingStatus={})
+    stage.put("k")
+    assert stage.run(stage.services.access_logs.write()) == 0
