@@ -100,7 +100,7 @@ class Keyring:
         if isinstance(wrapping, Customer):
             return _new_key_under(wrapping.customer_key, CUSTOMER_PROVIDER, content_id, context)
         if isinstance(wrapping, BucketKey):
-            bucket_key = await self._unwrap_bucket_key(realm_id, bucket_id, wrapping)
+            bucket_key = await self.open_bucket_key(realm_id, bucket_id, wrapping)
             return _new_key_under(bucket_key, BUCKET_PROVIDER, wrapping.bucket_key_id, context)
         return await self._generate(wrapping.kms_key_id, context)
 
@@ -133,13 +133,13 @@ class Keyring:
             return await self._unwrap_cached(wrapped, context)
         if bucket_key is None or bucket_key.bucket_key_id != bucket_key_id:
             raise UnwrapFailed(f"{wrapped!r} needs its bucket key")
-        wrapping_key = await self._unwrap_bucket_key(realm_id, bucket_id, bucket_key)
+        wrapping_key = await self.open_bucket_key(realm_id, bucket_id, bucket_key)
         return _unwrap_under(wrapping_key, BUCKET_PROVIDER, bucket_key_id, wrapped, context)
 
     async def new_bucket_key(self, realm_id: bytes, bucket_id: bytes, kms_key_id: str | None = None) -> BucketKey:
         """A fresh bucket key, wrapped by the KMS. Store it before any content key under it."""
         bucket_key_id = secrets.token_bytes(ID_SIZE)
-        context = WrapContext(realm_id, bucket_id, bucket_key_id, Purpose.BUCKET)
+        context = bucket_key_context(realm_id, bucket_id, bucket_key_id)
         _, wrapped = await self._generate(kms_key_id, context)
         return BucketKey(bucket_key_id, wrapped)
 
@@ -187,7 +187,7 @@ class Keyring:
         Raises:
             UnwrapFailed: the KMS's part of it does not authenticate.
         """
-        context = WrapContext(realm_id, bucket_id, bucket_key.bucket_key_id, Purpose.BUCKET)
+        context = bucket_key_context(realm_id, bucket_id, bucket_key.bucket_key_id)
         wrapped = await self._rewrap(bucket_key.wrapped, context, kms_key_id)
         return BucketKey(bucket_key.bucket_key_id, wrapped)
 
@@ -199,8 +199,9 @@ class Keyring:
         """Drop every cached key: the next use of each asks the KMS."""
         self._cache.forget_all()
 
-    async def _unwrap_bucket_key(self, realm_id: bytes, bucket_id: bytes, bucket_key: BucketKey) -> DataKey:
-        context = WrapContext(realm_id, bucket_id, bucket_key.bucket_key_id, Purpose.BUCKET)
+    async def open_bucket_key(self, realm_id: bytes, bucket_id: bytes, bucket_key: BucketKey) -> DataKey:
+        """The key itself. Raises: UnwrapFailed where it is altered, or of another bucket or realm."""
+        context = bucket_key_context(realm_id, bucket_id, bucket_key.bucket_key_id)
         return await self._unwrap_cached(bucket_key.wrapped, context)
 
     async def _unwrap_cached(self, wrapped: WrappedKey, context: WrapContext) -> DataKey:
@@ -232,6 +233,15 @@ def content_context(
         ValueError: an id does not have 16 bytes, or the encryption context is too long.
     """
     return WrapContext(realm_id, bucket_id, content_id, Purpose.CONTENT, encryption_context=encryption_context)
+
+
+def bucket_key_context(realm_id: bytes, bucket_id: bytes, bucket_key_id: bytes) -> WrapContext:
+    """What a bucket key is bound to.
+
+    Raises:
+        ValueError: an id does not have 16 bytes.
+    """
+    return WrapContext(realm_id, bucket_id, bucket_key_id, Purpose.BUCKET)
 
 
 def part_context(realm_id: bytes, bucket_id: bytes, content_id: bytes, blob_id: bytes) -> WrapContext:

@@ -16,6 +16,7 @@ from keys.deadline import KMS_DEADLINE_S, within
 from keys.errors import CanaryFailed, UnwrapFailed
 from keys.kms.base import Kms
 from keys.record import Record, seal, unseal
+from keys.recovery import Copies, Recipients, RecoverySecret
 
 MAX_CREDENTIAL_BYTES = 1024
 
@@ -36,6 +37,7 @@ class RealmKeys:
     - `credentials_key`: S3 secret access keys, through `seal_credential` and `open_credential`.
     - `envelopes_key`: the data keys of envelopes blobs, through `new_blob_key` and `open_blob_key`.
     - `signing_seed`: the Ed25519 key that signs records of destruction.
+    - `recipients_key`: the MAC over who the recovery recipients are.
     """
 
     realm_id: bytes
@@ -47,6 +49,7 @@ class RealmKeys:
     cursor_key: DataKey
     envelopes_key: DataKey
     signing_seed: DataKey
+    recipients_key: DataKey
 
     @classmethod
     async def create(
@@ -80,6 +83,12 @@ class RealmKeys:
         return cls._derive(await within(deadline_s, kms.unwrap(wrapped, context)), realm_id)
 
     @classmethod
+    def recover(cls, secret: RecoverySecret, copies: Copies, realm_id: bytes) -> tuple["RealmKeys", DataKey]:
+        """The same keys without a KMS, and the root itself, to be wrapped anew. Raises: UnwrapFailed."""
+        root = secret.open(copies, WrapContext.for_realm(realm_id, Purpose.REALM))
+        return cls._derive(root, realm_id), root
+
+    @classmethod
     def _derive(cls, root: DataKey, realm_id: bytes) -> "RealmKeys":
         def key(label: str) -> DataKey:
             info = canonical("sealgate/realm-key/v1", realm_id, label.encode("ascii"))
@@ -95,6 +104,7 @@ class RealmKeys:
             cursor_key=key("cursor"),
             envelopes_key=key("envelopes"),
             signing_seed=key("signing"),
+            recipients_key=key("recipients"),
         )
 
     def seal_credential(self, secret: str, access_key_id: str) -> bytes:
@@ -152,6 +162,14 @@ async def rewrap_root(
     moved = await within(deadline_s, kms.rewrap(wrapped, context, kms_key_id))
     await within(deadline_s, kms.unwrap(moved, context))
     return moved
+
+
+async def copy_root(
+    kms: Kms, realm_id: bytes, wrapped: WrappedKey, recipients: Recipients, *, deadline_s: float = KMS_DEADLINE_S
+) -> Copies:
+    """Copies of the root for all recipients. Raises: UnwrapFailed, and as `Kms.unwrap`."""
+    context = WrapContext.for_realm(realm_id, Purpose.REALM)
+    return recipients.copy(await within(deadline_s, kms.unwrap(wrapped, context)), context)
 
 
 async def create_canary(

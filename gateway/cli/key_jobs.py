@@ -15,6 +15,12 @@ from keys.keyring_file import LocalKey
 from keys.kms.base import KeyState
 
 _POLL_S = 0.2
+_READERS_S = 1.0
+"""Requests that read a row before its wrap moved have asked the KMS by then."""
+NOT_REPLACED = (
+    "the realm root was wrapped anew, not replaced: whoever has the leaked key and an old realm.json reads names and"
+    " catalogue, and secret access keys, which are to be replaced; backups keep what they hold"
+)
 
 
 class KeyJobs:
@@ -27,6 +33,7 @@ class KeyJobs:
             "rewrap": self._rewrap,
             "disable": self._disable,
             "retire": self._retire,
+            "incident": self._incident,
         }
 
     async def start(self, kind: str, arguments: dict[str, Any]) -> Answer:
@@ -77,6 +84,30 @@ class KeyJobs:
                 "it is the default key: make another the default one (`sealgate key default`), or give a version"
             )
         return await self._take(tell, key, version, KeyState.DESTROYED if destroy else KeyState.PENDING_DELETION)
+
+    async def _incident(self, tell: Tell, key: str, version: int | None = None, abort_uploads: bool = False) -> Report:
+        """The whole of a compromise. Versions up to `version` leaked; without it, all that there are now."""
+        local_key = await self._keys.local_key(key)
+        leaked_until = local_key.newest.version if version is None else local_key.version(version).version
+        if leaked_until == local_key.newest.version:
+            await self._keys.rotate_key(local_key.kms_key_id)
+        leaked = frozenset(str(each.version) for each in local_key.versions if each.version <= leaked_until)
+        done = await self._life.reseal_leaked(local_key.kms_key_id, leaked, abort_uploads=abort_uploads, tell=tell)
+        report: dict[str, Any] = asdict(done) | {"key_id": local_key.kms_key_id, "leaked_until_version": leaked_until}
+        if done.left_count:
+            again = f"sealgate key incident {local_key.kms_key_id} --version {leaked_until}"
+            return report | {"disabled_versions": [], "next_step": f"see what is left, then run `{again}`"}
+        await asyncio.sleep(_READERS_S)
+        keyring = self._keys.local().keyring
+        off = [
+            each.version
+            for each in keyring.find(local_key.kms_key_id).versions
+            if str(each.version) in leaked and each.state.is_usable
+        ]
+        for each in off:
+            keyring.set_key_state(local_key.kms_key_id, KeyState.DISABLED, each)
+        self._life.forget_keys()
+        return report | {"disabled_versions": off, "not_replaced": NOT_REPLACED}
 
     async def _take(self, tell: Tell, key: str, version: int | None, state: KeyState, *, force: bool = False) -> Report:
         """Take a key or a version out of use where a scan proves that nothing lies under it; look again after."""

@@ -150,6 +150,29 @@ def retire_key(
     _run("retire", {"key": key, "version": version, "destroy": destroy}, data, keys, config, as_json=as_json)
 
 
+@_key.command("incident")
+def incident(
+    key: Key,
+    *,
+    version: Annotated[
+        int | None, typer.Option(metavar="N", help="The newest version that leaked; without it, the current one.")
+    ] = None,
+    abort_uploads: Annotated[
+        bool, typer.Option("--abort-uploads", help="Abort multipart uploads that were begun under it.")
+    ] = False,
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """A wrapping key leaked: a new version, every object under the old ones sealed anew, the old blobs destroyed.
+
+    Old versions are switched off at the end. Run again with --version, it goes on where it was.
+    """
+    arguments = {"key": key, "version": version, "abort_uploads": abort_uploads}
+    _run("incident", arguments, data, keys, config, as_json=as_json)
+
+
 def _run(
     kind: str, arguments: dict[str, Any], data: str | None, keys: str | None, config: Path | None, *, as_json: bool
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from gateway.cli import accounts, journal, keys, offline, recover, scrub, serve, settings, sweep, verify
+from gateway.cli import accounts, journal, keys, offline, recover, recovery, scrub, serve, settings, sweep, verify
 from gateway.cli.bench import command as bench
 from gateway.cli.check import command as check
 from gateway.cli.exits import Exit, exit_of
@@ -24,7 +24,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for family in (serve, check, bench, accounts, keys, sweep, verify, scrub, journal, recover, offline, settings):
+for family in (
+    serve,
+    check,
+    bench,
+    accounts,
+    keys,
+    recovery,
+    sweep,
+    verify,
+    scrub,
+    journal,
+    recover,
+    offline,
+    settings,
+):
     family.register(app)
 
 

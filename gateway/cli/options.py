@@ -69,11 +69,12 @@ def _metavar(kind: str) -> str:
 
 
 def print_answer(answer: dict[str, Any], *, as_json: bool) -> None:
-    """One JSON object, or the same for a reader: a list of records as a table, anything else line by line."""
+    """One JSON object, or the same for a reader: a list of records alone as a table, anything else line by line."""
     if as_json:
         typer.echo(json.dumps(answer))
         return
-    records = next((value for value in answer.values() if isinstance(value, list)), None)
+    only = next(iter(answer.values())) if len(answer) == 1 else None
+    records = only if isinstance(only, list) else None
     if records is None:
         for name, value in answer.items():
             typer.echo(f"{name}: {value}")

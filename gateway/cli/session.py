@@ -13,9 +13,11 @@ from gateway.cli.control import Command, ask_gateway
 from gateway.cli.directory import Answer, Directory
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.key_jobs import KeyJobs
+from gateway.cli.recipients import RecoveryRecipients
 from gateway.cli.wrapping_keys import WrappingKeys
 from gateway.config import Settings
 from gateway.wiring import Folders, Gateway, open_gateway
+from gateway.wiring.stores import utc_now
 
 _POLL_S = 0.3
 """Between two questions how far a job is."""
@@ -25,6 +27,7 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
     """What the command line may ask of an opened gateway, by name."""
     directory = Directory(gateway.stores.catalogue, gateway.opened.realm_keys, lambda: datetime.now(UTC))
     wrapping_keys = WrappingKeys(gateway.opened.kms, gateway.key_life)
+    recipients = RecoveryRecipients(gateway.key_life, utc_now)
     key_jobs = KeyJobs(gateway.key_life, wrapping_keys)
     return {
         "create_account": directory.create_account,
@@ -40,6 +43,9 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "rotate_key": wrapping_keys.rotate_key,
         "default_key": wrapping_keys.default_key,
         "enable_key": wrapping_keys.enable_key,
+        "add_recipient": recipients.add,
+        "list_recipients": recipients.list,
+        "remove_recipient": recipients.remove,
         "start_job": key_jobs.start,
         "job_status": key_jobs.status,
         "stop_job": key_jobs.stop,

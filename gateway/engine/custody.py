@@ -27,12 +27,14 @@ from keys.keyring import (
     Direct,
     Keyring,
     Wrapping,
+    bucket_key_context,
     bucket_key_id_of,
     content_context,
     part_context,
 )
 from keys.kms.base import KeyDescription, check_usable
 from keys.record import Record, seal, unseal
+from keys.recovery import NO_COPIES, Copies, Recipients
 from storage.catalogue.records import ID_SIZE, Blob, BlobRole, Content
 
 BUCKET_KEY_MAX_OBJECTS = 1_000_000
@@ -73,17 +75,22 @@ class WrappingMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """`u16 size | wrapped key`, and once more with the bucket key: `16 bytes id | u16 size | wrapped bucket key`."""
+    """`u16 size | wrapped key`, and once more with the bucket key: `16 bytes id | u16 size | wrapped bucket key`.
+
+    Behind them stand the copies for recovery recipients, where there are any (docs/FORMAT.md section 4.1).
+    """
 
     wrapped: WrappedKey
     bucket_key: BucketKey | None = None
+    copies: Copies = NO_COPIES
+    """Of the key that the KMS wrapped."""
 
     def encode(self) -> bytes:
         """The bytes of the slot."""
         encoded = sized(self.wrapped)
         if self.bucket_key is not None:
             encoded += self.bucket_key.bucket_key_id + sized(self.bucket_key.wrapped)
-        return encoded
+        return encoded + self.copies.encode()
 
     @property
     def kms_wrapped(self) -> WrappedKey | None:
@@ -102,13 +109,13 @@ class Envelope:
         wrapped, rest = take_sized(slot)
         bucket_key_id = bucket_key_id_of(wrapped)
         if bucket_key_id is None:
-            if rest:
+            if rest and wrapped.provider in _NOT_OF_A_KMS:
                 raise UnwrapFailed("bytes follow the envelope of a key slot")
-            return cls(wrapped)
+            return cls(wrapped, None, Copies.decode(rest))
         bucket_wrapped, trailing = take_sized(rest[ID_SIZE:])
-        if trailing or rest[:ID_SIZE] != bucket_key_id:
+        if rest[:ID_SIZE] != bucket_key_id:
             raise UnwrapFailed("a key slot carries another bucket key than the one that wrapped its key")
-        return cls(wrapped, BucketKey(bucket_key_id, bucket_wrapped))
+        return cls(wrapped, BucketKey(bucket_key_id, bucket_wrapped), Copies.decode(trailing))
 
 
 def sized(wrapped: WrappedKey) -> bytes:
@@ -158,6 +165,7 @@ class NewContentKey:
 @dataclass(slots=True)
 class _CurrentBucketKey:
     bucket_key: BucketKey
+    copies: Copies
     renew_at: float
     objects_left: int
 
@@ -176,8 +184,10 @@ class Custody:
         mode: WrappingMode,
         clock: Callable[[], float],
         bucket_key_age_s: float,
+        recipients: Recipients | None = None,
     ) -> None:
-        """`clock` is monotonic, in seconds."""
+        """`clock` is monotonic, in seconds; `recipients` may change while this lives."""
+        self.recipients = Recipients() if recipients is None else recipients
         self._keyring = keyring
         self._realm_id = realm_id
         self._mode = mode
@@ -228,21 +238,32 @@ class Custody:
     async def _make_content_key(
         self, bucket_id: bytes, content_id: bytes, protection: Protection, customer_key: DataKey | None
     ) -> NewContentKey:
+        current: _CurrentBucketKey | None = None
         if customer_key is not None:
             context = content_context(self._realm_id, bucket_id, content_id)
             protection = replace(protection, verifier=new_verifier(customer_key, context))
             wrapping: Wrapping = Customer(customer_key)
         elif protection.mode is Mode.KMS:
             kms_key_id = protection.kms_key_id
-            wrapping = await self._bucket_key((bucket_id, kms_key_id)) if protection.bucket_key else Direct(kms_key_id)
-        elif self._mode is WrappingMode.BUCKET_KEY:
-            wrapping = await self._bucket_key((bucket_id, None))
+            if protection.bucket_key:
+                current = await self._bucket_key((bucket_id, kms_key_id))
+            wrapping = Direct(kms_key_id)
         else:
+            if self._mode is WrappingMode.BUCKET_KEY:
+                current = await self._bucket_key((bucket_id, None))
             wrapping = Direct()
+        if current is not None:
+            wrapping = current.bucket_key
         data_key, wrapped = await self._keyring.new_content_key(
             self._realm_id, bucket_id, content_id, wrapping, encryption_context=protection.context.encode("utf-8")
         )
-        envelope = Envelope(wrapped, wrapping if isinstance(wrapping, BucketKey) else None)
+        if current is not None:
+            envelope = Envelope(wrapped, current.bucket_key, current.copies)
+        elif customer_key is not None:
+            envelope = Envelope(wrapped)
+        else:
+            context = content_context(self._realm_id, bucket_id, content_id, protection.context.encode("utf-8"))
+            envelope = Envelope(wrapped, None, self.recipients.copy(data_key, context))
         return NewContentKey(data_key, envelope.encode(), protection)
 
     def on_their_way(self) -> list[Envelope]:
@@ -268,7 +289,10 @@ class Custody:
             bucket_key = await self._keyring.rewrap_bucket_key(
                 self._realm_id, bucket_id, envelope.bucket_key, kms_key_id
             )
-            return replace(envelope, bucket_key=bucket_key)
+            copies = envelope.copies
+            if copies.ids != self.recipients.ids:
+                copies = await self._copies_of(bucket_id, bucket_key)
+            return replace(envelope, bucket_key=bucket_key, copies=copies)
         wrapped = await self._keyring.rewrap_content_key(
             self._realm_id,
             bucket_id,
@@ -277,7 +301,18 @@ class Custody:
             kms_key_id,
             encryption_context=unlock.context.encode("utf-8"),
         )
-        return replace(envelope, wrapped=wrapped)
+        moved = replace(envelope, wrapped=wrapped)
+        if envelope.copies.ids != self.recipients.ids:
+            data_key = await self.open_content_key(bucket_id, wrap_id, moved.encode(), unlock)
+            context = content_context(self._realm_id, bucket_id, wrap_id, unlock.context.encode("utf-8"))
+            moved = replace(moved, copies=self.recipients.copy(data_key, context))
+        return moved
+
+    async def _copies_of(self, bucket_id: bytes, bucket_key: BucketKey) -> Copies:
+        if not self.recipients.ids:
+            return NO_COPIES
+        opened = await self._keyring.open_bucket_key(self._realm_id, bucket_id, bucket_key)
+        return self.recipients.copy(opened, bucket_key_context(self._realm_id, bucket_id, bucket_key.bucket_key_id))
 
     async def open_content_key(
         self, bucket_id: bytes, content_id: bytes, slot: bytes, unlock: Unlock = NOTHING_BESIDES
@@ -362,7 +397,7 @@ class Custody:
         context = part_context(self._realm_id, content.bucket_id, content.content_id, blob.blob_id)
         return self._keyring.unwrap_part_key(content_key, Envelope.decode(blob.wrapped_key).wrapped, context)
 
-    async def _bucket_key(self, purse: _Purse) -> BucketKey:
+    async def _bucket_key(self, purse: _Purse) -> _CurrentBucketKey:
         """The bucket key in use, renewed by age and count; however many wait for a new one, the KMS is asked once."""
         while (current := self._usable(purse)) is None:
             task = self._renewing.get(purse)
@@ -371,7 +406,7 @@ class Custody:
                 self._renewing[purse] = task
             await asyncio.shield(task)
         current.objects_left -= 1
-        return current.bucket_key
+        return current
 
     def _usable(self, purse: _Purse) -> _CurrentBucketKey | None:
         current = self._current.get(purse)
@@ -384,10 +419,11 @@ class Custody:
         try:
             generation = self._generation
             bucket_key = await self._keyring.new_bucket_key(self._realm_id, *purse)
+            copies = await self._copies_of(purse[0], bucket_key)
             if generation != self._generation:
                 return  # whoever waits asks again
             renew_at = self._clock() + self._bucket_key_age_s
-            self._current[purse] = _CurrentBucketKey(bucket_key, renew_at, BUCKET_KEY_MAX_OBJECTS)
+            self._current[purse] = _CurrentBucketKey(bucket_key, copies, renew_at, BUCKET_KEY_MAX_OBJECTS)
             if len(self._current) > MAX_CURRENT_BUCKET_KEYS:
                 self._current.popitem(last=False)
         finally:

@@ -316,7 +316,7 @@ class ObjectEngine:
             attributes=replace(new.attributes, checksum=held.checksum, protection=held.protection).encode(),
             lock=new.lock,
         )
-        link, _held = await self._write_link(bucket, version, content)
+        link, _held = await self.write_link(bucket, version, content)
         reach("copy.before_commit")
         async with self._writer.publishing(link):
             published = await self._catalogue.publish_version(
@@ -344,7 +344,7 @@ class ObjectEngine:
         async with aclosing(await self.open(source, 0, source.version.size, source_key)) as plaintext:
             return await self._put(bucket, new, plaintext, check.digests, lambda size: check.finish(size, {}))
 
-    async def _write_link(self, bucket: Bucket, version: ObjectVersion, content: Content) -> tuple[Blob, NewContentKey]:
+    async def write_link(self, bucket: Bucket, version: ObjectVersion, content: Content) -> tuple[Blob, NewContentKey]:
         """A link blob, and its key, to be held until it is published."""
         blob_id = new_id()
         # A link's key belongs to no content; its own id stands in the context of the wrap (FORMAT section 4).

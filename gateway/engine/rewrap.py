@@ -21,7 +21,8 @@ from gateway.engine.sealing import BlobWriter
 from gateway.engine.whole import read_slot
 from keys.datakey import WrappedKey
 from keys.errors import KmsKeyError, UnwrapFailed
-from keys.keyring import BucketKey, Keyring
+from keys.keyring import Keyring
+from keys.recovery import Recipients
 from storage.blobs.base import BlobStore
 from storage.catalogue.base import (
     Catalogue,
@@ -62,6 +63,9 @@ class RealmWraps(Protocol):
     def wrapped(self) -> tuple[WrappedKey, ...]:
         """All of them, as the files have them."""
 
+    def copied_to(self) -> frozenset[bytes]:
+        """The recovery recipients that have a copy of the root."""
+
     async def rewrap(self, kms_key_id: str) -> bytes:
         """Move root and canary, proved to open, in memory alone; give the root as slots have it. Raises: KeysError."""
 
@@ -72,10 +76,11 @@ class RealmWraps(Protocol):
 class Aim(Protocol):
     """Which wraps a job is about."""
 
-    async def target(self, wrapped: WrappedKey) -> str | None:
+    async def target(self, wrapped: WrappedKey, copied_to: frozenset[bytes]) -> str | None:
         """The wrapping key under whose current version a wrap belongs; None where it is right as it is.
 
-        Raises: KmsKeyError where that key cannot be used.
+        `copied_to` are the recovery recipients that have a copy of the key. Raises: KmsKeyError where that key cannot
+        be used.
         """
 
 
@@ -84,19 +89,22 @@ class MoveToCurrent:
     """The aim of a rotation: everything under the current version of its key, or of another key."""
 
     keyring: Keyring
+    recipients: Recipients
+    """Who is to have a copy."""
     source: str | None = None
     """Wraps of this key alone."""
     to: str | None = None
     _versions: dict[str, str] = field(default_factory=dict)
 
-    async def target(self, wrapped: WrappedKey) -> str | None:
+    async def target(self, wrapped: WrappedKey, copied_to: frozenset[bytes]) -> str | None:
         """See `Aim.target`."""
         if self.source is not None and wrapped.kms_key_id != self.source:
             return None
         wanted = self.to or wrapped.kms_key_id
         if wanted not in self._versions:
             self._versions[wanted] = (await self.keyring.describe(wanted)).version
-        return None if (wrapped.kms_key_id, wrapped.kms_key_version) == (wanted, self._versions[wanted]) else wanted
+        is_there = (wrapped.kms_key_id, wrapped.kms_key_version) == (wanted, self._versions[wanted])
+        return None if is_there and copied_to == self.recipients.ids else wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +114,28 @@ class Under:
     kms_key_id: str
     version: str | None = None
 
-    async def target(self, wrapped: WrappedKey) -> str | None:
+    async def target(self, wrapped: WrappedKey, copied_to: frozenset[bytes]) -> str | None:
         """See `Aim.target`."""
+        del copied_to
         is_meant = wrapped.kms_key_id == self.kms_key_id and self.version in {None, wrapped.kms_key_version}
         return self.kms_key_id if is_meant else None
+
+
+@dataclass(frozen=True, slots=True)
+class LeakedVersions:
+    """The aim of an incident: what lies under certain versions of a key."""
+
+    kms_key_id: str
+    versions: frozenset[str]
+
+    def covers(self, wrapped: WrappedKey) -> bool:
+        """Whether a wrap lies under one of them."""
+        return wrapped.kms_key_id == self.kms_key_id and wrapped.kms_key_version in self.versions
+
+    async def target(self, wrapped: WrappedKey, copied_to: frozenset[bytes]) -> str | None:
+        """See `Aim.target`."""
+        del copied_to
+        return self.kms_key_id if self.covers(wrapped) else None
 
 
 @dataclass(slots=True)
@@ -149,6 +175,10 @@ class _Found:
     kept: KeptWrap
     envelope: Envelope
     target: str
+
+
+_BucketKeys = dict[tuple[bytes, bytes, str], Envelope]
+"""Envelopes with moved bucket keys, by what told the bucket key before."""
 
 
 class Rewrapper:
@@ -228,9 +258,9 @@ class Rewrapper:
         report.scanned_count = report.left_count = report.locked_count = report.customer_count = report.failed_count = 0
         for wrapped in self._realm.wrapped():
             report.scanned_count += 1
-            report.left_count += await aim.target(wrapped) is not None
+            report.left_count += await aim.target(wrapped, self._realm.copied_to()) is not None
         found: dict[bytes, _Found] = {}
-        bucket_keys: dict[tuple[bytes, bytes, str], BucketKey] = {}
+        bucket_keys: _BucketKeys = {}
         async for kept in self._kept():
             report.scanned_count += 1
             judged = await self._judge(aim, kept, report)
@@ -273,7 +303,7 @@ class Rewrapper:
             if wrapped is None:
                 report.customer_count += 1
                 return None
-            target = await aim.target(wrapped)
+            target = await aim.target(wrapped, envelope.copies.ids)
         except (UnwrapFailed, KmsKeyError) as error:
             report.failed_count += 1
             _count_left(report, [kept])
@@ -286,7 +316,7 @@ class Rewrapper:
         found: list[_Found],
         report: RewrapReport,
         pace: "_Pace",
-        bucket_keys: dict[tuple[bytes, bytes, str], BucketKey],
+        bucket_keys: _BucketKeys,
     ) -> None:
         """Move up to a blob's worth of wraps: KMS, envelopes blob, rows, in this order."""
         await pace.wait(len(found))
@@ -314,9 +344,7 @@ class Rewrapper:
         reach("rewrap.rows_moved")
         return frozenset(moved)
 
-    async def _move_bucket_keys(
-        self, found: list[_Found], report: RewrapReport, bucket_keys: dict[tuple[bytes, bytes, str], BucketKey]
-    ) -> None:
+    async def _move_bucket_keys(self, found: list[_Found], report: RewrapReport, bucket_keys: _BucketKeys) -> None:
         """Ask the KMS once for each bucket key, however many contents lie under it."""
         wanted = {name: one for one in found if (name := _bucket_key_name(one)) and name not in bucket_keys}
         while len(bucket_keys) + len(wanted) > MAX_BUCKET_KEYS and bucket_keys:
@@ -327,18 +355,18 @@ class Rewrapper:
             moved = await asyncio.gather(*(self._ask(wanted[name]) for name in some))
             for name, envelope in zip(some, moved, strict=True):
                 if envelope is not None and envelope.bucket_key is not None:
-                    bucket_keys[name] = envelope.bucket_key
+                    bucket_keys[name] = envelope
                     report.bucket_key_count += 1
 
-    async def _moved(
-        self, one: _Found, report: RewrapReport, bucket_keys: dict[tuple[bytes, bytes, str], BucketKey]
-    ) -> Envelope | None:
+    async def _moved(self, one: _Found, report: RewrapReport, bucket_keys: _BucketKeys) -> Envelope | None:
         name = _bucket_key_name(one)
         if name is None:
             envelope = await self._ask(one)
         else:
-            bucket_key = bucket_keys.get(name)
-            envelope = None if bucket_key is None else replace(one.envelope, bucket_key=bucket_key)
+            moved = bucket_keys.get(name)
+            envelope = (
+                None if moved is None else replace(one.envelope, bucket_key=moved.bucket_key, copies=moved.copies)
+            )
         if envelope is None:
             report.failed_count += 1
             _count_left(report, [one.kept])
@@ -357,7 +385,9 @@ class Rewrapper:
 
     async def _move_realm(self, aim: Aim, report: RewrapReport) -> None:
         """Move root and canary: a blob that has the root, then the reference to it, then the files."""
-        targets = {target for wrapped in self._realm.wrapped() if (target := await aim.target(wrapped)) is not None}
+        copied_to = self._realm.copied_to()
+        wraps = self._realm.wrapped()
+        targets = {target for wrapped in wraps if (target := await aim.target(wrapped, copied_to)) is not None}
         if not targets:
             return
         root = await self._realm.rewrap(targets.pop())
@@ -368,8 +398,15 @@ class Rewrapper:
         report.moved_count += len(self._realm.wrapped())
 
     async def _count_on_their_way(self, aim: Aim) -> int:
-        wraps = [envelope.kms_wrapped for envelope in self._custody.on_their_way()]
-        return sum([await aim.target(wrapped) is not None for wrapped in wraps if wrapped is not None])
+        count = 0
+        for envelope in self._custody.on_their_way():
+            wrapped = envelope.kms_wrapped
+            count += wrapped is not None and await aim.target(wrapped, envelope.copies.ids) is not None
+        return count
+
+    async def wait_for_writes(self, aim: Aim, patience_s: float) -> None:
+        """Wait so long at most for writes under way whose key an aim is about."""
+        await self._wait_for_writes(aim, time.monotonic() + patience_s)
 
     async def _wait_for_writes(self, aim: Aim, deadline: float) -> None:
         """Wait until no write is under way any more whose key was made before, or the deadline is over."""

@@ -56,6 +56,7 @@ from gateway.wiring.webhooks import open_webhooks
 from keys.errors import KeysError
 from keys.keyring import Keyring
 from keys.realm import RealmKeys
+from keys.recovery import Recipients
 from storage.catalogue.base import LeaseLost
 from storage.errors import StorageError
 
@@ -105,7 +106,14 @@ class Gateway:
         self.keyring = Keyring(
             opened.kms, time.monotonic, deadline_s=settings.kms_deadline_s, cache_ttl_s=settings.key_cache_s
         )
-        custody = Custody(self.keyring, realm_id, WrappingMode(settings.wrapping), time.monotonic, BUCKET_KEY_AGE_S)
+        custody = Custody(
+            self.keyring,
+            realm_id,
+            WrappingMode(settings.wrapping),
+            time.monotonic,
+            BUCKET_KEY_AGE_S,
+            Recipients(opened.realm.recipients),
+        )
         writer = BlobWriter(
             blobs=stores.blobs,
             realm_id=realm_id,
@@ -198,6 +206,8 @@ class Gateway:
             holder=self._holder,
             clock=utc_now,
             rotation_age=timedelta(days=settings.key_rotation_days),
+            opener=opener,
+            objects=objects,
         )
         self.canary = CanaryWatch(
             opened.kms,

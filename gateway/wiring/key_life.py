@@ -7,8 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.engine.custody import Custody
 from gateway.engine.envelopes import EnvelopesBlobs
+from gateway.engine.incident import Incident, IncidentReport
 from gateway.engine.jobs import JobRunner, Tell
-from gateway.engine.rewrap import MoveToCurrent, Rewrapper, RewrapReport, Under
+from gateway.engine.objects import ObjectEngine
+from gateway.engine.opening import BlobOpener
+from gateway.engine.resealing import Resealer
+from gateway.engine.rewrap import LeakedVersions, MoveToCurrent, Rewrapper, RewrapReport, Under
 from gateway.engine.sealing import BlobWriter
 from gateway.wiring.realm import OpenedKeys, RealmFiles
 from gateway.wiring.stores import Stores
@@ -16,6 +20,7 @@ from keys.errors import KeysError
 from keys.keyring import Keyring
 from keys.kms.base import Kms
 from keys.kms.local import LocalKms
+from keys.recovery import Recipient
 from storage.errors import StorageError
 
 _log = logging.getLogger(__name__)
@@ -36,6 +41,8 @@ class KeyLife:
         holder: str,
         clock: Callable[[], datetime],
         rotation_age: timedelta,
+        opener: BlobOpener,
+        objects: ObjectEngine,
     ) -> None:
         self.kms: Kms = opened.kms
         self.jobs = JobRunner()
@@ -43,6 +50,8 @@ class KeyLife:
         self._custody = custody
         self._clock = clock
         self._rotation_age = rotation_age
+        self._realm_files = realm_files
+        self._realm_keys = opened.realm_keys
         self.envelopes = EnvelopesBlobs(
             catalogue=stores.catalogue,
             blobs=stores.blobs,
@@ -60,6 +69,16 @@ class KeyLife:
             realm=realm_files,
             holder=holder,
         )
+        self._resealer = Resealer(
+            catalogue=stores.catalogue,
+            custody=custody,
+            writer=writer,
+            opener=opener,
+            objects=objects,
+            blobs=stores.blobs,
+            lease=self._rewrapper.lease,
+        )
+        self._incident = Incident(catalogue=stores.catalogue, resealer=self._resealer, rewrapper=self._rewrapper)
 
     async def rewrap(
         self,
@@ -71,7 +90,7 @@ class KeyLife:
         tell: Tell = lambda _: None,
     ) -> RewrapReport:
         """Move wraps; see `Rewrapper.rewrap`. Keys are named by their ids."""
-        aim = MoveToCurrent(self._keyring, source, to)
+        aim = MoveToCurrent(self._keyring, self._custody.recipients, source, to)
         return await self._rewrapper.rewrap(
             aim, rate_per_s=rate_per_s, patience_s=patience_s, progress=lambda report: tell(asdict(report))
         )
@@ -79,6 +98,28 @@ class KeyLife:
     async def scan(self, kms_key_id: str, version: str | None = None, tell: Tell = lambda _: None) -> RewrapReport:
         """Count what lies under a key or one version of it."""
         return await self._rewrapper.scan(Under(kms_key_id, version), progress=lambda report: tell(asdict(report)))
+
+    async def reseal_leaked(
+        self, kms_key_id: str, versions: frozenset[str], *, abort_uploads: bool, tell: Tell, patience_s: float = 60.0
+    ) -> IncidentReport:
+        """Seal anew all that lies under these versions of a key; see `Incident.run`."""
+        return await self._incident.run(
+            LeakedVersions(kms_key_id, versions),
+            abort_uploads=abort_uploads,
+            patience_s=patience_s,
+            progress=lambda report: tell(asdict(report)),
+        )
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """Who gets a recovery copy of every key."""
+        return self._realm_files.recipients
+
+    async def set_recipients(self, recipients: tuple[Recipient, ...]) -> None:
+        """Let these be the recovery recipients: of the root now, of every new key from now on. Raises: KeysError."""
+        await self._realm_files.set_recipients(recipients, self._realm_keys)
+        self._custody.recipients.set(recipients)
+        await self._custody.renew()
 
     async def key_changed(self) -> None:
         """A wrapping key got a new version, or another became the default: make nothing more under the old one."""

@@ -1,6 +1,7 @@
 """The realm file, and the keys behind it: opened by a KMS that the canary has proved to be the right one."""
 
 import base64
+import hmac
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +17,8 @@ from keys.keyring_file import LocalKeyring
 from keys.kms.base import Kms
 from keys.kms.local import LocalKms
 from keys.kms.names import KeyNames
-from keys.realm import RealmKeys, check_canary, create_canary, rewrap_root
+from keys.realm import RealmKeys, check_canary, copy_root, create_canary, rewrap_root
+from keys.recovery import NO_COPIES, Copies, Recipient, Recipients, public_of
 from keys.safe_files import read_private_file, write_private_file
 from storage.seams import reach
 
@@ -24,6 +26,7 @@ _MAX_REALM_BYTES: Final = 16 * 1024
 _MAX_PASSPHRASE_FILE_BYTES: Final = 4096
 _REALM_FORMAT: Final = "sealgate-realm"
 _REALM_VERSION: Final = 1
+_REALM_VERSION_WITH_RECIPIENTS: Final = 2
 _REALM_ID_SIZE: Final = 16
 
 
@@ -35,6 +38,22 @@ class RealmRecord:
     created_at: datetime
     root: WrappedKey
     canary: WrappedKey
+    recipients: tuple[Recipient, ...] = ()
+    """Who gets a recovery copy of every key."""
+    root_copies: Copies = NO_COPIES
+    recipients_mac: str = ""
+    """Under a key of the realm: whoever can write the file cannot make himself a recipient."""
+
+    def mac(self, realm_keys: RealmKeys) -> str:
+        """What `recipients_mac` must be."""
+        told = json.dumps(_recipients_json(self.recipients)).encode("ascii")
+        return hmac.digest(realm_keys.recipients_key.material(), told, "sha512")[:32].hex()
+
+    def check_recipients(self, realm_keys: RealmKeys) -> None:
+        """See that nobody but the realm's owner made the recipients. Raises: KeyringError."""
+        wanted = self.mac(realm_keys) if self.recipients else ""
+        if not hmac.compare_digest(self.recipients_mac, wanted):
+            raise KeyringError("the recovery recipients of the realm file were altered; restore it from its backup")
 
     def is_same_realm(self, other: "RealmRecord") -> bool:
         """Whether both are of one realm; their wraps may differ, since they are moved in one folder after the other."""
@@ -42,7 +61,7 @@ class RealmRecord:
 
     def encode(self) -> bytes:
         """The file's bytes; exactly one text stands for each record."""
-        fields = {
+        fields: dict[str, Any] = {
             "format": _REALM_FORMAT,
             "version": _REALM_VERSION,
             "realm_id": self.realm_id.hex(),
@@ -50,6 +69,13 @@ class RealmRecord:
             "root": base64.b64encode(self.root.encode()).decode("ascii"),
             "canary": base64.b64encode(self.canary.encode()).decode("ascii"),
         }
+        if self.recipients:
+            fields |= {
+                "version": _REALM_VERSION_WITH_RECIPIENTS,
+                "recipients": _recipients_json(self.recipients),
+                "root_copies": base64.b64encode(self.root_copies.encode()).decode("ascii"),
+                "recipients_mac": self.recipients_mac,
+            }
         return json.dumps(fields, indent=1).encode("ascii") + b"\n"
 
     @classmethod
@@ -67,6 +93,12 @@ class RealmRecord:
                 datetime.fromisoformat(fields["created_at"]).astimezone(UTC),
                 WrappedKey.decode(base64.b64decode(fields["root"], validate=True)),
                 WrappedKey.decode(base64.b64decode(fields["canary"], validate=True)),
+                tuple(
+                    Recipient(each["name"], public_of(each["public"]), datetime.fromisoformat(each["added_at"]))
+                    for each in fields.get("recipients", [])
+                ),
+                Copies.decode(base64.b64decode(fields.get("root_copies", ""), validate=True)),
+                str(fields.get("recipients_mac", "")),
             )
             exact = record.encode() == data and len(record.realm_id) == _REALM_ID_SIZE
         except (ValueError, KeyError, TypeError, RecursionError, KeysError):
@@ -87,6 +119,8 @@ class RealmFiles:
         self._kms = kms
         self._deadline_s = deadline_s
         self._record = realm
+        # Whether the blob store has today's copies is not kept: the first rewrap of a process that has any writes them.
+        self._copied_to: frozenset[bytes] = frozenset()
 
     @property
     def realm_id(self) -> bytes:
@@ -103,9 +137,28 @@ class RealmFiles:
         records = (RealmRecord.read(path) for path in (self._folders.realm_file, self._folders.realm_copy))
         return tuple(wrapped for record in records for wrapped in (record.root, record.canary))
 
+    def copied_to(self) -> frozenset[bytes]:
+        """The recovery recipients that have a copy of the root in the blob store too."""
+        return self._copied_to
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """Who gets a copy of every key."""
+        return self._record.recipients
+
+    async def set_recipients(self, recipients: tuple[Recipient, ...], realm_keys: RealmKeys) -> None:
+        """Let these be the recipients, with a copy of the root in both files. Raises: KeysError."""
+        holder = Recipients(recipients)
+        copies = await copy_root(self._kms, self.realm_id, self._record.root, holder, deadline_s=self._deadline_s)
+        record = replace(self._record, recipients=recipients, root_copies=copies, recipients_mac="")
+        if recipients:
+            record = replace(record, recipients_mac=record.mac(realm_keys))
+        self._record = record
+        self._write()
+
     def root_part(self) -> bytes:
         """The root as the slots of envelopes blobs have it."""
-        return sized(self._record.root)
+        return sized(self._record.root) + self._record.root_copies.encode()
 
     async def rewrap(self, kms_key_id: str) -> bytes:
         """Move root and canary in memory, proved to open; give the root. Raises: KeysError."""
@@ -117,7 +170,12 @@ class RealmFiles:
         return self.root_part()
 
     def save(self) -> None:
-        """Write both files, durably; a crash in between leaves two that both open. Raises: KeyringError."""
+        """Write both files, durably, once an envelopes blob has the root. Raises: KeyringError."""
+        self._write()
+        self._copied_to = self._record.root_copies.ids
+
+    def _write(self) -> None:
+        """A crash in between leaves two files that both open."""
         for path in (self._folders.realm_file, self._folders.realm_copy):
             write_private_file(path, self._record.encode(), replace=True)
             reach("realm.file_written")
@@ -161,4 +219,10 @@ async def open_realm(settings: Settings, kms: Kms, realm: RealmRecord) -> Opened
     """The second half of `open_keys`, with any KMS. Raises: KeysError."""
     deadline_s = settings.kms_deadline_s
     await check_canary(kms, realm.realm_id, realm.canary, deadline_s=deadline_s)
-    return OpenedKeys(kms, realm, await RealmKeys.open(kms, realm.realm_id, realm.root, deadline_s=deadline_s))
+    realm_keys = await RealmKeys.open(kms, realm.realm_id, realm.root, deadline_s=deadline_s)
+    realm.check_recipients(realm_keys)
+    return OpenedKeys(kms, realm, realm_keys)
+
+
+def _recipients_json(recipients: tuple[Recipient, ...]) -> list[dict[str, str]]:
+    return [{"name": each.name, "public": each.text, "added_at": each.added_at.isoformat()} for each in recipients]

@@ -676,8 +676,13 @@ class Catalogue(Protocol):
             WrapsChanged: the old one is gone, or a wrap that names it is not among these.
         """
 
-    async def versions_of_content(self, content_id: bytes) -> tuple[ObjectVersion, ...]:
-        """Every version that has this content; looks at each version there is where one of them is no copy."""
+    async def versions_of_content(
+        self, content_id: bytes, known: ObjectVersion | None = None
+    ) -> tuple[tuple[ObjectVersion, bytes | None], ...]:
+        """Every version that has this content, with the blob id of its link where it is a copy.
+
+        Looks at each version there is where one of them is no copy, unless that is the one that is known already.
+        """
 
     async def replace_content(self, command: ReplaceContent, lease: Lease) -> None:
         """Put a content in the place of another, under all of its versions at once; the old blobs are condemned.

@@ -862,11 +862,16 @@ class MemoryCatalogue:
         self._condemn(envelopes_id)
         self._record("move_wraps")
 
-    async def versions_of_content(self, content_id: bytes) -> tuple[ObjectVersion, ...]:
+    async def versions_of_content(
+        self, content_id: bytes, known: ObjectVersion | None = None
+    ) -> tuple[tuple[ObjectVersion, bytes | None], ...]:
         """See `Catalogue.versions_of_content`."""
+        del known
         self._check_open()
         held = (version for versions in self._versions.values() for version in versions)
-        return tuple(self._shown(version) for version in held if version.record.content_id == content_id)
+        return tuple(
+            (self._shown(version), version.link_id) for version in held if version.record.content_id == content_id
+        )
 
     async def replace_content(self, command: ReplaceContent, lease: Lease) -> None:
         """See `Catalogue.replace_content`."""

@@ -296,9 +296,11 @@ class SqlCatalogue(ABC):
             lambda tx: wraps.replace_envelopes(tx, envelopes_id, blob, wrap_ids, lease), locks.of_job(lease.name)
         )
 
-    async def versions_of_content(self, content_id: bytes) -> tuple[ObjectVersion, ...]:
+    async def versions_of_content(
+        self, content_id: bytes, known: ObjectVersion | None = None
+    ) -> tuple[tuple[ObjectVersion, bytes | None], ...]:
         """See `Catalogue.versions_of_content`."""
-        return await self._scan(lambda session: wraps.versions_of_content(session, content_id))
+        return await self._scan(lambda session: wraps.versions_of_content(session, content_id, known))
 
     async def replace_content(self, command: ReplaceContent, lease: Lease) -> None:
         """See `Catalogue.replace_content`."""

@@ -199,11 +199,17 @@ def replace_envelopes(
     tx.record("move_wraps")
 
 
-def versions_of_content(session: Session, content_id: bytes) -> Scan[tuple[ObjectVersion, ...]]:
+def versions_of_content(
+    session: Session, content_id: bytes, known: ObjectVersion | None
+) -> Scan[tuple[tuple[ObjectVersion, bytes | None], ...]]:
     """See `Catalogue.versions_of_content`. Copies have an index; the first version is looked for among all."""
     content = session.find(CONTENTS, content_id)
     reference_count = 0 if content is None else content.reference_count
     found = session.all(VERSIONS, "WHERE content_id = ? AND link_id IS NOT NULL", content_id)
+    if len(found) < reference_count and known is not None:
+        row = session.find(VERSIONS, known.bucket_id, known.object_key, known.sequence)
+        if row is not None and row.content_id == content_id and row.link_id is None:
+            found.append(row)
     if len(found) < reference_count:
         statement = "SELECT content_id, bucket_id, object_key, sequence FROM versions WHERE link_id IS NULL"
         for number, (of_content, *place) in enumerate(session.ask(statement), start=1):
@@ -214,7 +220,7 @@ def versions_of_content(session: Session, content_id: bytes) -> Scan[tuple[Objec
                 yield
     if len(found) != reference_count:
         raise RowDamaged(f"versions of a content are missing: {content_id.hex()}")
-    return tuple(rows.version(row) for row in found)
+    return tuple((rows.version(row), row.link_id) for row in found)
 
 
 def _require_version(session: Session, *place: Binding) -> VersionRow:

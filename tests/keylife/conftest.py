@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
+import boto3
 import pytest
 
 from tests.blackbox.clients import payload, s3_client
-from tests.blackbox.process import Gateway
+from tests.blackbox.process import Credentials, Gateway
 from tests.tooling.places import without_presets
 
 BUCKET: Final = "bucket"
@@ -135,3 +136,15 @@ def read_all(gateway: Gateway, contents: dict[str, bytes]) -> None:
             assert client.get_object(Bucket=BUCKET, Key=name)["Body"].read() == content, name
     finally:
         client.close()
+
+
+def client_of(gateway: Gateway, who: Credentials) -> Any:
+    """A client without `client.env`, which went with the keys."""
+    return boto3.client(
+        "s3",
+        endpoint_url=f"https://127.0.0.1:{gateway.port}",
+        region_name="us-east-1",
+        aws_access_key_id=who.access_key_id,
+        aws_secret_access_key=who.secret_access_key,
+        verify=str(gateway.keys / "tls" / "ca.pem"),
+    )

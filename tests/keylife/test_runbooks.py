@@ -5,6 +5,7 @@ what must be true after.
 """
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from typing import Final
 import pytest
 
 from tests.blackbox.clients import payload, s3_client
-from tests.blackbox.process import PROGRAM, Gateway
-from tests.keylife.conftest import BUCKET, read_all, told
+from tests.blackbox.process import PROGRAM, Credentials, Gateway
+from tests.keylife.conftest import BUCKET, client_of, read_all, told
 from tests.tooling.places import ROOT
 
 TEXT: Final = (ROOT / "docs" / "KEYS.md").read_text()
@@ -65,6 +66,7 @@ class Case:
     """A section that is run."""
 
     check: Callable[[Gateway, str], None]
+    prepare: Callable[[Gateway], None] = lambda _: None
 
 
 def after_rotation(gateway: Gateway, said: str) -> None:
@@ -75,8 +77,41 @@ def after_rotation(gateway: Gateway, said: str) -> None:
     assert keys == {"alias/default": "retired", "alias/next": "enabled"}
 
 
+def after_recipients(gateway: Gateway, said: str) -> None:
+    assert "0 left" in said.splitlines()
+    assert told(gateway, "recovery", "list")["recipients"][0]["name"] == "offline"
+    gateway.restart()
+    read_all(gateway, CONTENTS | {"copy": CONTENTS["big"]})
+
+
+def lose_the_keys(gateway: Gateway) -> None:
+    run_section(gateway, "Recovery recipients")
+    gateway.stop()
+    shutil.rmtree(gateway.keys)
+
+
+def after_opening(gateway: Gateway, said: str) -> None:
+    assert "0 left" in said.splitlines()
+    shown = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
+    gateway.start()
+    client = client_of(gateway, Credentials(shown["access_key_id"], shown["secret_access_key"]))
+    for name, content in (CONTENTS | {"copy": CONTENTS["big"]}).items():
+        assert client.get_object(Bucket=BUCKET, Key=name)["Body"].read() == content
+    client.close()
+
+
+def after_incident(gateway: Gateway, said: str) -> None:
+    assert "left_count: 0" in said.splitlines()
+    assert "disabled_versions: [1]" in said.splitlines()
+    gateway.restart()
+    read_all(gateway, CONTENTS | {"copy": CONTENTS["big"]})
+
+
 CASES: Final[dict[str, Case]] = {
     "Rotation": Case(after_rotation),
+    "Recovery recipients": Case(after_recipients),
+    "Opening without the KMS": Case(after_opening, lose_the_keys),
+    "Incident": Case(after_incident),
 }
 
 
@@ -87,4 +122,5 @@ def test_every_section_with_commands_is_run() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_runbook(gateway: Gateway, name: str) -> None:
     fill(gateway)
+    CASES[name].prepare(gateway)
     CASES[name].check(gateway, run_section(gateway, name))

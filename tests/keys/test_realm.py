@@ -48,7 +48,7 @@ async def test_all_keys_differ_from_each_other_and_from_the_root() -> None:
     made, wrapped = await RealmKeys.create(kms, REALM)
     root = await kms.unwrap(wrapped, WrapContext.for_realm(REALM, Purpose.REALM))
     materials = {key.material() for key in _keys_of(made)} | {root.material()}
-    assert len(materials) == 9
+    assert len(materials) == 10
     other, _ = await RealmKeys.create(kms, REALM)
     assert not materials & {key.material() for key in _keys_of(other)}
 

@@ -306,12 +306,14 @@ class WrapsSuite:
         assert original.content is not None
         content_id = original.content.content_id
         first = await ready.publish_version(original)
-        assert await ready.versions_of_content(content_id) == (first,)
-        copy = await ready.publish_version(make.share(b"b", content_id))
+        assert await ready.versions_of_content(content_id) == ((first, None),)
+        share = make.share(b"b", content_id)
+        assert share.link is not None
+        copy = await ready.publish_version(share)
         found = await ready.versions_of_content(content_id)
-        assert sorted(found, key=lambda version: version.sequence) == [first, copy]
+        assert sorted(found, key=lambda pair: pair[0].sequence) == [(first, None), (copy, share.link.blob_id)]
         await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"a")])
-        assert await ready.versions_of_content(content_id) == (copy,)
+        assert await ready.versions_of_content(content_id) == ((copy, share.link.blob_id),)
         await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"b")])
         assert await ready.versions_of_content(content_id) == ()
 
@@ -334,7 +336,7 @@ class WrapsSuite:
         await ready.move_wraps(MoveWraps(envelopes_blob(make), 1, (move_of(wraps[old.content_id], b"moved"),)), lease)
         new = make.content(make.blob())
         link = make.blob(BlobRole.LINK)
-        seen = {version.object_key: version for version in await ready.versions_of_content(old.content_id)}
+        seen = {version.object_key: version for version, _ in await ready.versions_of_content(old.content_id)}
         changes = (
             ReplacedVersion(seen[b"a"], {"checksum": "new"}),
             ReplacedVersion(seen[b"b"], {"checksum": "new"}, link),
@@ -375,7 +377,7 @@ class WrapsSuite:
         original = make.publish(b"a")
         assert original.content is not None
         await ready.publish_version(original)
-        (seen,) = await ready.versions_of_content(original.content.content_id)
+        ((seen, _),) = await ready.versions_of_content(original.content.content_id)
         await ready.update_version(BUCKET.bucket_id, b"a", None, VersionChange(tags=[("k", "v")]))
         command = ReplaceContent(
             original.content.content_id, make.content(make.blob()), (ReplacedVersion(seen, seen.attributes),)

@@ -9,7 +9,8 @@ from gateway.engine.custody import sized
 from gateway.engine.envelopes import EnvelopesBlobs
 from gateway.engine.rewrap import MoveToCurrent, Rewrapper, RewrapReport, Under
 from keys.datakey import WrappedKey
-from keys.realm import RealmKeys, create_canary, rewrap_root
+from keys.realm import RealmKeys, copy_root, create_canary, rewrap_root
+from keys.recovery import NO_COPIES, Copies
 from storage.catalogue.base import KeptWrap, WrapsMark
 from tests.gateway.engine.rig import Rig, rig_parts
 
@@ -24,6 +25,7 @@ class MemoryRealm:
     root: WrappedKey
     canary: WrappedKey
     saved: tuple[WrappedKey, WrappedKey]
+    copies: Copies = NO_COPIES
 
     @property
     def realm_id(self) -> bytes:
@@ -32,12 +34,16 @@ class MemoryRealm:
     def wrapped(self) -> tuple[WrappedKey, ...]:
         return self.saved
 
+    def copied_to(self) -> frozenset[bytes]:
+        return self.copies.ids
+
     def root_part(self) -> bytes:
-        return sized(self.root)
+        return sized(self.root) + self.copies.encode()
 
     async def rewrap(self, kms_key_id: str) -> bytes:
         self.root = await rewrap_root(self.rig.kms, self.realm_id, self.root, kms_key_id)
         self.canary = await create_canary(self.rig.kms, self.realm_id, kms_key_id)
+        self.copies = await copy_root(self.rig.kms, self.realm_id, self.root, self.rig.custody.recipients)
         return self.root_part()
 
     def save(self) -> None:
@@ -56,7 +62,9 @@ class KeysRig:
 
     async def rewrap(self, source: str | None = None, to: str | None = None, **options: Any) -> RewrapReport:
         options.setdefault("patience_s", 0.0)
-        return await self.rewrapper.rewrap(MoveToCurrent(self.rig.keyring, source, to), **options)
+        return await self.rewrapper.rewrap(
+            MoveToCurrent(self.rig.keyring, self.rig.custody.recipients, source, to), **options
+        )
 
     async def left_under(self, kms_key_id: str, version: str | None = None) -> int:
         return (await self.rewrapper.scan(Under(kms_key_id, version))).left_count

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.engine.attributes import ObjectAttributes
-from gateway.engine.custody import Envelope, WrappingMode, take_sized
+from gateway.engine.custody import Envelope, Unlock, WrappingMode, take_sized
 from gateway.engine.objects import NewObject
 from gateway.engine.protection import Mode, Protection
 from gateway.engine.rewrap import Under
@@ -16,9 +16,11 @@ from gateway.engine.whole import read_slot
 from gateway.s3.types import CompletedPart, PayloadExpectation
 from keys.customer import customer_key
 from keys.errors import KmsKeyDisabled, KmsUnavailable
+from keys.keyring import bucket_key_context, content_context
 from keys.kms.base import KeyState
 from keys.kms.memory import DEFAULT_KEY_ID, Fault
 from keys.realm import RealmKeys, check_canary
+from keys.recovery import Copies, Recipient, RecoverySecret
 from storage import seams
 from storage.catalogue.base import Conditions, DeleteVersion, Lease, LeaseLost, MoveWraps, WrapOwner
 from storage.catalogue.records import BlobRole, BlobState, ObjectLock, RetentionMode, Upload, Versioning
@@ -123,7 +125,7 @@ def test_the_kms_is_asked_once_for_each_bucket_key() -> None:
         assert report.bucket_key_count == 1
         # The bucket key: unwrap, wrap, and a proof. The root likewise; the canary is wrapped anew.
         assert rig.kms.calls["wrap"] - calls["wrap"] == 3
-        assert rig.kms.calls["unwrap"] - calls["unwrap"] == 4
+        assert rig.kms.calls["unwrap"] - calls["unwrap"] == 5
         await check_all(keys, {b"%d" % number: b"x" for number in range(50)})
 
     run_keys(body, wrapping=WrappingMode.BUCKET_KEY)
@@ -502,3 +504,64 @@ def test_killed_at_every_point_it_goes_on(wrapping: WrappingMode) -> None:
             await rig.catalogue.verify()
 
     run_keys(body, wrapping=wrapping, batch=3)
+
+
+@BOTH
+def test_recipients_open_everything_without_the_kms(wrapping: WrappingMode) -> None:
+    """What was there before gets its copies by a rewrap; what comes after has them in its slot. SSE-C never."""
+
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        await fill(rig)
+        before = rig.stored()
+        secret = RecoverySecret.generate()
+        rig.custody.recipients.set([Recipient("r", secret.public, rig.clock())])
+        report = await keys.rewrap()
+        assert (report.left_count, report.failed_count) == (0, 0)
+        await rig.put(b"after", b"x")
+        new = NewObject(
+            b"theirs",
+            ObjectAttributes(protection=Protection(Mode.CUSTOMER)),
+            Conditions(),
+            customer_key=customer_key(b"k" * 32),
+        )
+        await rig.objects.put(rig.bucket, new, PayloadExpectation(), PieceBody(b"x"))
+        assert (await keys.rewrap()).moved_count == 0
+        seen = set()
+        for kept in await keys.wraps():
+            envelope = Envelope.decode(kept.envelope)
+            assert kept.version is not None
+            if envelope.kms_wrapped is None:
+                assert not envelope.copies.ids
+                continue
+            encryption = Protection.decode(kept.version.attributes.get("encryption")).context.encode()
+            if envelope.bucket_key is not None:
+                context = bucket_key_context(rig.realm_id, kept.bucket_id, envelope.bucket_key.bucket_key_id)
+                opened = secret.open(envelope.copies, context)
+                assert opened == await rig.keyring.open_bucket_key(rig.realm_id, kept.bucket_id, envelope.bucket_key)
+            else:
+                is_content = kept.owner is WrapOwner.CONTENT
+                context = content_context(rig.realm_id, kept.bucket_id, kept.wrap_id, encryption if is_content else b"")
+                opened = secret.open(envelope.copies, context)
+                unlock = Unlock(encryption.decode() if is_content else "")
+                assert opened == await rig.custody.open_content_key(kept.bucket_id, kept.wrap_id, kept.envelope, unlock)
+            seen.add(kept.owner)
+        assert seen == {WrapOwner.CONTENT, WrapOwner.BLOB}
+        realm_keys, _ = RealmKeys.recover(secret, keys.realm.copies, rig.realm_id)
+        assert realm_keys == keys.realm_keys
+        # With blobs alone: the root's copy stands in the slot of an envelopes blob.
+        newest = max([kept async for kept in keys.envelopes.all()], key=lambda kept: kept.epoch)
+        _, rest = take_sized(await read_slot(rig.blobs, newest.blob))
+        _, copies = take_sized(rest)
+        assert RealmKeys.recover(secret, Copies.decode(copies), rig.realm_id)[0] == keys.realm_keys
+        # A later rotation keeps the copies, and removing the recipient takes them from the rows.
+        rig.kms.rotate_key()
+        await keys.rewrap()
+        ids = {Envelope.decode(kept.envelope).copies.ids for kept in await keys.wraps()}
+        assert ids == {frozenset(), rig.custody.recipients.ids}
+        rig.custody.recipients.set(())
+        assert (await keys.rewrap()).left_count == 0
+        assert {Envelope.decode(kept.envelope).copies.ids for kept in await keys.wraps()} == {frozenset()}
+        assert before.items() <= rig.stored().items(), "no blob was touched"
+
+    run_keys(body, wrapping=wrapping)
