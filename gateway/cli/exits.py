@@ -9,6 +9,7 @@ from typing import Final
 from gateway.config import SettingsError
 from gateway.http.ports import ServeError
 from gateway.http.tls import TlsError
+from gateway.moving.places import MoveError
 from keys.errors import KeysError, KmsUnavailable
 from storage.errors import (
     CatalogueBusy,
@@ -62,6 +63,7 @@ EXITS: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     (SettingsError, Exit.USAGE),
     (TlsError, Exit.SETUP),
     (ServeError, Exit.BUSY),
+    (MoveError, Exit.REFUSED),
     (KmsUnavailable, Exit.BUSY),
     (KeysError, Exit.KEYS),
     (Damaged, Exit.DAMAGED),

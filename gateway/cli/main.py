@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from gateway.cli import accounts, journal, keys, offline, recover, recovery, scrub, serve, settings, sweep, verify
+from gateway.cli import (
+    accounts,
+    journal,
+    keys,
+    moving,
+    offline,
+    recover,
+    recovery,
+    scrub,
+    serve,
+    settings,
+    sweep,
+    verify,
+)
 from gateway.cli.bench import command as bench
 from gateway.cli.check import command as check
 from gateway.cli.exits import Exit, exit_of
@@ -36,6 +49,7 @@ for family in (
     scrub,
     journal,
     recover,
+    moving,
     offline,
     settings,
 ):

@@ -5,9 +5,7 @@ file appears under its name only when every byte of it has. Object keys become f
 """
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -15,7 +13,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import quote_from_bytes
 
 import typer
 
@@ -25,16 +22,15 @@ from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, progress, settings_of
 from gateway.cli.unsealing import FileReader, Unsealer
 from gateway.config import Settings
-from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.custody import Envelope
-from gateway.engine.protection import Mode
+from gateway.moving.exporting import key_for
+from gateway.moving.names import file_name, hash_path_of, partial_name, path_of
 from gateway.wiring import Folders, Gateway, OpenedKeys, open_blobs, open_gateway, open_keys
-from keys.customer import customer_key as customer_key_of
-from keys.datakey import KEY_SIZE, DataKey
-from keys.errors import CustomerKeyMismatch, KeysError
+from gateway.wiring.customer_key import read_customer_key
+from keys.datakey import DataKey
+from keys.errors import KeysError
 from storage.blobs.base import BlobReader, BlobStore
 from storage.catalogue.base import ListQuery
-from storage.catalogue.records import ObjectVersion
 from storage.errors import BlobMissing, StorageError
 from storage.sealed.header import BlobKind, parse_untrusted
 from storage.sealed.layout import HEADER_SIZE, TRAILER_SIZE
@@ -43,13 +39,9 @@ from storage.sealed.stream import parse_untrusted_trailer
 
 INDEX_NAME: Final = "INDEX.jsonl"
 """One JSON line for each object: what it is called and where its bytes went. No bucket can have this name."""
-_BY_HASH: Final = ".by-hash"
 _WITHOUT_CATALOGUE: Final = (
     "sealgate: without a catalogue small objects are missing, and deleted ones whose blobs still rest here come back"
 )
-_SAFE: Final = "!#$&'()+,-.=@^_{}~ "
-_MAX_NAME_BYTES: Final = 200
-MAX_CUSTOMER_KEY_FILE_BYTES: Final = 1024
 _BLOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 Source = Annotated[str, typer.Argument(metavar="FILE|BLOB_ID", help="A sealed file, or the id of a blob in the store.")]
@@ -230,14 +222,14 @@ class _Unsealed:
         self.lines.append(line | {"error": f"{type(error).__name__}: {error}"})
 
     def _place(self, bucket: str, object_key: bytes) -> Path:
-        path = self.folder.joinpath(_name(bucket.encode()), *map(_named, object_key.split(b"/")))
+        path = self.folder.joinpath(file_name(bucket.encode()), *path_of(object_key))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() and len(str(path)) < 4000:
                 return path
         except OSError:
             pass  # "a" is an object and "a/b" is one, too; or the path is too long
-        path = self.folder / _name(bucket.encode()) / _BY_HASH / hashlib.sha256(object_key).hexdigest()
+        path = self.folder.joinpath(file_name(bucket.encode()), *hash_path_of(object_key))
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -248,23 +240,9 @@ class _Unsealed:
         return {"written": self.written, "failed": self.failed, "size": self.size, "folder": str(self.folder)}
 
 
-def _named(component: bytes) -> str:
-    return _name(component) if component not in (b"", b".", b"..") else f"%{component.hex()}"
-
-
-def _name(component: bytes) -> str:
-    """A file name for any bytes: others than plain ones percent-encoded, long ones cut and marked by their hash."""
-    name = quote_from_bytes(component, safe=_SAFE)
-    if name.startswith("."):
-        name = "%2E" + name[1:]
-    if len(name) > _MAX_NAME_BYTES:
-        name = f"{name[: _MAX_NAME_BYTES - 68]}%~{hashlib.sha256(component).hexdigest()}"
-    return name
-
-
 async def _write(path: Path, pieces: AsyncIterator[Any]) -> int:
     """Write a new file of mode 0600, whole or not at all; its size."""
-    partial = path.with_name(f".{path.name[:_MAX_NAME_BYTES]}.part")  # no object's name begins with a dot here
+    partial = path.with_name(partial_name(path.name))
     size = 0
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -322,7 +300,7 @@ async def _by_catalogue(gateway: Gateway, unsealed: _Unsealed, customer_key: Dat
 
                     async def pieces(bucket: Any = bucket, version: Any = version) -> AsyncIterator[Any]:
                         found = await objects.find(bucket, version.object_key)
-                        key = _key_for(gateway, found.version, customer_key)
+                        key = key_for(gateway.services.custody, found.version, customer_key)
                         async for piece in await objects.open(found, 0, found.version.size, key):
                             yield piece
 
@@ -331,29 +309,6 @@ async def _by_catalogue(gateway: Gateway, unsealed: _Unsealed, customer_key: Dat
                 if not page.is_truncated:
                     break
                 query = ListQuery(start_after=page.next_start_after)
-
-
-def _key_for(gateway: Gateway, version: ObjectVersion, customer_key: DataKey | None) -> DataKey | None:
-    """The client's key where a version needs one. Raises: CustomerKeyMismatch."""
-    protection = ObjectAttributes.decode(version.attributes).protection
-    if protection.mode is not Mode.CUSTOMER:
-        return None
-    if customer_key is None or version.content_id is None:
-        raise CustomerKeyMismatch("only the key of its client opens this object: give --customer-key-file")
-    custody = gateway.services.custody
-    custody.check_customer_key(version.bucket_id, version.content_id, protection, customer_key)
-    return customer_key
-
-
-def read_customer_key(path: Path) -> DataKey:
-    """The key in a file: 32 bytes, or Base64 of them as clients send it. Raises: CommandError."""
-    try:
-        data = path.read_bytes()[:MAX_CUSTOMER_KEY_FILE_BYTES]
-        return customer_key_of(data if len(data) == KEY_SIZE else base64.b64decode(data.strip(), validate=True))
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read ({error.strerror})", Exit.USAGE) from None
-    except ValueError:
-        raise CommandError(f"{path} holds neither 32 bytes nor Base64 of 32 bytes", Exit.USAGE) from None
 
 
 async def _by_blobs(unsealer: Unsealer, blobs: BlobStore, unsealed: _Unsealed) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -54,6 +55,9 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "verify": gateway.verify,
         "snapshot": gateway.journalling.snapshot,
         "export_anchor": gateway.journalling.export_anchor,
+        "move_start": gateway.move_commands.start,
+        "move_status": gateway.move_commands.status,
+        "move_stop": gateway.move_commands.stop,
         "status": lambda: _status(gateway),
     }
 
@@ -109,6 +113,13 @@ def run_job(settings: Settings, kind: str, arguments: Mapping[str, Any], tell: C
 
 
 async def _run_here(settings: Settings, folders: Folders, command: str, arguments: Mapping[str, Any]) -> Answer:
+    async with opened_here(settings, folders) as commands:
+        return await commands[command](**arguments)
+
+
+@asynccontextmanager
+async def opened_here(settings: Settings, folders: Folders) -> AsyncIterator[dict[str, Command]]:
+    """The commands of a gateway that serves nobody, opened by this process. Raises: as `run_command`."""
     check_apart(settings, folders)
     async with owned(folders, may_share=True):
         if not folders.keys.is_dir():
@@ -116,6 +127,5 @@ async def _run_here(settings: Settings, folders: Folders, command: str, argument
         if is_first_start(folders):
             raise SetupError(f"{folders.data} was never served: run `sealgate serve` once, which makes everything")
         async with open_gateway(settings, folders) as gateway:
-            answer = await commands_of(gateway)[command](**arguments)
+            yield commands_of(gateway)
             await gateway.journal.tend()
-            return answer

@@ -46,6 +46,9 @@ class ObjectAttributes:
     """Of an upload: canonical id of the account that began it, where it is not the bucket's owner."""
     acl: Acl | None = None
     """Where others than the bucket's owner have a part in it; None: he alone, with full control."""
+    origin: str | None = None
+    """Of a version that an import made: which state of the source it is (`gateway.moving.importing`). Whoever writes
+    the object anew leaves it out, so that an import knows what is its own."""
 
     def encode(self) -> Attributes:
         """JSON values for the catalogue."""
@@ -69,6 +72,8 @@ class ObjectAttributes:
             encoded["initiator"] = self.initiator
         if self.acl is not None:
             encoded["acl"] = self.acl.encode()
+        if self.origin is not None:
+            encoded["origin"] = self.origin
         return encoded
 
     @classmethod
@@ -85,6 +90,7 @@ class ObjectAttributes:
             protection=Protection.decode(attributes.get("encryption")),
             initiator=attributes.get("initiator"),
             acl=None if attributes.get("acl") is None else Acl.decode(attributes["acl"]),
+            origin=attributes.get("origin"),
         )
 
 

@@ -296,8 +296,11 @@ class MultipartEngine:
         customer_key: DataKey | None = None,
         notices: Notices = no_notices,
         lock: ObjectLock = NO_LOCK,
+        version_id: str | None = None,
     ) -> Published:
         """Publish the named parts as one version. A second call answers with the version of the first.
+
+        `version_id` as in `NewObject`.
 
         Without the client's key an upload under SSE-C gets no checksum, since those of its parts cannot be read.
 
@@ -329,7 +332,7 @@ class MultipartEngine:
                 content_key = await self._content_key(upload, attributes.protection, customer_key)
                 kept = self._custody.seal_checksum(content_key, upload.content, plain)
             version = self._version_of(upload, parts, size, plain if kept is None else kept)
-            version = replace(version, version_id=new_version_id(bucket), lock=lock)
+            version = replace(version, version_id=version_id or new_version_id(bucket), lock=lock)
             blob_id = new_id()
             # As a link: the manifest names the content key, so it cannot lie under it (FORMAT section 4).
             made = await self._custody.new_content_key(upload.content.bucket_id, blob_id)

@@ -75,6 +75,8 @@ class NewObject:
     """What the client brought for it (SSE-C)."""
     notices: Notices = no_notices
     lock: ObjectLock = NO_LOCK
+    version_id: str | None = None
+    """Of a version that is known elsewhere by another id, from which this one is made; None: a fresh one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ class ObjectEngine:
         digests: PayloadDigests,
         finish: Callable[[int], VerifiedPayload],
     ) -> Published:
-        content_id, blob_id, version_id = new_id(), new_id(), new_version_id(bucket)
+        content_id, blob_id, version_id = new_id(), new_id(), new.version_id or new_version_id(bucket)
         made = await self._custody.new_content_key(
             bucket.bucket_id, content_id, new.attributes.protection, new.customer_key
         )

@@ -64,6 +64,18 @@ class CursorSealer(Protocol):
         """Give the position back. Raises: S3Error InvalidArgument for any other token."""
 
 
+class InBucket(Protocol):
+    """What the rules of a bucket are read with: the context of a request, or a job that works on one bucket."""
+
+    @property
+    def services(self) -> Services:
+        """What operations work with."""
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One request on its way through an operation."""

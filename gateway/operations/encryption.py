@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.protection import DEFAULT_PROTECTION, Mode, Protection
-from gateway.operations.context import Context
+from gateway.operations.context import Context, InBucket
 from gateway.s3.errors import (
     ACCESS_DENIED,
     INVALID_ARGUMENT,
@@ -66,7 +66,7 @@ _UPLOAD_NEEDS_KEY = (
 _UPLOAD_MISMATCH = "The provided encryption parameters did not match the ones used originally."
 
 
-async def protection_for(context: Context, request: EncryptionRequest) -> Protection:
+async def protection_for(context: InBucket, request: EncryptionRequest) -> Protection:
     """How a new object in the admitted bucket is to be protected.
 
     What the request names comes first, then the bucket's default. The KMS key is resolved and found usable now.
@@ -103,7 +103,7 @@ async def protection_for(context: Context, request: EncryptionRequest) -> Protec
     return Protection(Mode.KMS, key.kms_key_id, key.arn, wants_bucket_key, request.context or "")
 
 
-async def bucket_default(context: Context) -> BucketEncryption:
+async def bucket_default(context: InBucket) -> BucketEncryption:
     """The default encryption of the admitted bucket, parsed once for each document."""
     bucket = context.bucket
     digest = bucket.configurations.get(CONFIGURATION)

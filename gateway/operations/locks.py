@@ -6,7 +6,7 @@ Source: S3 "Locking objects with Object Lock".
 import json
 from datetime import datetime, timedelta
 
-from gateway.operations.context import Context
+from gateway.operations.context import Context, InBucket
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_REQUEST, S3Error
 from gateway.s3.types import LockState
 from gateway.s3.version_types import DefaultRetention
@@ -46,7 +46,7 @@ def future(context: Context, until: datetime | None) -> datetime | None:
     return until
 
 
-async def with_default(context: Context, lock: ObjectLock) -> ObjectLock:
+async def with_default(context: InBucket, lock: ObjectLock) -> ObjectLock:
     """The lock of a version that is published now: the bucket's default retention, where it brings none of its own."""
     if lock.retain_until is not None:
         return lock
@@ -62,7 +62,7 @@ def _end_of(default: DefaultRetention, start: datetime) -> datetime:
     return start + timedelta(days=default.days + 365 * default.years)
 
 
-async def default_of(context: Context) -> DefaultRetention | None:
+async def default_of(context: InBucket) -> DefaultRetention | None:
     """The bucket's default retention."""
     bucket = context.bucket
     if not bucket.object_lock or CONFIGURATION not in bucket.configurations:

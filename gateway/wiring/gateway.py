@@ -38,6 +38,7 @@ from gateway.engine.sweep import Sweeper
 from gateway.http.app import make_app
 from gateway.http.endpoint import Endpoint, EndpointSettings
 from gateway.http.hosts import AcceptedHosts
+from gateway.moving.jobs import Moves
 from gateway.operations.context import Services
 from gateway.operations.cursors import SealedCursors
 from gateway.operations.table import OPERATIONS
@@ -49,6 +50,7 @@ from gateway.wiring.folders import Folders
 from gateway.wiring.jobs import Job, running
 from gateway.wiring.journalling import LOOK_S, Journalling
 from gateway.wiring.key_life import KeyLife
+from gateway.wiring.moves import MoveCommands
 from gateway.wiring.realm import OpenedKeys, RealmFiles, open_keys
 from gateway.wiring.records import record_blobs
 from gateway.wiring.stores import Stores, open_stores, utc_now
@@ -175,6 +177,8 @@ class Gateway:
             max_buckets_per_account=settings.max_buckets_per_account,
             clock=utc_now,
         )
+        self.moves = Moves()
+        self.move_commands = MoveCommands(self.services, self.moves, etag_mode, _LEASE_HOLDER)
         self.identities = Identities(stores.catalogue, realm_keys.open_credential)
         self._sweeper = Sweeper(
             catalogue=stores.catalogue,
@@ -347,6 +351,10 @@ async def open_gateway(settings: Settings, folders: Folders) -> AsyncIterator[Ga
     stores = await open_stores(folders, opened.realm_keys)
     try:
         with ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hashing") as hashing_pool:
-            yield Gateway(settings, opened, stores, hashing_pool)
+            gateway = Gateway(settings, opened, stores, hashing_pool)
+            try:
+                yield gateway
+            finally:
+                await gateway.moves.close()
     finally:
         await stores.close()

@@ -125,6 +125,10 @@ class Gateway:
         """The log of the latest run."""
         return self.logs / f"serve-{self._runs}.log"
 
+    def set(self, name: str, value: str) -> None:
+        """Give a setting, as a variable, to what is started from now on."""
+        self._settings[name] = value
+
     def environment(self) -> dict[str, str]:
         """Return the environment of the gateway and of its own commands: nothing of this machine but the path."""
         return bare_environment(self.folder, SEALGATE_DATA=str(self.data), **self._settings)

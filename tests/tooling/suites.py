@@ -53,6 +53,9 @@ TABLE: Final = (
     Suite("pgbackrest", ("blackbox/test_pgbackrest.py",), 55, 150, tools=("pgbackrest", "postgresql")),
     Suite("docker-registry", ("blackbox/test_docker_registry.py",), 20, 120, tools=("docker-registry",)),
     Suite("recovery", ("blackbox/test_recovery.py",), 90, 900),
+    Suite(
+        "moving", ("gateway/moving", "blackbox/test_moving.py", "faults/test_moving.py"), 120, 300, tools=("aws-cli-1",)
+    ),
     Suite("process", ("blackbox/test_process.py",), 35, 120),
     Suite("readme", ("blackbox/test_readme.py",), 25, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),
 )

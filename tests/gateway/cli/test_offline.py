@@ -13,7 +13,8 @@ import pytest
 
 from gateway.cli.exits import CommandError, Exit
 from gateway.cli.main import run
-from gateway.cli.offline import INDEX_NAME, _name, _named, _Unsealed
+from gateway.cli.offline import INDEX_NAME, _Unsealed
+from gateway.moving.names import file_name, path_of
 from storage.sealed.header import BlobKind, parse_untrusted
 from tests.gateway.cli.process import Running
 
@@ -218,7 +219,7 @@ def test_a_blob_that_is_not_there(place: Path, capsys: pytest.CaptureFixture[str
 
 def test_file_names_stay_inside_and_apart() -> None:
     keys = [b"", b".", b"..", b"...", b"%", b"%2e", b"%2e2e", b".a", b"%2Ea", b"a\0b", b"\xff", b"x" * 300, b"x" * 301]
-    names = [_named(key) for key in keys]
+    names = [name for key in keys for name in path_of(key)]
     assert len(set(names)) == len(names)
     for name in names:
         assert name
@@ -226,7 +227,7 @@ def test_file_names_stay_inside_and_apart() -> None:
         assert "/" not in name
         assert "\0" not in name
         assert len(name) <= 200
-    assert _name(b"plain name.txt") == "plain name.txt"
+    assert file_name(b"plain name.txt") == "plain name.txt"
 
 
 def test_a_full_output_folder_is_told_and_not_counted_as_damage(tmp_path: Path) -> None:

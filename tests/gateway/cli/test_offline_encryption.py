@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.exits import CommandError, Exit
+from gateway.cli.exits import Exit
 from gateway.cli.main import run
-from gateway.cli.offline import INDEX_NAME, read_customer_key
+from gateway.cli.offline import INDEX_NAME
+from gateway.config import SettingsError
+from gateway.wiring.customer_key import read_customer_key
 from keys.customer import customer_key
 from storage.sealed.header import BlobKind, parse_untrusted
 from tests.gateway.cli.process import Running
@@ -116,9 +118,9 @@ def test_the_catalogue_verifies(place: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"short", KEY + b"x", b"!" * 44, base64.b64encode(KEY * 2)])
 def test_a_key_file_holds_a_key(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
-    with pytest.raises(CommandError, match="neither 32 bytes nor Base64"):
+    with pytest.raises(SettingsError, match="neither 32 bytes nor Base64"):
         read_customer_key(tmp_path / "key")
-    with pytest.raises(CommandError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="cannot be read"):
         read_customer_key(tmp_path / "none")
     (tmp_path / "key").write_bytes(KEY)
     assert read_customer_key(tmp_path / "key") == customer_key(KEY)

@@ -1,0 +1,257 @@
+"""Moves as they run: listed, dealt with several at a time, kept in the catalogue, and taken up again after a crash.
+
+One import and one export at most stand in a bucket's configurations, sealed as everything there. A gateway that serves
+runs them beside its requests.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from gateway.moving.places import (
+    Interrupted,
+    ItemChanged,
+    ItemFailed,
+    MoveError,
+    PlaceFailed,
+)
+from gateway.moving.report import Marks, Outcome, Progress, Result, State
+from gateway.s3.errors import S3Error
+from keys.errors import CustomerKeyMismatch, KeysError
+from storage.catalogue.base import Catalogue, CatalogueConflict, Lease, LeaseLost, NoSuchBucket
+from storage.catalogue.records import Bucket
+from storage.errors import BlobError, Damaged, StorageError
+from storage.seams import reach
+
+ATTEMPTS: Final = 3
+"""Times that a transfer which broke off is tried."""
+PAUSE_S: Final = 0.5
+"""Before the second attempt; doubled before the next."""
+SAVE_EVERY_S: Final = 2.0
+"""How often a move's place is kept: after a crash so much is looked at again."""
+LEASE_DURATION: Final = timedelta(seconds=60)
+MAX_PARALLEL: Final = 32
+MAX_VERSIONS: Final = 100_000
+"""Of one key, which are held in memory together."""
+
+_OLDER_FAILED: Final = "an older version of it was not moved"
+
+
+class Movable(Protocol):
+    """One version, on whichever side it is."""
+
+    @property
+    def object_key(self) -> bytes:
+        """Its key."""
+
+    @property
+    def version_id(self) -> str | None:
+        """None where versions do not count."""
+
+
+M = TypeVar("M", bound=Movable)
+S_contra = TypeVar("S_contra", bound=Movable, contravariant=True)
+
+
+class Mover(Protocol[S_contra]):
+    """What deals with one version."""
+
+    async def move(self, item: S_contra, older: Sequence[S_contra]) -> Result:
+        """Deal with a version; `older` are those of its key that were dealt with before, the oldest first.
+
+        Raises: MoveError, S3Error, StorageError, KeysError.
+        """
+
+
+@dataclass(slots=True)
+class Job(Generic[M]):
+    """One move of a bucket."""
+
+    catalogue: Catalogue
+    bucket: Bucket
+    kind: str
+    """The configuration that keeps it."""
+    clock: Callable[[], datetime]
+    holder: str
+    progress: Progress
+    walk: Callable[[bytes], AsyncGenerator[M]]
+    """Everything behind a mark, by key, and the versions of a key from the newest on."""
+    mover: Mover[M]
+    parallel: int
+
+    async def run(self) -> None:
+        """Go on from the mark until all is dealt with. How it ended stands in `progress`; only bugs are raised."""
+        try:
+            lease = await self._lease()
+            try:
+                await self._save()
+                await self._run(lease)
+                self.progress.state = State.DONE
+            finally:
+                await self.catalogue.release_lease(lease)
+        except (MoveError, StorageError, KeysError) as error:
+            self.progress.state = State.STOPPED
+            self.progress.problem = str(error) or type(error).__name__
+        except asyncio.CancelledError:
+            self.progress.state = State.STOPPED
+            self.progress.problem = "stopped"
+            raise
+        finally:
+            with contextlib.suppress(StorageError):
+                await asyncio.shield(self._save())
+
+    async def _lease(self) -> Lease:
+        name = f"{self.kind}/{self.bucket.bucket_id.hex()}"
+        try:
+            return await self.catalogue.acquire_lease(name, self.holder, LEASE_DURATION)
+        except LeaseLost:
+            raise PlaceFailed(f"another gateway runs this {self.kind}") from None
+
+    async def _save(self) -> None:
+        await self.catalogue.put_configuration(self.bucket.bucket_id, self.kind, self.progress.encode(self.clock()))
+        reach("move.saved")
+
+    async def _run(self, lease: Lease) -> None:
+        marks, running = Marks(), set[asyncio.Task[None]]()
+        saving = asyncio.create_task(self._keep_saving(lease))
+        try:
+            async with aclosing(by_key(self.walk(self.progress.mark))) as keys:
+                async for history in keys:
+                    if len(running) >= self.parallel:
+                        await _some_end(running)
+                    if saving.done():
+                        break
+                    running.add(asyncio.create_task(self._deal_with(history, marks)))
+            while running and not saving.done():
+                await _some_end(running)
+        finally:
+            for task in (*running, saving):
+                task.cancel()
+            ends = await asyncio.gather(*running, saving, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    async def _keep_saving(self, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            await self.catalogue.acquire_lease(lease.name, self.holder, LEASE_DURATION)
+            await self._save()
+
+    async def _deal_with(self, history: Sequence[M], marks: Marks) -> None:
+        dealt = marks.begin(history[0].object_key)
+        results: list[tuple[str | None, Result]] = []
+        stands = True
+        for number, item in enumerate(history):
+            result = Result(Outcome.FAILED, why=_OLDER_FAILED)
+            if stands:
+                result = await self._move(item, history[:number])
+                stands = result.outcome in (Outcome.MOVED, Outcome.THERE)
+            results.append((item.version_id, result))
+        dealt.results = results
+        # Counted with the mark, so that a run which goes on from there counts nothing twice.
+        for passed in marks.passed():
+            for version_id, result in passed.results:
+                self.progress.take(passed.object_key, version_id, result)
+            self.progress.mark = passed.object_key
+        reach("move.dealt_with")
+
+    async def _move(self, item: M, older: Sequence[M]) -> Result:
+        why = ""
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self.mover.move(item, older)
+            except Interrupted as error:
+                why = str(error)
+                await asyncio.sleep(PAUSE_S * 2**attempt)
+            except ItemChanged as error:
+                return Result(Outcome.CHANGED, why=str(error))
+            except (ItemFailed, Damaged, BlobError, CustomerKeyMismatch) as error:
+                return Result(Outcome.FAILED, why=str(error) or type(error).__name__)
+            except S3Error as error:
+                return Result(Outcome.FAILED, why=f"{error.row.code}: {error.message}")
+            except NoSuchBucket:
+                raise
+            except CatalogueConflict as conflict:
+                return Result(Outcome.KEPT, why=str(conflict) or type(conflict).__name__)
+        return Result(Outcome.FAILED, why=why)
+
+
+async def _some_end(running: set[asyncio.Task[None]]) -> None:
+    ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    running -= ended
+    for task in ended:
+        task.result()
+
+
+async def by_key(items: AsyncGenerator[M]) -> AsyncGenerator[Sequence[M]]:
+    """Versions of one key together and the oldest first; they come one after the other, the newest first."""
+    history: list[M] = []
+    async with aclosing(items):
+        async for item in items:
+            if history and history[0].object_key != item.object_key:
+                yield history[::-1]
+                history = []
+            history.append(item)
+            if len(history) > MAX_VERSIONS:
+                raise PlaceFailed(f"a key has more than {MAX_VERSIONS} versions")
+    if history:
+        yield history[::-1]
+
+
+Closing = Callable[[], Awaitable[None]]
+
+
+class Moves:
+    """The moves that run in this process, by kind and bucket."""
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[str, bytes], tuple[Job[Any], asyncio.Task[None]]] = {}
+
+    def start(self, job: Job[Any], close: Closing) -> None:
+        """Let it run; `close` is called at its end. The caller saw that none of its kind runs in the bucket."""
+        key = (job.kind, job.bucket.bucket_id)
+
+        async def run() -> None:
+            try:
+                await job.run()
+            finally:
+                await close()
+
+        self._running[key] = (job, asyncio.create_task(run()))
+
+    def running(self, kind: str, bucket: Bucket) -> Progress | None:
+        """How far a move is that runs here. Raises: what no move should."""
+        held = self._running.get((kind, bucket.bucket_id))
+        if held is None:
+            return None
+        job, task = held
+        if not task.done():
+            return job.progress
+        del self._running[kind, bucket.bucket_id]
+        if not task.cancelled():
+            task.result()
+        return None
+
+    async def stop(self, kind: str, bucket: Bucket) -> None:
+        """Stop a move, and wait for its end."""
+        held = self._running.pop((kind, bucket.bucket_id), None)
+        if held is not None:
+            await _ended(held[1])
+
+    async def close(self) -> None:
+        """Stop them all."""
+        tasks = [task for _, task in self._running.values()]
+        self._running.clear()
+        for task in tasks:
+            await _ended(task)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,43 @@
+"""Runs a move in a stage to its end, as the commands do."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from gateway.engine.integrity import EtagMode
+from gateway.moving.jobs import Moves
+from gateway.wiring.moves import EXPORT, IMPORT, MoveCommands
+from tests.gateway.operations.stage import Stage
+
+
+def commands(stage: Stage, etag_mode: EtagMode = EtagMode.MD5) -> MoveCommands:
+    return MoveCommands(stage.services, Moves(), etag_mode, "owner")
+
+
+def move(stage: Stage, kind: str, place: str | Path, bucket: str = "bucket", **asked: Any) -> dict[str, Any]:
+    """Start a move and follow it."""
+
+    async def run() -> dict[str, Any]:
+        given = commands(stage)
+        await given.start(kind=kind, bucket=bucket, place=str(place), **asked)
+        while True:
+            status = await given.status(kind=kind, bucket=bucket)
+            if not status["running"]:
+                return status
+            await asyncio.sleep(0.005)
+
+    answer: dict[str, Any] = stage.run(run())
+    return answer
+
+
+def bring(stage: Stage, place: str | Path, **asked: Any) -> dict[str, Any]:
+    return move(stage, IMPORT, place, **asked)
+
+
+def send(stage: Stage, place: str | Path, **asked: Any) -> dict[str, Any]:
+    return move(stage, EXPORT, place, **asked)
+
+
+def why(answer: dict[str, Any]) -> dict[str, str]:
+    """Differences by key."""
+    return {one["object_key"]: f"{one['outcome']}: {one['why']}" for one in answer["differences"]}

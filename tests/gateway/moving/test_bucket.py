@@ -1,0 +1,121 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.moving import jobs
+from gateway.moving.client import read_credentials
+from gateway.moving.places import MoveError
+from keys.errors import KeysError
+from tests.gateway.moving.lying import BODY, Lying, lying_server
+from tests.gateway.moving.moving import bring, why
+from tests.gateway.operations.stage import Stage
+
+LIES = {
+    "changed": "changed_at_the_source: the source changed it since it was listed",
+    "cut": "failed: the source broke off",
+    "error": "changed_at_the_source: the source has another length than it listed",
+    "gone": "failed: the endpoint answered 404 NoSuchKey",
+    "long": "changed_at_the_source: the source has another length than it listed",
+    "metadata": "failed: MetadataTooLarge",
+    "parts": "failed: the bytes of the source are not those of its ETag",
+    "redirect": "",
+    "short": "changed_at_the_source: the source has another length than it listed",
+    "wrong-bytes": "failed: BadDigest",
+}
+
+
+@pytest.fixture
+def lying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lying]:
+    monkeypatch.setattr(jobs, "PAUSE_S", 0)
+    with lying_server(tmp_path) as server:
+        yield server
+
+
+def test_a_source_that_lies_gives_no_object(stage: Stage, lying: Lying) -> None:
+    lying.listed = sorted([*(key for key in LIES if key != "redirect"), "honest"])
+    answer = bring(stage, "s3://source", **lying.place)
+    assert stage.keys() == ["honest"]
+    assert stage.body_of("honest") == BODY
+    found = why(answer)
+    assert set(found) == {key for key in LIES if key != "redirect"}
+    for key, text in found.items():
+        assert text.startswith(LIES[key]), (key, text)
+    assert stage.alice.list_multipart_uploads(Bucket="bucket").get("Uploads", []) == []
+    assert sum("/cut" in request for request in lying.requests) == jobs.ATTEMPTS
+
+
+def test_an_etag_that_is_no_md5_proves_nothing_and_refuses_nothing(stage: Stage, lying: Lying) -> None:
+    lying.listed = ["honest", "kms"]
+    answer = bring(stage, "s3://source", **lying.place)
+    assert (answer["moved"], answer["unproven"]) == (2, 1)
+    assert stage.body_of("kms") == BODY[::-1]
+
+
+def test_no_redirect_is_followed(stage: Stage, lying: Lying, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with lying_server(tmp_path / "other") as other:
+        lying.elsewhere = other.url
+        lying.listed = ["redirect"]
+        answer = bring(stage, "s3://source", **{**lying.place, "ca_file": str(lying.ca_file)})
+        assert answer["state"] == "stopped"
+        assert "307" in answer["problem"]
+        assert other.requests == []
+
+
+@pytest.mark.parametrize("keys", [["b", "a"], ["a", "a", "b", "b"]])
+def test_a_list_out_of_order_stops_the_import(stage: Stage, lying: Lying, keys: list[str]) -> None:
+    lying.listed = keys
+    assert bring(stage, "s3://source", **lying.place)["state"] == "stopped"
+
+
+@pytest.mark.parametrize("listing", [b"no XML", b"<ListBucketResult><Contents/></ListBucketResult>", b"<a/>"])
+def test_a_list_that_is_none_moves_nothing(stage: Stage, lying: Lying, listing: bytes) -> None:
+    lying.listing = listing
+    answer = bring(stage, "s3://source", **lying.place)
+    assert answer["moved"] == 0
+    assert stage.keys() == []
+
+
+def test_the_other_side_must_be_who_it_says(stage: Stage, lying: Lying, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with lying_server(tmp_path / "other") as other:
+        answer = bring(stage, "s3://source", **{**lying.place, "ca_file": str(other.ca_file)})
+    assert (answer["state"], answer["moved"]) == ("stopped", 0)
+    assert lying.requests == []
+    with pytest.raises(MoveError, match="https"):
+        bring(stage, "s3://source", restart=True, **{**lying.place, "endpoint": lying.url.replace("https", "http")})
+
+
+def test_credentials_come_from_a_closed_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "credentials"
+    path.write_text("[one]\naws_access_key_id=A\naws_secret_access_key=B\naws_session_token=C\n[two]\nregion=x\n")
+    path.chmod(0o644)
+    with pytest.raises(KeysError):
+        read_credentials(path, "one")
+    path.chmod(0o600)
+    key = read_credentials(path, "one")
+    assert (key.access_key_id, key.secret_access_key, key.session_token) == ("A", "B", "C")
+    assert "B" not in repr(key)
+    for profile in ("two", "three"):
+        with pytest.raises(MoveError):
+            read_credentials(path, profile)
+    path.write_text("export AWS_ACCESS_KEY_ID='A'\nexport AWS_SECRET_ACCESS_KEY='b c'\n")
+    assert read_credentials(path, "default").secret_access_key == "b c"
+
+
+def test_nothing_of_the_machine_is_asked(
+    stage: Stage, lying: Lying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[default]\nregion = nowhere\ns3 =\n  addressing_style = virtual\n")
+    for name, value in {
+        "AWS_PROFILE": "none",
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_CA_BUNDLE": str(tmp_path / "none"),
+        "AWS_ENDPOINT_URL": "https://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "wrong",
+        "HTTPS_PROXY": "http://127.0.0.1:1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    lying.listed = ["honest"]
+    assert bring(stage, "s3://source", **lying.place)["moved"] == 1
