@@ -168,6 +168,9 @@ class Settings(BaseSettings):
 
     # Where things are
     data: FilePath = _row(DEFAULT_DATA, "Folder of the sealed data: catalogue and blobs.")
+    blobs: FilePath | None = _row(
+        None, "Folder of the blobs, where `sealgate migrate` moved them to. Empty: `blobs` in the data folder."
+    )
     keys: FilePath = _row(
         _keys_of,
         "Folder of the keyring, the TLS files and client.env. Never inside the data folder; best on another disk.",

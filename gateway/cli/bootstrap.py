@@ -58,6 +58,8 @@ def check_apart(settings: Settings, folders: Folders) -> None:
     for inner, outer, inner_name, outer_name in (
         (folders.keys, folders.data, "keys", "data"),
         (folders.data, folders.keys, "data", "keys"),
+        (folders.keys, folders.blobs, "keys", "blobs"),
+        (folders.blobs, folders.keys, "blobs", "keys"),
     ):
         if any(_same_place(place, outer) for place in (inner, *inner.parents)):
             raise SetupError(
@@ -142,6 +144,12 @@ def _make_durably(folder: Path) -> None:
         _sync(place.parent)
 
 
+_NO_BLOBS: Final = (
+    "after `sealgate migrate` give the new place as the setting blobs, and where it was cut off the same command again;"
+    " else restore the blobs folder, since the catalogue refers to what was in it"
+)
+
+
 def is_first_start(folders: Folders) -> bool:
     """Whether this start has to make everything, or to finish what an earlier one began.
 
@@ -161,7 +169,7 @@ def is_first_start(folders: Folders) -> bool:
         (folders.realm_file, f"copy {folders.realm_copy} there"),
         (folders.realm_copy, f"copy {folders.realm_file} there if these are the keys of this data"),
         (folders.catalogue, "`sealgate recover` makes it anew from the journal beside the blobs"),
-        (folders.blobs / "realm", "restore the blobs folder; the catalogue refers to what was in it"),
+        (folders.blobs / "realm", _NO_BLOBS),
     ):
         if not path.exists() and not (path == folders.catalogue and folders.database is not None):
             raise SetupError(f"{path} is missing: {remedy}")

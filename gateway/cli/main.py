@@ -13,6 +13,7 @@ from gateway.cli import (
     accounts,
     journal,
     keys,
+    migrate,
     moving,
     offline,
     recover,
@@ -50,6 +51,7 @@ for family in (
     journal,
     recover,
     moving,
+    migrate,
     offline,
     settings,
 ):

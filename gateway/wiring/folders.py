@@ -19,13 +19,16 @@ class Folders:
     database: PostgresAddress | None = None
     """Where the catalogue is if it is no file; without the password, which `postgres_password_file` holds."""
     postgres_password_file: Path | None = None
+    moved_blobs: Path | None = None
+    """Where the blobs lie, if not in the data folder."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Folders":
         """The folders that the settings name."""
         data, keys = settings.data.resolve(), settings.keys.resolve()
+        moved = None if settings.blobs is None else settings.blobs.resolve()
         if settings.catalogue == "sqlite":
-            return cls(data, keys)
+            return cls(data, keys, moved_blobs=moved)
         database = PostgresAddress(
             settings.postgres_host,
             settings.postgres_port,
@@ -36,7 +39,7 @@ class Folders:
             client_key=settings.postgres_client_key,
             connections=settings.postgres_connections,
         )
-        return cls(data, keys, database, settings.postgres_password_file)
+        return cls(data, keys, database, settings.postgres_password_file, moved)
 
     @property
     def are_shared(self) -> bool:
@@ -66,7 +69,7 @@ class Folders:
     @property
     def blobs(self) -> Path:
         """The disk blob store."""
-        return self.data / "blobs"
+        return self.moved_blobs or self.data / "blobs"
 
     @property
     def tls(self) -> Path:

@@ -178,7 +178,7 @@ class Gateway:
             clock=utc_now,
         )
         self.moves = Moves()
-        self.move_commands = MoveCommands(self.services, self.moves, etag_mode, _LEASE_HOLDER)
+        self.move_commands = MoveCommands(self.services, self.moves, etag_mode, self._holder)
         self.identities = Identities(stores.catalogue, realm_keys.open_credential)
         self._sweeper = Sweeper(
             catalogue=stores.catalogue,

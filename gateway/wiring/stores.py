@@ -128,6 +128,11 @@ async def open_stores(folders: Folders, realm_keys: RealmKeys) -> Stores:
 
 def check_same_realm(realm_id: bytes | None, realm_keys: RealmKeys, what: str) -> None:
     """See that what is called `what` is of the realm of the keys. Raises: RealmMismatch."""
+    if realm_id is None:
+        raise RealmMismatch(
+            f"{what} belongs to no realm: where `sealgate migrate` moved it, give the new place in the settings;"
+            " a migration that was cut off goes on with the same command"
+        )
     if realm_id != realm_keys.realm_id:
         raise RealmMismatch(f"{what} is not of the realm of these keys: correct --data or --keys")
 

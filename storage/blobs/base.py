@@ -64,6 +64,13 @@ class BlobStore(Protocol):
             RealmMismatch: it belongs to another realm.
         """
 
+    async def release(self, realm_id: bytes) -> None:
+        """Take the mark of `claim` off, durably: the store is no longer the live one. Blobs stay. Idempotent.
+
+        Raises:
+            RealmMismatch: it belongs to another realm.
+        """
+
     async def put(self, blob_id: bytes, chunks: AsyncIterable[Buffer]) -> int:
         """Store the bytes of `chunks` under `blob_id` and return their count.
 

@@ -234,6 +234,22 @@ class DiskBlobStore:
         except OSError as error:
             raise _as_storage_error(error, "claiming the store") from error
 
+    async def release(self, realm_id: bytes) -> None:
+        """Remove the `realm` file. Raises: RealmMismatch, StorageUnavailable."""
+        await self._run(self._release, realm_id)
+
+    def _release(self, realm_id: bytes) -> None:
+        held = self._read_realm()
+        if held is None:
+            return
+        if held != realm_id:
+            raise RealmMismatch("the blob store belongs to another realm")
+        try:
+            self._realm_file.unlink()
+            _sync_folder(self._root)
+        except OSError as error:
+            raise _as_storage_error(error, "releasing the store") from error
+
     def _write_realm(self, realm_id: bytes) -> None:
         self._blobs.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         temporary = self._realm_file.with_suffix(_TEMPORARY_SUFFIX)

@@ -52,6 +52,12 @@ class MemoryBlobStore:
             raise RealmMismatch("the blob store belongs to another realm")
         self._realm_id = realm_id
 
+    async def release(self, realm_id: bytes) -> None:
+        """Take the mark off. Raises: RealmMismatch."""
+        if self._realm_id not in (None, realm_id):
+            raise RealmMismatch("the blob store belongs to another realm")
+        self._realm_id = None
+
     async def put(self, blob_id: bytes, chunks: AsyncIterable[Buffer]) -> int:
         """Keep the bytes. Raises: BlobExists."""
         assert len(blob_id) == BLOB_ID_SIZE

@@ -97,6 +97,11 @@ class CrashingGateway(Gateway):
         }
         return Forked(self._launcher, self._launcher.ask(start=start))
 
+    def spawned(self, command: Sequence[str]) -> Process:
+        """Start another command of this deployment where the trap can strike it; its struck mark goes."""
+        self._trap.with_suffix(".struck").unlink(missing_ok=True)
+        return self._spawn(command)
+
     @contextlib.contextmanager
     def recording(self) -> Iterator[list[str]]:
         """Give a list that holds, once the block is left, every seam reached in it, in order."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.moving.folder import INDEX_NAME
 from tests.blackbox.clients import MIB, payload, s3_client
+from tests.blackbox.process import PROGRAM, GatewayFailed
 from tests.faults.crashing import CrashingGateway
 
 FILES = 20
@@ -91,3 +93,45 @@ def test_a_killed_export_goes_on(gateway: CrashingGateway, source: Path, tmp_pat
     lines = [json.loads(line) for line in (target / INDEX_NAME).read_text().splitlines()]
     assert {line["object_key"] for line in lines} == set(files)
     s3.close()
+
+
+def _migrate(gateway: CrashingGateway, to: Path) -> int:
+    """`sealgate migrate` in a process that a trap can strike; its exit code."""
+    command = [PROGRAM, "migrate", "--to", str(to), "--data", str(gateway.data), "--keys", str(gateway.keys), "--json"]
+    return gateway.spawned(list(map(str, command))).wait(60)
+
+
+def test_a_killed_migration_goes_on_and_never_leaves_two_live_stores(tmp_path: Path) -> None:
+    gateway = CrashingGateway(tmp_path, {"SEALGATE_INLINE_MAX_BYTES": "1024"})
+    gateway.start()
+    try:
+        s3 = s3_client(gateway)
+        s3.create_bucket(Bucket="bucket")
+        contents = {f"{number}": payload(number * 999, number) for number in range(12)}
+        for key, content in contents.items():
+            s3.put_object(Bucket="bucket", Key=key, Body=content)
+        new, old = tmp_path / "elsewhere", gateway.data / "blobs"
+        assert gateway.run("migrate", "--to", str(new)).returncode == 8, "a gateway serves"
+        gateway.stop()
+        for seam, number in (("blob", 1), ("blob", 5), ("copied", 1), ("compared", 1), ("released", 1)):
+            gateway.arm(f"migrate.{seam}", number)
+            assert _migrate(gateway, new) == -signal.SIGKILL
+            claims = [place for place in (old, new) if (place / "realm").exists()]
+            assert claims == ([] if seam == "released" else [old])
+        with pytest.raises(GatewayFailed, match="sealgate migrate"):
+            gateway.start()
+        assert _migrate(gateway, new) == 0
+        assert _migrate(gateway, new) == 0, "done is done"
+        with pytest.raises(GatewayFailed, match="sealgate migrate"):
+            gateway.start()
+        old.rename(tmp_path / "away")
+        gateway.set("SEALGATE_BLOBS", str(new))
+        gateway.start()
+        for key, content in contents.items():
+            assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == content
+        s3.put_object(Bucket="bucket", Key="more", Body=payload(5000))
+        assert gateway.run("verify").returncode == 0
+        assert json.loads(gateway.run("sweep", "--json", "--dry-run").stdout)
+        s3.close()
+    finally:
+        gateway.close()

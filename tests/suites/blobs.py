@@ -301,6 +301,19 @@ class BlobStoreSuite(ABC):
         assert await read_all(store, blob_id(1)) == b"kept"
         assert await read_all(store, blob_id(2)) == b"under way!"
 
+    async def test_a_released_store_keeps_its_blobs_and_can_be_claimed_anew(self, store: BlobStore) -> None:
+        await store.release(REALM)  # nobody's: nothing to give up
+        await store.claim(REALM)
+        await store.put(b"k" * BLOB_ID_SIZE, pieces([b"kept"]))
+        with pytest.raises(RealmMismatch):
+            await store.release(b"r" * 16)
+        assert await store.realm_id() == REALM
+        await store.release(REALM)
+        assert await store.realm_id() is None
+        assert (await store.stat(b"k" * BLOB_ID_SIZE)).sealed_size == 4
+        await store.claim(b"r" * 16)
+        assert await store.realm_id() == b"r" * 16
+
     async def test_belongs_to_the_realm_that_claimed_it(self, store: BlobStore) -> None:
         assert await store.realm_id() is None
         for _ in range(2):
