@@ -52,29 +52,20 @@ class ObjectAttributes:
 
     def encode(self) -> Attributes:
         """JSON values for the catalogue."""
-        encoded: dict[str, Any] = {}
         headers = {name: value for name in _HEADERS if (value := getattr(self.headers, name)) is not None}
-        if headers:
-            encoded["headers"] = headers
-        if self.metadata:
-            encoded["metadata"] = dict(self.metadata)
-        if self.checksum is not None:
-            encoded["checksum"] = encode_checksum(self.checksum)
-        if self.tags:
-            encoded["tags"] = [list(tag) for tag in self.tags]
-        if self.checksum_algorithm is not None:
-            encoded["checksum_algorithm"] = self.checksum_algorithm.value
-        if self.checksum_type is not None:
-            encoded["checksum_type"] = self.checksum_type.value
-        if self.protection != DEFAULT_PROTECTION:
-            encoded["encryption"] = self.protection.encode()
-        if self.initiator is not None:
-            encoded["initiator"] = self.initiator
-        if self.acl is not None:
-            encoded["acl"] = self.acl.encode()
-        if self.origin is not None:
-            encoded["origin"] = self.origin
-        return encoded
+        given: dict[str, Any] = {
+            "headers": headers or None,
+            "metadata": dict(self.metadata) or None,
+            "checksum": None if self.checksum is None else encode_checksum(self.checksum),
+            "tags": [list(tag) for tag in self.tags] or None,
+            "checksum_algorithm": None if self.checksum_algorithm is None else self.checksum_algorithm.value,
+            "checksum_type": None if self.checksum_type is None else self.checksum_type.value,
+            "encryption": None if self.protection == DEFAULT_PROTECTION else self.protection.encode(),
+            "initiator": self.initiator,
+            "acl": None if self.acl is None else self.acl.encode(),
+            "origin": self.origin,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
     @classmethod
     def decode(cls, attributes: Attributes) -> "ObjectAttributes":
