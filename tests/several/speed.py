@@ -1,0 +1,131 @@
+"""CPU for each small PUT with one gateway and with three over one PostgreSQL, and over SQLite; and who waits for locks.
+
+`python -m tests.several.speed [PUTS]` prints a table. CPU is that of the gateways and of the database's processes, from
+/proc, by put; rates on a shared machine say little. How often a backend waits for a lock is sampled.
+"""
+
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.blackbox.process import Gateway
+from tests.several.client import Client
+from tests.several.conftest import postgres_settings
+from tests.tooling.postgresql import PostgresServer, postgres_server
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_THREADS: Final = 12
+_BODY: Final = bytes(4096)
+_WAITS: Final = (
+    "SELECT count(*) FILTER (WHERE wait_event_type = 'Lock'), count(*) FROM pg_stat_activity"
+    " WHERE usename = 'sealgate' AND state <> 'idle'"
+)
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process so far, and of its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / _TICKS
+
+
+def database_pids(server: PostgresServer) -> list[int]:
+    """The server and the processes that it started."""
+    head = int((server.data / "postmaster.pid").read_text().splitlines()[0])
+    return [head, *(int(child) for child in Path(f"/proc/{head}/task/{head}/children").read_text().split())]
+
+
+@contextmanager
+def sampled(server: PostgresServer | None) -> Iterator[list[tuple[int, int]]]:
+    """Look now and then how many backends wait for a lock, and how many there are at work."""
+    found: list[tuple[int, int]] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while server is not None and not over.wait(0.2):
+            waiting, working = map(int, server.sql(_WAITS).split("|"))
+            found.append((waiting, working))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
+def measure(name: str, gateways: Sequence[Gateway], server: PostgresServer | None, puts: int) -> float:
+    """Put small objects over all gateways; print a line, give the gateways' CPU by put in milliseconds."""
+    first = Client(gateways[0])
+    made = first.ask("PUT", "/speed")
+    assert made is not None
+    assert made.status == 200
+    first.close()
+
+    def work(number: int) -> None:
+        client = Client(gateways[number % len(gateways)])
+        for at in range(puts // _THREADS):
+            answer = client.ask("PUT", f"/speed/{number}/{at}", _BODY)
+            assert answer is not None
+            assert answer.status == 200, answer
+        client.close()
+
+    def run() -> None:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(_THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    before = [cpu_of(gateway.pid) for gateway in gateways]
+    base = sum(map(cpu_of, database_pids(server))) if server else 0.0
+    began = time.perf_counter()
+    with sampled(server) as waits:
+        run()
+    seconds = time.perf_counter() - began
+    cpu = sum(cpu_of(gateway.pid) for gateway in gateways) - sum(before)
+    database = sum(map(cpu_of, database_pids(server))) - base if server else 0.0
+    waiting, working = (sum(each) for each in zip(*waits, strict=True)) if waits else (0, 0)
+    share = waiting / working if working else 0.0
+    print(
+        f"{name:24} {puts / seconds:6.0f} puts/s   gateway {1000 * cpu / puts:5.2f} ms   database"
+        f" {1000 * database / puts:5.2f} ms   lock wait {share:4.0%}",
+        flush=True,
+    )
+    return 1000 * cpu / puts
+
+
+def main() -> None:
+    """Measure."""
+    puts = int(sys.argv[1]) if len(sys.argv) > 1 else 1200
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(postgres_server())
+        quiet = {"SEALGATE_LOG_LEVEL": "warning"}
+        lone = Gateway(folder / "sqlite", quiet)
+        lone.start()
+        sqlite = measure("SQLite", [lone], None, puts)
+        lone.stop()
+        results = []
+        for count in (1, 3):
+            database = f"speed{count}"
+            server.create_database(database)
+            told = postgres_settings(server, database, folder) | quiet
+            head = Gateway(folder / database, told)
+            gateways = [head, *(Gateway(folder / f"{database}-{n}", told, beside=head) for n in range(1, count))]
+            for gateway in gateways:
+                gateway.start()
+            results.append(measure(f"PostgreSQL, {count} gateways", gateways, server, puts))
+            for gateway in gateways:
+                gateway.stop()
+        print(f"three to one: {results[1] / results[0]:.2f}; PostgreSQL to SQLite: {results[0] / sqlite:.2f}")
+
+
+if __name__ == "__main__":
+    main()
