@@ -12,6 +12,7 @@ KeysError
 ├── CustomerKeyMismatch     the client's own key is not the one that it wrote with
 ├── CanaryFailed            the KMS answers, but not with the key that sealed this realm
 └── KeyringError            the keyring file or its root secret cannot be used; says what to do
+    └── AliasTaken          another wrapping key has that name
 """
 
 
@@ -65,3 +66,7 @@ class CanaryFailed(KeysError):
 
 class KeyringError(KeysError):
     """The keyring cannot be read or is unsafe; the message says what to do."""
+
+
+class AliasTaken(KeyringError):
+    """A wrapping key was to get a name that another one has."""

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from keys.context import canonical
 from keys.datakey import KEY_SIZE, DataKey
-from keys.errors import KeyringError, KmsKeyNotFound, UnwrapFailed
+from keys.errors import AliasTaken, KeyringError, KmsKeyNotFound, UnwrapFailed
 from keys.kms.base import KeyState, check_usable
 from keys.kms.names import ALIAS_PREFIX
 from keys.record import Record, seal, unseal
@@ -207,7 +207,8 @@ class LocalKeyring:
         """Add an enabled wrapping key under a new alias.
 
         Raises:
-            KeyringError: the alias is taken or not what AWS KMS takes as one, the keyring is full, or writing fails.
+            AliasTaken: another wrapping key has it.
+            KeyringError: it is not what AWS KMS takes as one, the keyring is full, or writing fails.
         """
         if not _ALIAS.fullmatch(alias) or alias.startswith(("aws/", ALIAS_PREFIX)):
             raise KeyringError(
@@ -215,7 +216,7 @@ class LocalKeyring:
                 " and does not begin with aws/"
             )
         if any(alias == key.kms_key_id or alias in key.aliases for key in self._keys.values()):
-            raise KeyringError("that alias is taken; choose another")
+            raise AliasTaken("that alias is taken; choose another")
         if len(self._keys) >= MAX_KEYS:
             raise KeyringError(f"a keyring holds at most {MAX_KEYS} wrapping keys")
         key = self._fresh_key(alias)

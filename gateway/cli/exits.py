@@ -10,7 +10,7 @@ from gateway.config import SettingsError
 from gateway.http.ports import ServeError
 from gateway.http.tls import TlsError
 from gateway.moving.places import MoveError
-from keys.errors import KeysError, KmsUnavailable
+from keys.errors import AliasTaken, KeysError, KmsUnavailable
 from storage.errors import (
     CatalogueBusy,
     CatalogueConflict,
@@ -65,6 +65,7 @@ EXITS: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     (ServeError, Exit.BUSY),
     (MoveError, Exit.REFUSED),
     (KmsUnavailable, Exit.BUSY),
+    (AliasTaken, Exit.REFUSED),
     (KeysError, Exit.KEYS),
     (Damaged, Exit.DAMAGED),
     (CatalogueBusy, Exit.BUSY),

@@ -28,7 +28,7 @@ from gateway.moving.names import file_name, hash_path_of, partial_name, path_of
 from gateway.wiring import Folders, Gateway, OpenedKeys, open_blobs, open_gateway, open_keys
 from gateway.wiring.customer_key import read_customer_key
 from keys.datakey import DataKey
-from keys.errors import KeysError
+from keys.errors import CustomerKeyMismatch, KeysError
 from storage.blobs.base import BlobReader, BlobStore
 from storage.catalogue.base import ListQuery
 from storage.errors import BlobMissing, StorageError
@@ -95,7 +95,7 @@ def unseal(
     if answer.get("failed"):
         raise CommandError(
             f"{answer['failed']} objects could not be opened; {output / INDEX_NAME} names them and says why",
-            Exit.DAMAGED,
+            Exit.KEYS if answer["failed"] == answer["closed"] else Exit.DAMAGED,
         )
 
 
@@ -189,6 +189,8 @@ class _Unsealed:
     folder: Path
     written: int = 0
     failed: int = 0
+    closed: int = 0
+    """Those of them that only the key of their client opens."""
     size: int = 0
     lines: list[Answer] = field(default_factory=list)
 
@@ -219,6 +221,7 @@ class _Unsealed:
     def fail(self, line: Answer, error: Exception) -> None:
         """Note what could not be opened."""
         self.failed += 1
+        self.closed += isinstance(error, CustomerKeyMismatch)
         self.lines.append(line | {"error": f"{type(error).__name__}: {error}"})
 
     def _place(self, bucket: str, object_key: bytes) -> Path:
@@ -237,7 +240,13 @@ class _Unsealed:
         """Write the index and sum up."""
         with (self.folder / INDEX_NAME).open("w", encoding="utf-8") as index:
             index.writelines(json.dumps(line) + "\n" for line in self.lines)
-        return {"written": self.written, "failed": self.failed, "size": self.size, "folder": str(self.folder)}
+        return {
+            "written": self.written,
+            "failed": self.failed,
+            "closed": self.closed,
+            "size": self.size,
+            "folder": str(self.folder),
+        }
 
 
 async def _write(path: Path, pieces: AsyncIterator[Any]) -> int:

@@ -26,7 +26,7 @@ from gateway.cli.session import commands_of
 from gateway.config import Settings, load_settings
 from gateway.http.ports import check_free
 from gateway.http.process import calm_collector, prepare_process
-from gateway.http.server import Bound, Server, run_until_stopped
+from gateway.http.server import Bound, Server, ServerSettings, run_until_stopped
 from gateway.telemetry import configure_logging
 from gateway.wiring import Folders, open_gateway, server_settings
 from keys.errors import CanaryFailed
@@ -62,17 +62,14 @@ async def _serve(settings: Settings) -> None:
     # Once more: only folders that exist tell what a bind mount makes one.
     check_apart(settings, folders)
     is_first = False
+    told = server_settings(settings, folders)
     if folders.are_shared and is_first_start(folders):
         # What is made at the first start is made by one alone; then any number may serve.
         async with owned(folders):
-            is_first = await prepare(settings, folders)
+            is_first = await _prepare(settings, folders, told)
     async with owned(folders, may_share=True):
-        is_first = await prepare(settings, folders) or is_first
+        is_first = await _prepare(settings, folders, told) or is_first
         async with open_gateway(settings, folders) as gateway:
-            told = server_settings(settings, folders)
-            # A start that fails on its ports leaves certificate and client.env as they served before.
-            for address, setting in told.listeners():
-                check_free(address, setting)
             outdated = ClientEnv.outdated(settings, folders)
             refresh_certificate(settings, folders)
             await _prove(gateway.stores.blobs)
@@ -89,6 +86,13 @@ async def _serve(settings: Settings) -> None:
                 await run_until_stopped(server, on_started)
             if gateway.canary.is_wrong_kms:
                 raise CanaryFailed("stopped: the KMS answers, but no longer with the key that sealed this realm")
+
+
+async def _prepare(settings: Settings, folders: Folders, told: ServerSettings) -> bool:
+    """Make what a first start makes. One that fails on its ports makes nothing, and leaves all as it served before."""
+    for address, setting in told.listeners():
+        check_free(address, setting)
+    return await prepare(settings, folders)
 
 
 async def _prove(blobs: BlobStore) -> None:

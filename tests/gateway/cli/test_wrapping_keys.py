@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.exits import CommandError
+from gateway.cli.exits import CommandError, Exit, exit_of
 from gateway.cli.wrapping_keys import WrappingKeys
-from keys.errors import KeyringError
+from keys.errors import AliasTaken, KeyringError
 from keys.keyring_file import LocalKeyring
 from keys.kms.local import LocalKms
 from keys.kms.memory import MemoryKms
@@ -46,6 +46,9 @@ def test_what_cannot_be_is_refused(kms: LocalKms) -> None:
         for alias in ("default", "a b", "aws/s3", ""):
             with pytest.raises(KeyringError, match="alias"):
                 await commands.create_key(alias)
+        with pytest.raises(AliasTaken) as taken:
+            await commands.create_key("default")
+        assert exit_of(taken.value) is Exit.REFUSED, "as with every other name that is taken"
         for name in ("none", "", "arn:aws:kms:us-east-1:000000000000:key/x"):
             with pytest.raises(CommandError, match="sealgate key list"):
                 await commands.describe_key(name)
