@@ -37,8 +37,8 @@ def scrub(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the report's scrub was interrupted.")] = False,
     max_mb_s: Annotated[
-        float, typer.Option("--max-mb-s", min=0.1, help="Read at most so many megabytes a second.", show_default=False)
-    ] = 0,
+        float | None, typer.Option("--max-mb-s", min=0.1, help="Read at most so many megabytes a second.")
+    ] = None,
     without_keys: Annotated[
         bool, typer.Option("--without-keys", help="Only hold sizes, headers and trailers against each other.")
     ] = False,
@@ -59,7 +59,7 @@ def scrub(
 
 
 async def _scrub(
-    settings: Settings, report: Path | None, *, resume: bool, max_mb_s: float, without_keys: bool
+    settings: Settings, report: Path | None, *, resume: bool, max_mb_s: float | None, without_keys: bool
 ) -> Answer:
     folders = Folders.of(settings)
     if not folders.blobs.is_dir():
@@ -71,7 +71,7 @@ async def _scrub(
         scrubber = Scrubber(
             blobs,
             keys=None if opened is None else scrub_keys(opened, blobs),
-            throttle=no_throttle if not max_mb_s else _throttle(max_mb_s * _MEGABYTE),
+            throttle=no_throttle if max_mb_s is None else _throttle(max_mb_s * _MEGABYTE),
         )
         kept = _Report(report, scrubber)
         last = kept.load() if resume else None
