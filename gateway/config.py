@@ -46,6 +46,7 @@ _HOST_NAME = re.compile(
 )
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _POSTGRES_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_KMS_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _WEBHOOK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -104,6 +105,12 @@ def _webhook(value: str) -> str:
         is_right = is_right and not parts.username and not parts.password and not parts.fragment
     if not is_right or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(f"the webhook {name} needs an address https://HOST[:PORT]/PATH, without a user in it")
+    return value
+
+
+def _kms(value: str) -> str:
+    if not _KMS_NAME.fullmatch(value):
+        raise ValueError("takes local, or the name of a table in kms_file")
     return value
 
 
@@ -329,6 +336,21 @@ class Settings(BaseSettings):
     )
 
     # Keys
+    kms: Annotated[str, AfterValidator(_kms)] = _row(
+        "local",
+        "The KMS whose default key wraps the realm's root, the canary and what names no key: `local` for the keyring in"
+        " the keys folder, or the name of a table in `kms_file`. A realm stays with the one that it began with.",
+    )
+    kms_file: FilePath | None = _row(
+        None, "TOML file with a table for each remote KMS; docs/KEYS.md says what stands in it. Empty: none."
+    )
+    kms_probe_interval_s: float = _row(
+        30,
+        "How often each remote KMS is asked whether it is there, which keeps logins alive.",
+        unit="s",
+        ge=1,
+        le=_HOUR_S,
+    )
     wrapping: Literal["direct", "bucket-key"] = _row(
         "direct", "SSE-S3: content keys are wrapped by the KMS itself, or by a key of their bucket that the KMS wraps."
     )
@@ -446,6 +468,8 @@ class Settings(BaseSettings):
             raise ValueError("postgres_client_certificate and postgres_client_key belong together: give both")
         if self.catalogue == "postgres" and self.postgres_password_file is None and self.postgres_client_key is None:
             raise ValueError("catalogue = postgres needs postgres_password_file or a client certificate")
+        if self.kms != "local" and self.kms_file is None:
+            raise ValueError(f"kms is {self.kms!r}, which is a table of kms_file: give kms_file, or leave kms at local")
         ports = [self.port, self.admin_port, *([self.http_port] if self.http_port else [])]
         names = [webhook.partition("=")[0] for webhook in self.webhooks]
         if len(set(names)) != len(names):

@@ -229,6 +229,13 @@ class Telemetry:
             "sealgate_damaged", "Alarm: sealed data, rows or keys that did not authenticate.", ("kind",)
         )
         self.kms_errors = counter("sealgate_kms_errors", "Failures of the key management system.", ("kind",))
+        self.kms_calls = histogram(
+            "sealgate_kms_call_seconds",
+            "Calls of key management systems, by what came of them.",
+            ("provider", "call", "outcome"),
+            (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        )
+        self.kms_up = gauge("sealgate_kms_up", "Whether the last call of a KMS was answered.", ("provider",))
         self.lifecycle = gauge(
             "sealgate_lifecycle_run", "Counts of the lifecycle run that is under way, or of the last one.", ("what",)
         )
@@ -255,6 +262,11 @@ class Telemetry:
     def notified(self, target: str, outcome: str) -> None:
         """Count what became of a try to notify."""
         self.notifications.labels(target, outcome).inc()
+
+    def kms_called(self, provider: str, call: str, outcome: str, seconds: float) -> None:
+        """Count a call of a KMS by what came of it: `ok`, or the kind of the failure."""
+        self.kms_calls.labels(provider, call, outcome).observe(seconds)
+        self.kms_up.labels(provider).set(outcome != "KmsUnavailable")
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

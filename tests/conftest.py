@@ -6,7 +6,9 @@ import pytest
 from hypothesis import settings
 
 # Shared suites and helpers assert as well; their failures should show values.
-pytest.register_assert_rewrite("tests.blackbox", "tests.suites", "tests.faults", "tests.hostile")
+pytest.register_assert_rewrite(
+    "tests.blackbox", "tests.suites", "tests.kms", "tests.servers", "tests.faults", "tests.hostile"
+)
 
 _FIXED_SEED = 20_261_122
 

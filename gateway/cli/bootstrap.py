@@ -28,13 +28,16 @@ from gateway.wiring import (
     RealmRecord,
     create_catalogue,
     open_blobs,
+    open_kms,
     open_realm,
     open_stores,
-    read_passphrase,
+    prove_default,
     server_settings,
 )
-from keys.keyring_file import KEYRING_FILE, LocalKeyring
-from keys.kms.local import LocalKms
+from keys.context import NIL_ID
+from keys.keyring_file import KEYRING_FILE
+from keys.kms.base import Kms
+from keys.kms.routing import LOCAL_PROVIDER
 from keys.realm import RealmKeys, create_canary
 from keys.safe_files import write_private_file
 from storage.seams import reach
@@ -164,8 +167,9 @@ def is_first_start(folders: Folders) -> bool:
     _check_neither_lost(folders)
     if REALM_FILE not in data and not folders.catalogue.exists() and not folders.blobs.exists():
         raise SetupError(f"the data folder {folders.data} holds other files: give --data an empty folder")
+    keyring = folders.keys / KEYRING_FILE
     for path, remedy in (
-        (folders.keys / KEYRING_FILE, "restore it from the backup of the keys folder"),
+        *(((keyring, "restore it from the backup of the keys folder"),) if _needs_keyring(folders) else ()),
         (folders.realm_file, f"copy {folders.realm_copy} there"),
         (folders.realm_copy, f"copy {folders.realm_file} there if these are the keys of this data"),
         (folders.catalogue, "`sealgate recover` makes it anew from the journal beside the blobs"),
@@ -178,6 +182,12 @@ def is_first_start(folders: Folders) -> bool:
             f"the keys in {folders.keys} are of another realm than the data in {folders.data}: correct --data or --keys"
         )
     return False
+
+
+def _needs_keyring(folders: Folders) -> bool:
+    """Whether the local keyring sealed this realm. Raises: KeyringError."""
+    found = next((path for path in (folders.realm_file, folders.realm_copy) if path.exists()), None)
+    return found is None or RealmRecord.read(found).root.provider == LOCAL_PROVIDER
 
 
 def _check_neither_lost(folders: Folders) -> None:
@@ -214,12 +224,14 @@ async def first_start(settings: Settings, folders: Folders) -> None:
     if not marker.exists():
         write_private_file(marker, b"This folder was never served. Start sealgate again to finish it.\n", replace=False)
     reach("first-start.marked")
-    passphrase = read_passphrase(settings)
-    make = LocalKeyring.open if LocalKeyring.exists(folders.keys) else LocalKeyring.create
-    kms = LocalKms(make(folders.keys, passphrase))
-    reach("first-start.keyring")
-    realm = await _make_realm(kms, folders, now)
-    realm_keys = (await open_realm(settings, kms, realm)).realm_keys
+    kms = open_kms(settings, folders, NIL_ID, make_keyring=True)
+    try:
+        reach("first-start.keyring")
+        await prove_default(kms, settings.kms_deadline_s)
+        realm = await _make_realm(settings, kms, folders, now)
+        realm_keys = (await open_realm(settings, folders, kms, realm)).realm_keys
+    finally:
+        await kms.close()
     reach("first-start.realm")
     if settings.tls_certificate is None:
         make_certificates(TlsFiles(folders.tls), server_names(settings), now)
@@ -251,7 +263,7 @@ def _check_begun_together(folders: Folders) -> None:
         )
 
 
-async def _make_realm(kms: LocalKms, folders: Folders, now: datetime) -> RealmRecord:
+async def _make_realm(settings: Settings, kms: Kms, folders: Folders, now: datetime) -> RealmRecord:
     """The realm, first beside the keyring, then in the data folder; the copy there is what later starts read."""
     if not folders.realm_copy.exists():
         if folders.realm_file.exists():
@@ -260,8 +272,9 @@ async def _make_realm(kms: LocalKms, folders: Folders, now: datetime) -> RealmRe
                 " give that one, or remove both folders, which never held data, and start again"
             )
         realm_id = secrets.token_bytes(_REALM_ID_SIZE)
-        _, root = await RealmKeys.create(kms, realm_id)
-        realm = RealmRecord(realm_id, now, root, await create_canary(kms, realm_id))
+        deadline_s = settings.kms_deadline_s
+        _, root = await RealmKeys.create(kms, realm_id, deadline_s=deadline_s)
+        realm = RealmRecord(realm_id, now, root, await create_canary(kms, realm_id, deadline_s=deadline_s))
         write_private_file(folders.realm_copy, realm.encode(), replace=False)
         reach("first-start.realm-copy")
     realm = RealmRecord.read(folders.realm_copy)

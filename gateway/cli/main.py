@@ -29,6 +29,7 @@ from gateway.cli.check import command as check
 from gateway.cli.exits import Exit, exit_of
 from gateway.cli.options import help_without_command, is_debug
 from gateway.http.process import forbid_core_dumps
+from gateway.telemetry import configure_logging
 
 app = typer.Typer(
     name="sealgate",
@@ -70,7 +71,7 @@ def common(
     """An encrypting, S3-compatible object-storage gateway. Start with `sealgate serve`."""
     del version  # it has left by now
     if debug:
-        logging.basicConfig(level=logging.DEBUG)
+        configure_logging(level="DEBUG")  # libraries stay quiet: the clients of KMSs would show requests
     else:
         # A command says what went wrong in one line of its own; only `serve` keeps a log.
         logging.getLogger().addHandler(logging.NullHandler())

@@ -12,6 +12,7 @@ from keys.keyring_file import LocalKey
 from keys.kms.base import KeyDescription, KeyState, Kms, RotatingKms
 from keys.kms.local import LocalKms
 from keys.kms.names import ALIAS_PREFIX
+from keys.kms.routing import local_kms
 
 _STATE_WORDS: Final = {KeyState.PENDING_DELETION: "retired"}
 """What the local keyring calls a state that AWS KMS has another name for."""
@@ -88,9 +89,10 @@ class WrappingKeys:
 
     def local(self) -> LocalKms:
         """The local keyring's KMS. Raises: CommandError where the keys are elsewhere."""
-        if not isinstance(self.kms, LocalKms):
+        local = local_kms(self.kms)
+        if local is None:
             raise CommandError("the wrapping keys of this KMS are made and listed there")
-        return self.kms
+        return local
 
     async def _shown(self, local: LocalKms, key: LocalKey) -> dict[str, Any]:
         described = await local.describe(key.kms_key_id)

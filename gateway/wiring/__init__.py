@@ -2,8 +2,9 @@
 
 from gateway.wiring.folders import REALM_FILE, Folders
 from gateway.wiring.gateway import Gateway, open_gateway
+from gateway.wiring.kms import ProviderCanaries, open_kms, prove_default, provider_canaries, read_passphrase, remote_kms
 from gateway.wiring.listeners import files_beside, server_settings
-from gateway.wiring.realm import OpenedKeys, RealmRecord, open_keys, open_realm, read_passphrase
+from gateway.wiring.realm import OpenedKeys, RealmRecord, open_keys, open_realm
 from gateway.wiring.stores import Stores, check_same_realm, create_catalogue, open_blobs, open_stores, peek_catalogue
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Folders",
     "Gateway",
     "OpenedKeys",
+    "ProviderCanaries",
     "RealmRecord",
     "Stores",
     "check_same_realm",
@@ -19,9 +21,13 @@ __all__ = [
     "open_blobs",
     "open_gateway",
     "open_keys",
+    "open_kms",
     "open_realm",
     "open_stores",
     "peek_catalogue",
+    "prove_default",
+    "provider_canaries",
     "read_passphrase",
+    "remote_kms",
     "server_settings",
 ]

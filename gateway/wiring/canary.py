@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.telemetry import Telemetry
 from gateway.wiring.realm import RealmFiles, RealmRecord
@@ -24,13 +24,18 @@ class CanaryWatch:
         *,
         deadline_s: float,
         on_wrong: Callable[[], None] = lambda: None,
+        look_at_others: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`on_wrong` is called at once where the KMS is the wrong one, before the server is told to stop."""
+        """`on_wrong` is called at once where the KMS is the wrong one, before the server is told to stop.
+
+        `look_at_others` raises CanaryFailed where one of the KMSs besides the default is another than it was.
+        """
         self._kms = kms
         self._realm = realm
         self._telemetry = telemetry
         self._deadline_s = deadline_s
         self._on_wrong = on_wrong
+        self._look_at_others = look_at_others
         self.is_kms_right = True
         """The KMS answered, and rightly, when it was last asked."""
         self.is_wrong_kms = False
@@ -40,6 +45,8 @@ class CanaryWatch:
         """Ask once. A wrong answer ends the process as an operator would, by SIGTERM."""
         try:
             await check_canary(self._kms, self._realm.realm_id, self._realm.canary, deadline_s=self._deadline_s)
+            if self._look_at_others is not None:
+                await self._look_at_others()
         except CanaryFailed:
             self.is_kms_right, self.is_wrong_kms = False, True
             self._on_wrong()

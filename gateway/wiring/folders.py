@@ -57,6 +57,11 @@ class Folders:
         return self.keys / REALM_FILE
 
     @property
+    def kms_canaries(self) -> Path:
+        """Canaries of the remote KMSs besides the default one: public as well."""
+        return self.data / "kms-canaries.json"
+
+    @property
     def catalogue(self) -> Path:
         """The encrypted SQLite file, in a folder of its own with its log and lock."""
         return self.data / "catalogue" / "catalogue.db"

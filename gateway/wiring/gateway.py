@@ -15,6 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
@@ -50,6 +51,7 @@ from gateway.wiring.folders import Folders
 from gateway.wiring.jobs import Job, running
 from gateway.wiring.journalling import LOOK_S, Journalling
 from gateway.wiring.key_life import KeyLife
+from gateway.wiring.kms import prove_others, provider_canaries
 from gateway.wiring.moves import MoveCommands
 from gateway.wiring.realm import OpenedKeys, RealmFiles, open_keys
 from gateway.wiring.records import record_blobs
@@ -57,6 +59,7 @@ from gateway.wiring.stores import Stores, open_stores, utc_now
 from gateway.wiring.webhooks import open_webhooks
 from keys.errors import KeysError
 from keys.keyring import Keyring
+from keys.kms.routing import RoutingKms, providers_of
 from keys.realm import RealmKeys
 from keys.recovery import Recipients
 from storage.catalogue.base import LeaseLost
@@ -105,6 +108,8 @@ class Gateway:
             anchor=settings.anchor,
         )
         self.telemetry.watch_catalogue(stores.catalogue.statistics)
+        for provider in providers_of(opened.kms):
+            provider.watch.observe = self.telemetry.kms_called
         self.keyring = Keyring(
             opened.kms, time.monotonic, deadline_s=settings.kms_deadline_s, cache_ttl_s=settings.key_cache_s
         )
@@ -219,6 +224,7 @@ class Gateway:
             self.telemetry,
             deadline_s=settings.kms_deadline_s,
             on_wrong=writer.stop_publishing,
+            look_at_others=partial(provider_canaries(settings, opened.folders, realm_id).look_again, opened.kms),
         )
         self.app = make_app(
             Endpoint(
@@ -264,7 +270,7 @@ class Gateway:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Run the background jobs while the application stands."""
-        settings = self.settings
+        settings, kms = self.settings, self.opened.kms
         jobs = (
             Job(settings.journal_interval_s, self.journalling.tend),
             Job(min(LOOK_S, settings.snapshot_interval_s), self.journalling.snapshot_if_due),
@@ -276,6 +282,7 @@ class Gateway:
             Job(_CACHE_SWEEP_S, self._forget_keys),
             Job(settings.canary_interval_s, self.canary.ask),
             Job(settings.key_rotation_interval_s, self.key_life.rotate_old_keys),
+            *((Job(settings.kms_probe_interval_s, kms.probe),) if isinstance(kms, RoutingKms) else ()),
         )
         await self._write_access_logs()
         async with running(jobs):
@@ -348,13 +355,17 @@ async def open_gateway(settings: Settings, folders: Folders) -> AsyncIterator[Ga
         KeysError, StorageError: one line that says what cannot be used.
     """
     opened = await open_keys(settings, folders)
-    stores = await open_stores(folders, opened.realm_keys)
     try:
-        with ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hashing") as hashing_pool:
-            gateway = Gateway(settings, opened, stores, hashing_pool)
-            try:
-                yield gateway
-            finally:
-                await gateway.moves.close()
+        await prove_others(opened.kms)
+        stores = await open_stores(folders, opened.realm_keys)
+        try:
+            with ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hashing") as hashing_pool:
+                gateway = Gateway(settings, opened, stores, hashing_pool)
+                try:
+                    yield gateway
+                finally:
+                    await gateway.moves.close()
+        finally:
+            await stores.close()
     finally:
-        await stores.close()
+        await opened.kms.close()

@@ -19,7 +19,7 @@ from gateway.wiring.stores import Stores
 from keys.errors import KeysError
 from keys.keyring import Keyring
 from keys.kms.base import Kms
-from keys.kms.local import LocalKms
+from keys.kms.routing import local_kms
 from keys.recovery import Recipient
 from storage.errors import StorageError
 
@@ -134,9 +134,10 @@ class KeyLife:
 
         A KMS elsewhere rotates its keys by its own schedule; what moves there is moved here by the rewrap alone.
         """
-        if not self._rotation_age or not isinstance(self.kms, LocalKms):
+        found = local_kms(self.kms)
+        if not self._rotation_age or found is None:
             return
-        local = self.kms.keyring
+        local = found.keyring
         for kms_key_id in local.kms_key_ids:
             key = local.find(kms_key_id)
             if key.state.is_usable and self._clock() - key.newest.created_at.astimezone(UTC) >= self._rotation_age:

@@ -11,19 +11,16 @@ from typing import Any, Final
 from gateway.config import Settings
 from gateway.engine.custody import sized
 from gateway.wiring.folders import Folders
+from gateway.wiring.kms import open_kms, prove_default
 from keys.datakey import WrappedKey
-from keys.errors import KeyringError, KeysError
-from keys.keyring_file import LocalKeyring
+from keys.errors import KeyringError, KeysError, KmsMisconfigured
 from keys.kms.base import Kms
-from keys.kms.local import LocalKms
-from keys.kms.names import KeyNames
 from keys.realm import RealmKeys, check_canary, copy_root, create_canary, rewrap_root
 from keys.recovery import NO_COPIES, Copies, Recipient, Recipients, public_of
 from keys.safe_files import read_private_file, write_private_file
 from storage.seams import reach
 
 _MAX_REALM_BYTES: Final = 16 * 1024
-_MAX_PASSPHRASE_FILE_BYTES: Final = 4096
 _REALM_FORMAT: Final = "sealgate-realm"
 _REALM_VERSION: Final = 1
 _REALM_VERSION_WITH_RECIPIENTS: Final = 2
@@ -188,40 +185,36 @@ class OpenedKeys:
     kms: Kms
     realm: RealmRecord
     realm_keys: RealmKeys
-
-
-def read_passphrase(settings: Settings) -> str | None:
-    """The passphrase that the settings name, without its line end; None where they name none.
-
-    Raises:
-        KeyringError: the file is missing, open to others, or not text.
-    """
-    if settings.passphrase_file is None:
-        return None
-    try:
-        text = read_private_file(settings.passphrase_file, _MAX_PASSPHRASE_FILE_BYTES).decode("utf-8")
-    except UnicodeDecodeError:
-        raise KeyringError(f"{settings.passphrase_file} is not UTF-8 text; write the passphrase into it") from None
-    return text.rstrip("\r\n")
+    folders: Folders
 
 
 async def open_keys(settings: Settings, folders: Folders, *, realm_file: Path | None = None) -> OpenedKeys:
-    """Open the keyring and the realm's keys, and prove by the canary that they are the right ones.
+    """Open the KMS and the realm's keys, and prove by the canary that they are the right ones.
 
     Raises:
-        KeysError: keyring, KMS or realm file cannot be used, or do not belong together.
+        KeysError, SettingsError: keyring, KMS or realm file cannot be used, or do not belong together.
     """
-    kms = LocalKms(LocalKeyring.open(folders.keys, read_passphrase(settings)), KeyNames(settings.region))
-    return await open_realm(settings, kms, RealmRecord.read(realm_file or folders.realm_file))
+    realm = RealmRecord.read(realm_file or folders.realm_file)
+    if settings.kms != realm.root.provider:
+        raise KmsMisconfigured(
+            f"kms is {settings.kms}, but {realm.root.provider} sealed this realm: set kms to {realm.root.provider}"
+        )
+    kms = open_kms(settings, folders, realm.realm_id)
+    try:
+        return await open_realm(settings, folders, kms, realm)
+    except BaseException:
+        await kms.close()
+        raise
 
 
-async def open_realm(settings: Settings, kms: Kms, realm: RealmRecord) -> OpenedKeys:
+async def open_realm(settings: Settings, folders: Folders, kms: Kms, realm: RealmRecord) -> OpenedKeys:
     """The second half of `open_keys`, with any KMS. Raises: KeysError."""
     deadline_s = settings.kms_deadline_s
     await check_canary(kms, realm.realm_id, realm.canary, deadline_s=deadline_s)
+    await prove_default(kms, deadline_s)
     realm_keys = await RealmKeys.open(kms, realm.realm_id, realm.root, deadline_s=deadline_s)
     realm.check_recipients(realm_keys)
-    return OpenedKeys(kms, realm, realm_keys)
+    return OpenedKeys(kms, realm, realm_keys, folders)
 
 
 def _recipients_json(recipients: tuple[Recipient, ...]) -> list[dict[str, str]]:

@@ -16,7 +16,8 @@ from gateway.engine.envelopes import EnvelopesBlobs
 from gateway.engine.rewrap import Rewrapper, RewrapReport
 from gateway.engine.sealing import BlobWriter
 from gateway.wiring.folders import Folders
-from gateway.wiring.realm import RealmFiles, RealmRecord, read_passphrase
+from gateway.wiring.kms import read_passphrase
+from gateway.wiring.realm import RealmFiles, RealmRecord
 from gateway.wiring.stores import open_stores, utc_now
 from keys.context import Purpose, WrapContext
 from keys.datakey import DataKey, WrappedKey

@@ -30,7 +30,7 @@ from keys.errors import (
     KmsUnavailable,
     UnwrapFailed,
 )
-from keys.kms.base import KeyDescription, KeyState, check_usable
+from keys.kms.base import KeyDescription, KeyState
 from keys.kms.binding import ProviderWrap, RecordKms
 from keys.kms.calls import BlockingCalls
 from keys.kms.https import THREADS, Reach, why_unreachable
@@ -179,7 +179,7 @@ class AwsKms(RecordKms):
         file = options.unwrap_credentials_file
         self._unwrap_client = self._client if file is None else _Client(options, file)
 
-    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+    async def _describe(self, kms_key_id: str | None) -> KeyDescription:
         """See `Kms.describe`. The version is empty, as AWS shows none."""
         name = self._name(kms_key_id)
         told = await self._told(name)
@@ -191,10 +191,6 @@ class AwsKms(RecordKms):
             _NO_VERSION,
             self._names.aliases_of(name),
         )
-
-    async def health(self) -> None:
-        """See `Kms.health`."""
-        check_usable((await self.describe(None)).state)
 
     async def inspect(self) -> None:
         """See `RecordKms.inspect`."""

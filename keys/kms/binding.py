@@ -4,22 +4,27 @@ Source: docs/decisions/0002-wrapping-record.md. A provider supplies two small me
 re-encrypt inside.
 """
 
+import functools
 import logging
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from keys.context import NIL_ID, Purpose, WrapContext
 from keys.datakey import DataKey, WrappedKey
 from keys.errors import KmsMisconfigured, UnwrapFailed
-from keys.kms.base import KeyDescription
+from keys.kms.base import KeyDescription, check_usable
 from keys.kms.known_keys import is_opened_by_a_known_key
+from keys.kms.watch import Watch
 from keys.record import seal, unseal
 
 PROOF = WrapContext.for_realm(NIL_ID, Purpose.CANARY)
 """What a key is bound to that is wrapped for trial, and kept nowhere."""
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,21 @@ class RecordKms(ABC):
 
     provider: str
 
+    @functools.cached_property
+    def watch(self) -> Watch:
+        """What is told of its calls."""
+        return Watch(self.provider)
+
+    async def _watched(self, call: str, answer: Awaitable[_T]) -> _T:
+        began = time.monotonic()
+        try:
+            result = await answer
+        except BaseException as error:
+            self.watch.ended(call, began, error)
+            raise
+        self.watch.ended(call, began, None)
+        return result
+
     @abstractmethod
     async def _wrap_secret(self, secret: bytes, kms_key_id: str | None, context: WrapContext) -> ProviderWrap:
         """Have the KMS wrap 32 bytes under the current version of a key. Raises as `Kms` methods do."""
@@ -55,7 +75,7 @@ class RecordKms(ABC):
 
     async def _rewrap_secret(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> ProviderWrap:
         """Move K to another wrapping key. Override where the KMS re-encrypts inside and shows no K."""
-        secret = _checked(await self._unwrap_secret(wrapped, context), wrapped)
+        secret = await self.open_secret(wrapped, context)
         return await self._wrap_secret(secret.material(), kms_key_id, context)
 
     async def inspect(self) -> None:  # noqa: B027 - a provider with nothing more to look at leaves it as it is
@@ -70,12 +90,16 @@ class RecordKms(ABC):
         """See `Kms.close`."""
 
     @abstractmethod
-    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+    async def _describe(self, kms_key_id: str | None) -> KeyDescription:
         """See `Kms.describe`."""
 
-    @abstractmethod
+    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+        """See `Kms.describe`."""
+        return await self._watched("describe", self._describe(kms_key_id))
+
     async def health(self) -> None:
         """See `Kms.health`."""
+        check_usable((await self.describe(None)).state)
 
     async def generate(self, kms_key_id: str | None, context: WrapContext) -> tuple[DataKey, WrappedKey]:
         """See `Kms.generate`. The data key is random here, so no KMS can choose a weak one."""
@@ -85,7 +109,7 @@ class RecordKms(ABC):
     async def wrap(self, data_key: DataKey, kms_key_id: str | None, context: WrapContext) -> WrappedKey:
         """See `Kms.wrap`."""
         secret = DataKey.random().material()
-        done = await self._wrap_secret(secret, kms_key_id, context)
+        done = await self._watched("wrap", self._wrap_secret(secret, kms_key_id, context))
         if secret in done.ciphertext:
             raise KmsMisconfigured(
                 f"the KMS {self.provider} does not encrypt at all: what it wraps stands in its answer"
@@ -95,8 +119,7 @@ class RecordKms(ABC):
 
     async def unwrap(self, wrapped: WrappedKey, context: WrapContext) -> DataKey:
         """See `Kms.unwrap`."""
-        self._check_provider(wrapped)
-        secret = _checked(await self._unwrap_secret(wrapped, context), wrapped)
+        secret = await self.open_secret(wrapped, context)
         try:
             material = unseal(secret.material(), wrapped.record, context.encode())
         except UnwrapFailed:
@@ -106,9 +129,26 @@ class RecordKms(ABC):
     async def rewrap(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
         """See `Kms.rewrap`. The record stays as it is: only K moves."""
         self._check_provider(wrapped)
-        done = await self._rewrap_secret(wrapped, context, kms_key_id)
+        done = await self._watched("rewrap", self._rewrap_secret(wrapped, context, kms_key_id))
+        return self._moved(wrapped, done)
+
+    async def take_over(
+        self, wrapped: WrappedKey, source: "RecordKms", context: WrapContext, kms_key_id: str | None
+    ) -> WrappedKey:
+        """What another KMS wrapped, under a key of this one: K is opened there, wrapped here. Raises: as `rewrap`."""
+        secret = await source.open_secret(wrapped, context)
+        done = await self._watched("wrap", self._wrap_secret(secret.material(), kms_key_id, context))
+        return self._moved(wrapped, done)
+
+    async def open_secret(self, wrapped: WrappedKey, context: WrapContext) -> DataKey:
+        """K, which is a key like any other, for `unwrap` and for moves between providers. Raises: as `unwrap`."""
+        self._check_provider(wrapped)
+        return _checked(await self._watched("unwrap", self._unwrap_secret(wrapped, context)), wrapped)
+
+    def _moved(self, wrapped: WrappedKey, done: ProviderWrap) -> WrappedKey:
         return replace(
             wrapped,
+            provider=self.provider,
             kms_key_id=done.kms_key_id,
             kms_key_version=done.kms_key_version,
             provider_ciphertext=done.ciphertext,

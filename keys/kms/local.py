@@ -26,16 +26,12 @@ class LocalKms(RecordKms):
         """The keyring folder behind it, for the commands that change it."""
         return self._keyring
 
-    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+    async def _describe(self, kms_key_id: str | None) -> KeyDescription:
         """See `Kms.describe`."""
         key = self._find(kms_key_id)
         version = str(key.newest.version)
         arn = self._names.arn(key.kms_key_id)
         return KeyDescription(key.kms_key_id, arn, key.state, key.created_at, version, key.aliases)
-
-    async def health(self) -> None:
-        """See `Kms.health`."""
-        check_usable(self._find(None).state)
 
     async def _wrap_secret(self, secret: bytes, kms_key_id: str | None, context: WrapContext) -> ProviderWrap:
         del context  # the record around the data key binds it

@@ -101,7 +101,7 @@ class MemoryKms(RecordKms):
         key = self._keys[kms_key_id]
         key.versions = [DataKey.random() for _ in key.versions]
 
-    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+    async def _describe(self, kms_key_id: str | None) -> KeyDescription:
         """See `Kms.describe`."""
         name = await self._reach("describe", kms_key_id)
         key = self._key(name)
@@ -109,7 +109,7 @@ class MemoryKms(RecordKms):
 
     async def health(self) -> None:
         """See `Kms.health`."""
-        check_usable(self._key(await self._reach("health", None)).state)
+        check_usable(self._key(await self._watched("health", self._reach("health", None))).state)
 
     async def _wrap_secret(self, secret: bytes, kms_key_id: str | None, context: WrapContext) -> ProviderWrap:
         del context  # the record around the data key binds it

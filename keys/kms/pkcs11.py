@@ -24,7 +24,7 @@ from keys.errors import (
     KmsUnavailable,
     UnwrapFailed,
 )
-from keys.kms.base import KeyDescription, KeyState, check_usable
+from keys.kms.base import KeyDescription, KeyState
 from keys.kms.binding import AeadWrap, ProviderWrap, RecordKms
 from keys.kms.calls import BlockingCalls
 from keys.kms.https import need
@@ -91,14 +91,10 @@ class Pkcs11Kms(RecordKms):
         self._session: Any = None
         self._refusal: KmsDenied | None = None
 
-    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+    async def _describe(self, kms_key_id: str | None) -> KeyDescription:
         """See `Kms.describe`. A key that may neither encrypt nor decrypt counts as disabled."""
         name = self._name(kms_key_id)
         return await self._ask(lambda: self._described(name))
-
-    async def health(self) -> None:
-        """See `Kms.health`."""
-        check_usable((await self.describe(None)).state)
 
     async def inspect(self) -> None:
         """See `RecordKms.inspect`."""

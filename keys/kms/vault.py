@@ -83,7 +83,7 @@ class VaultKms(RecordKms):
         self._unwrap_login = self._login if unwrapper is None else Login(provider, unwrapper, self._send)
         self._known: set[str] = set()
 
-    async def describe(self, kms_key_id: str | None) -> KeyDescription:
+    async def _describe(self, kms_key_id: str | None) -> KeyDescription:
         """See `Kms.describe`. A soft-deleted key counts as disabled."""
         name = self._name(kms_key_id)
         told = await self._read(name)
@@ -99,10 +99,6 @@ class VaultKms(RecordKms):
             str(newest),
             self._names.aliases_of(name),
         )
-
-    async def health(self) -> None:
-        """See `Kms.health`."""
-        check_usable((await self.describe(None)).state)
 
     async def inspect(self) -> None:
         """See `RecordKms.inspect`."""

@@ -27,6 +27,7 @@ TABLE: Final = (
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 60, 300),
     Suite("matrix", ("matrix",), 180, 300),
     Suite("keys", ("keys",), 40, 600, tools=("openbao", "softhsm", "moto")),
+    Suite("kms", ("kms",), 80, 300, tools=("openbao", "softhsm", "moto")),
     Suite("storage", ("storage",), 115, 1800, tools=("strace",)),
     Suite("postgres", ("storage/catalogue/postgres",), 80, 600, tools=("postgresql",)),
     Suite("several", ("several",), 150, 1800, tools=("postgresql",)),

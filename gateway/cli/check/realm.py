@@ -13,10 +13,23 @@ from gateway.cli.check.report import Report, split
 from gateway.cli.control import ask_gateway
 from gateway.cli.exits import CommandError, Exit
 from gateway.config import Settings
-from gateway.wiring import Folders, OpenedKeys, check_same_realm, open_blobs, open_keys, peek_catalogue
+from gateway.wiring import (
+    Folders,
+    OpenedKeys,
+    ProviderCanaries,
+    check_same_realm,
+    open_blobs,
+    open_keys,
+    peek_catalogue,
+    provider_canaries,
+    remote_kms,
+)
 from keys.context import Purpose, WrapContext
 from keys.datakey import DataKey
+from keys.deadline import within
 from keys.errors import CanaryFailed
+from keys.kms.base import Kms
+from keys.kms.routing import LOCAL_PROVIDER, RoutingKms
 from keys.safe_files import read_private_file
 
 _MAX_ENV_BYTES: Final = 64 * 1024
@@ -69,7 +82,7 @@ def _lock_holder(folder: Path) -> str | None:
 async def check_realm(report: Report, settings: Settings, folders: Folders, *, is_served: bool) -> None:
     """Open the keys, have them wrap and unwrap, and hold the catalogue against them."""
     if not folders.data.is_dir() and not folders.keys.is_dir():
-        report.ok("keyring", "none yet: the first start makes one")
+        await _check_before_the_first(report, settings, folders)
         return
     before = report.counts()["failed"]
     is_first = True
@@ -78,25 +91,54 @@ async def check_realm(report: Report, settings: Settings, folders: Folders, *, i
     if report.counts()["failed"] != before:
         return
     if is_first:
-        report.ok("keyring", "none yet, or a start has not ended: the next one makes what is missing")
+        await _check_before_the_first(report, settings, folders)
         return
     if folders.client_env.exists():
         with report.failing("client.env"):
             read_private_file(folders.client_env, _MAX_ENV_BYTES)
             report.ok("client.env", f"{folders.client_env} is ours alone")
-    with report.failing("keyring"):
+    what = "keyring" if settings.kms == LOCAL_PROVIDER else f"kms {settings.kms}"
+    with report.failing(what):
         opened = await open_keys(settings, folders)
-        await _round_trip(opened)
-        report.ok("keyring", "it opens, the canary is right, and a key wraps and unwraps")
-        if not is_served:
-            await _check_stores(report, folders, opened)
+        try:
+            await _round_trip(settings, opened)
+            report.ok(what, "it opens, the canary is right, and a key wraps and unwraps")
+            canaries = provider_canaries(settings, folders, opened.realm.realm_id)
+            await _look_at_others(report, opened.kms, canaries)
+            if not is_served:
+                await _check_stores(report, folders, opened)
+        finally:
+            await opened.kms.close()
 
 
-async def _round_trip(opened: OpenedKeys) -> None:
-    data_key = DataKey.random()
+async def _check_before_the_first(report: Report, settings: Settings, folders: Folders) -> None:
+    """What there is of KMSs before the first start, or while one has not ended."""
+    if settings.kms == LOCAL_PROVIDER:
+        report.ok("keyring", "none yet, or a start has not ended: the next one makes what is missing")
+    if settings.kms_file is None:
+        return
+    for provider in remote_kms(settings, folders):
+        with report.failing(f"kms {provider.provider}"):
+            try:
+                await within(settings.kms_deadline_s, provider.prove())
+                report.ok(f"kms {provider.provider}", "it answers, and its default key wraps and unwraps")
+            finally:
+                await provider.close()
+
+
+async def _look_at_others(report: Report, kms: Kms, canaries: ProviderCanaries) -> None:
+    for route in kms.routes[1:] if isinstance(kms, RoutingKms) else ():
+        if route.kms.provider != LOCAL_PROVIDER:
+            with report.failing(f"kms {route.kms.provider}"):
+                await canaries.look(route.kms)
+                report.ok(f"kms {route.kms.provider}", "it answers, and its default key wraps and unwraps")
+
+
+async def _round_trip(settings: Settings, opened: OpenedKeys) -> None:
+    data_key, deadline_s = DataKey.random(), settings.kms_deadline_s
     context = WrapContext.for_realm(opened.realm.realm_id, Purpose.CANARY)
-    wrapped = await opened.kms.wrap(data_key, None, context)
-    if await opened.kms.unwrap(wrapped, context) != data_key:
+    wrapped = await within(deadline_s, opened.kms.wrap(data_key, None, context))
+    if await within(deadline_s, opened.kms.unwrap(wrapped, context)) != data_key:
         raise CanaryFailed("the KMS gave another key back than it wrapped: do not start")
 
 
