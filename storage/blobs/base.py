@@ -27,7 +27,10 @@ class BlobStat:
 
 
 class BlobReader(Protocol):
-    """One opened blob: reads stay on the bytes that were there when it was opened, also after a delete."""
+    """One opened blob: reads stay on the bytes that were there when it was opened.
+
+    After a delete they go on where the medium allows it (a file), or fail with BlobMissing (an object store).
+    """
 
     @property
     def sealed_size(self) -> int:
@@ -38,6 +41,7 @@ class BlobReader(Protocol):
 
         Raises:
             BlobReadFailed: the medium failed or gave fewer bytes than it holds.
+            BlobMissing: it was deleted since it was opened.
             StorageUnavailable: descriptors or memory ran out; the blob may be sound.
         """
 

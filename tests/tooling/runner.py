@@ -46,11 +46,11 @@ def run(*, full: bool, allow_missing: bool, allow_skips: bool, only: Sequence[st
     """Run everything, or the suites named by `only`; return the exit code."""
     signal.signal(signal.SIGTERM, _leave)
     chosen = [suite for suite in suites.TABLE if not only or suite.name in only]
-    missing = tools.acquire(sorted({tool for suite in chosen for tool in suite.tools}))
+    missing = tools.acquire(sorted({tool for suite in chosen for tool in suite.needs(full=full)}))
     outcomes = [] if only else [_check()]
     not_run = {}
     for suite in chosen:
-        lacking = [missing[tool] for tool in suite.tools if tool in missing]
+        lacking = [missing[tool] for tool in suite.needs(full=full) if tool in missing]
         if lacking:
             not_run[suite.name] = "; ".join(lacking)
             continue

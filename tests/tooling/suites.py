@@ -18,6 +18,12 @@ class Suite:
     budget_s: int
     full_budget_s: int
     tools: Sequence[str] = ()
+    full_tools: Sequence[str] = ()
+    """Those that the long form alone needs."""
+
+    def needs(self, *, full: bool) -> Sequence[str]:
+        """The tools of this form."""
+        return (*self.tools, *self.full_tools) if full else self.tools
 
 
 TABLE: Final = (
@@ -29,6 +35,7 @@ TABLE: Final = (
     Suite("keys", ("keys",), 40, 600, tools=("openbao", "softhsm", "moto")),
     Suite("kms", ("kms",), 80, 300, tools=("openbao", "softhsm", "moto")),
     Suite("storage", ("storage",), 115, 1800, tools=("strace",)),
+    Suite("s3", ("storage/blobs/s3",), 120, 400, tools=("seaweedfs",), full_tools=("minio",)),
     Suite("postgres", ("storage/catalogue/postgres",), 80, 600, tools=("postgresql",)),
     Suite("several", ("several",), 150, 1800, tools=("postgresql",)),
     Suite("hostile", ("hostile",), 90, 900),

