@@ -147,6 +147,10 @@ def _make_durably(folder: Path) -> None:
         _sync(place.parent)
 
 
+_NO_CATALOGUE: Final = (
+    "where `sealgate migrate` moved it, give catalogue = postgres;"
+    " else `sealgate recover` makes it anew from the journal beside the blobs"
+)
 _NO_BLOBS: Final = (
     "after `sealgate migrate` give the new place as the setting blobs, and where it was cut off the same command again;"
     " else restore the blobs folder, since the catalogue refers to what was in it"
@@ -172,7 +176,7 @@ def is_first_start(folders: Folders) -> bool:
         *(((keyring, "restore it from the backup of the keys folder"),) if _needs_keyring(folders) else ()),
         (folders.realm_file, f"copy {folders.realm_copy} there"),
         (folders.realm_copy, f"copy {folders.realm_file} there if these are the keys of this data"),
-        (folders.catalogue, "`sealgate recover` makes it anew from the journal beside the blobs"),
+        (folders.catalogue, _NO_CATALOGUE),
         (folders.blobs / "realm", _NO_BLOBS),
     ):
         if not path.exists() and not (path == folders.catalogue and folders.database is not None):

@@ -1,4 +1,4 @@
-"""`sealgate migrate`: the blobs move to another store, with the gateway stopped."""
+"""`sealgate migrate`: blobs or catalogue move to another store, with the gateway stopped."""
 
 import asyncio
 from dataclasses import asdict, replace
@@ -9,11 +9,12 @@ import typer
 
 from gateway.cli.bootstrap import check_apart, owned
 from gateway.cli.exits import CommandError, Exit, SetupError
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, progress, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, progress, settings_of, working
 from gateway.config import Settings
 from gateway.engine.journal.records import recovered_from
 from gateway.moving.migrating import BlobMigration
 from gateway.wiring import Folders, open_keys
+from gateway.wiring.catalogue_move import move_catalogue
 from gateway.wiring.stores import check_same_realm, open_blobs, open_catalogue
 from keys.safe_files import make_private_folder
 from storage.blobs.base import BlobReader
@@ -28,22 +29,41 @@ def register(app: typer.Typer) -> None:
 
 def migrate(
     *,
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the blobs shall lie: a new folder.")],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", help="Where the blobs shall lie: a new folder.", show_default=False),
+    ] = None,
+    catalogue: Annotated[
+        bool, typer.Option("--catalogue", help="The SQLite catalogue goes into the PostgreSQL that the settings name.")
+    ] = False,
     parallel: Annotated[int, typer.Option("--parallel", min=1, max=32, help="Blobs on their way at a time.")] = 4,
     data: Data = None,
     keys: Keys = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move all blobs to another folder: copied, compared byte by byte, then handed over. The gateway must be stopped.
+    """Move all blobs to another folder, or the catalogue to PostgreSQL: copied, compared, then handed over.
 
-    Afterwards give `blobs` = FOLDER in the settings. Nothing is deleted; ended by whatever, the same command goes on.
+    The gateway must be stopped. Nothing is deleted; ended by whatever, the same command goes on.
     """
+    if (to is None) != catalogue:
+        raise CommandError("give either --to FOLDER or --catalogue", Exit.USAGE)
     settings = settings_of(data, keys, config)
+    if to is None:
+        print_answer(asyncio.run(_migrate_catalogue(settings)), as_json=as_json)
+        return
     answer = asyncio.run(_migrate(settings, to.resolve(), parallel))
     print_answer(answer, as_json=as_json)
     if answer["damaged"]:
         raise CommandError(f"{len(answer['damaged'])} blobs were damaged before, and are so now", Exit.DAMAGED)
+
+
+async def _migrate_catalogue(settings: Settings) -> dict[str, Any]:
+    folders = Folders.of(settings)
+    async with owned(folders):
+        opened = await open_keys(settings, folders)
+        with working("moving the catalogue"):
+            return await move_catalogue(folders, opened.realm_keys)
 
 
 async def _migrate(settings: Settings, to: Path, parallel: int) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from storage.catalogue.base import Catalogue
 from storage.catalogue.files import peek
 from storage.catalogue.rowmac import RowMac
 from storage.catalogue.sqlite import SqliteCatalogue
+from storage.catalogue.sqlite_session import SqliteSession
+from storage.catalogue.transfer import filling
 from storage.errors import CatalogueUnsafe, RealmMismatch
 
 if TYPE_CHECKING:
@@ -57,6 +59,20 @@ async def open_catalogue(folders: Folders, realm_keys: RealmKeys) -> Catalogue:
     if folders.database is not None:
         return await _postgres().open(*_database_arguments(folders, folders.database, realm_keys))
     return SqliteCatalogue.open(*_catalogue_arguments(folders, realm_keys))
+
+
+async def take_over_catalogue(
+    folders: Folders, realm_keys: RealmKeys, source: SqliteSession | None, at_the_end: Callable[[], None]
+) -> "PostgresCatalogue":
+    """Fill the database that the settings name from a file, and open it; without a source only open it.
+
+    Raises: CatalogueUnsafe where a catalogue is there already; StorageError, KeyringError.
+    """
+    assert folders.database is not None, "the caller saw that there is one"
+    arguments = _database_arguments(folders, folders.database, realm_keys)
+    if source is None:
+        return await _postgres().open(*arguments)
+    return await _postgres().take_over(*arguments, filling(source, at_the_end))
 
 
 async def peek_catalogue(folders: Folders, realm_keys: RealmKeys) -> int:

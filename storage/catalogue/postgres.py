@@ -44,6 +44,7 @@ from storage.catalogue.rowseal import sealing_box
 from storage.catalogue.schema import BUCKETS, CONFIGURATIONS, SCHEMA_VERSION
 from storage.catalogue.session import Scan, Session, Transaction
 from storage.catalogue.sql import SqlCatalogue
+from storage.catalogue.transfer import Digests, digests
 from storage.errors import CatalogueUnsafe, RowDamaged, StorageError, StorageUnavailable
 from storage.seams import reach
 
@@ -113,6 +114,21 @@ class PostgresCatalogue(SqlCatalogue):
             CatalogueUnsafe: a catalogue is there already.
         """
         return await cls._open(address, realm_id, catalogue_key, row_mac_key, clock, create_tables)
+
+    @classmethod
+    async def take_over(
+        cls,
+        address: PostgresAddress,
+        realm_id: bytes,
+        catalogue_key: bytes,
+        row_mac_key: bytes,
+        fill: Callable[[PostgresTransaction, bytes], None],
+    ) -> Self:
+        """Make a catalogue in an empty database, filled by `fill` in the same transaction, and open it.
+
+        Raises: as `create`, and what `fill` raises; nothing is left then.
+        """
+        return await cls._open(address, realm_id, catalogue_key, row_mac_key, None, fill)
 
     @classmethod
     async def open(
@@ -368,6 +384,15 @@ class PostgresCatalogue(SqlCatalogue):
         self._check_open()
         through = await self._apart(self._on_connection(self._frontier.advance))
         return await self._scan(lambda session: jobs.read_changes(session, after, limit, through))
+
+    async def digests(self) -> Digests:
+        """What tells whether another catalogue holds the same rows. Raises: RowDamaged."""
+
+        def read(session: PostgresSession) -> Digests:
+            session.execute("SET LOCAL statement_timeout = 0")
+            return digests(session)
+
+        return await self._snapshot(read)
 
     async def verify(self) -> int:
         """See `Catalogue.verify`."""

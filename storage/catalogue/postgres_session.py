@@ -202,6 +202,10 @@ class PostgresTransaction(PostgresSession, Transaction):
         if isinstance(row, BucketRow):
             self.make_count(row.bucket_id)
 
+    def carry(self, table: Table[R], row: R, taken: Taken) -> None:
+        """Add a row as another catalogue has it, untold to the outbox."""
+        self._insert(table, row, taken)
+
     def make_count(self, scope: bytes) -> None:
         """Begin a count."""
         stored = self._table(COUNTS)

@@ -56,7 +56,7 @@ SEAMS: Final = frozenset(
     }
 )
 ELSEWHERE: Final = {
-    "migrate.": "tests/faults/test_moving.py stops a migration at them",
+    "migrate.": "tests/faults/test_moving.py and tests/several/test_migrate.py stop migrations at them",
     "move.": "tests/faults/test_moving.py stops imports and exports at them",
     "first-start.": "tests/gateway/cli/test_bootstrap.py stops the first start at each of them",
     "journal.": "tests/faults/test_journal.py and tests/gateway/engine/journal stop at each of them",
