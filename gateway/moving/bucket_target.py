@@ -5,7 +5,7 @@ Sources: AWS "PutObject", "CompleteMultipartUpload" (Content-MD5, If-None-Match)
 
 import hashlib
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -56,16 +56,17 @@ class BucketTarget:
     def _key(self, outgoing: Outgoing) -> str:
         return self._prefix + outgoing.object_key.decode("utf-8")
 
-    async def holds(self, history: Sequence[Outgoing], opened: Callable[[Outgoing], Opened]) -> int:
-        """Compare what is there, from the oldest on. Raises: ItemChanged, MoveError."""
-        there = await self._there(history[-1])
-        if len(there) > len(history) or (there and not self.keeps_versions and len(history) > 1):
+    async def holds(self, outgoing: Outgoing, index: int, count: int, opened: Opened) -> int:
+        """Compare what is there at its place. Raises: ItemChanged, MoveError."""
+        there = await self._there(outgoing)
+        if len(there) > count:
             raise ItemChanged(_OTHER)
-        for (size, etag), outgoing in zip(there, history, strict=False):
-            is_marker = size is None
-            if is_marker != outgoing.is_delete_marker:
-                raise ItemChanged(_OTHER)
-            if not is_marker and (size != outgoing.size or not await _same(etag, outgoing, opened(outgoing))):
+        if len(there) > index:
+            size, etag = there[index]
+            is_same = (size is None) == outgoing.is_delete_marker
+            if is_same and size is not None:
+                is_same = size == outgoing.size and await _same(etag, outgoing, opened)
+            if not is_same:
                 raise ItemChanged(_OTHER)
         return len(there)
 

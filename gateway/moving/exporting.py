@@ -102,15 +102,16 @@ class Exporter:
             parts=part_sizes(version.size),
         )
 
-    async def move(self, item: Outgoing, older: Sequence[Outgoing]) -> Result:
+    async def move(self, history: Sequence[Outgoing], index: int) -> Result:
         """Write one version, unless it is there. Raises: MoveError, StorageError, KeysError."""
+        item = history[index]
         if not item.is_delete_marker:
             item = await self._with_parts(item)
-        there = await self._target.holds([*older, item], self._opened)
-        if there > len(older):
+        there = await self._target.holds(item, index, len(history), self._opened(item))
+        if there > index:
             await self._target.note(item)
             return Result(Outcome.THERE)
-        if there < len(older):
+        if there < index:
             raise ItemChanged("the target holds other versions of it; they were left as they are")
         await self._target.put(item, self._opened(item), read_back=self._read_back)
         reach("move.exported")

@@ -9,7 +9,7 @@ import hashlib
 import json
 import mimetypes
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -277,9 +277,9 @@ class FolderTarget:
         self._tree = Tree(self.root, make=True)
         self._pool = _Pooled(self.parallel)
 
-    async def holds(self, history: Sequence[Outgoing], opened: Callable[[Outgoing], Opened]) -> int:
+    async def holds(self, outgoing: Outgoing, index: int, count: int, opened: Opened) -> int:
         """Whether the file is there with the same bytes. Raises: ItemChanged, MoveError."""
-        (outgoing,) = history
+        assert (index, count) == (0, 1), "a folder has no versions"
         for names in self._candidates(outgoing.object_key):
             try:
                 descriptor, status = await self._pool.run(self._tree.open_file, names)
@@ -287,7 +287,7 @@ class FolderTarget:
                 continue
             try:
                 piece = _FilePiece(self._pool, descriptor, 0, status.st_size)
-                if status.st_size != outgoing.size or not await _same(piece, opened(outgoing), outgoing.size):
+                if status.st_size != outgoing.size or not await _same(piece, opened, outgoing.size):
                     raise ItemChanged("another file is there; it was left as it is")
             finally:
                 os.close(descriptor)

@@ -105,9 +105,9 @@ class Importer:
         self._options = options
         self._pace = pace
 
-    async def move(self, item: Item, older: Sequence[Item]) -> Result:
+    async def move(self, history: Sequence[Item], index: int) -> Result:
         """Deal with one object, or one version of it. Raises: S3Error, MoveError, StorageError, KeysError."""
-        del older  # the rows tell
+        item = history[index]
         return await (self._move_version(item) if self._options.versions else self._move_current(item))
 
     async def _move_current(self, item: Item) -> Result:

@@ -60,8 +60,8 @@ S_contra = TypeVar("S_contra", bound=Movable, contravariant=True)
 class Mover(Protocol[S_contra]):
     """What deals with one version."""
 
-    async def move(self, item: S_contra, older: Sequence[S_contra]) -> Result:
-        """Deal with a version; `older` are those of its key that were dealt with before, the oldest first.
+    async def move(self, history: Sequence[S_contra], index: int) -> Result:
+        """Deal with the version at `index` of its key's history, the oldest first; those before it were dealt with.
 
         Raises: MoveError, S3Error, StorageError, KeysError.
         """
@@ -149,7 +149,7 @@ class Job(Generic[M]):
         for number, item in enumerate(history):
             result = Result(Outcome.FAILED, why=_OLDER_FAILED)
             if stands:
-                result = await self._move(item, history[:number])
+                result = await self._move(history, number)
                 stands = result.outcome in (Outcome.MOVED, Outcome.THERE)
             results.append((item.version_id, result))
         dealt.results = results
@@ -160,11 +160,11 @@ class Job(Generic[M]):
             self.progress.mark = passed.object_key
         reach("move.dealt_with")
 
-    async def _move(self, item: M, older: Sequence[M]) -> Result:
+    async def _move(self, history: Sequence[M], index: int) -> Result:
         why = ""
         for attempt in range(ATTEMPTS):
             try:
-                return await self.mover.move(item, older)
+                return await self.mover.move(history, index)
             except Interrupted as error:
                 why = str(error)
                 await asyncio.sleep(PAUSE_S * 2**attempt)

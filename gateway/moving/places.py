@@ -5,7 +5,7 @@ three kinds: of this item, of an item that changed under the move, or of the who
 """
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -167,8 +167,10 @@ class Target(Protocol):
     def keeps_versions(self) -> bool:
         """Whether it can take several versions of a key."""
 
-    async def holds(self, history: Sequence[Outgoing], opened: Callable[[Outgoing], Opened]) -> int:
-        """How many of a key's versions, from the oldest on, it holds already.
+    async def holds(self, outgoing: Outgoing, index: int, count: int, opened: Opened) -> int:
+        """How many versions of its key it holds, if the one at `index` of them, from the oldest on, is this one.
+
+        `count` is how many the key has on this side; those before `index` were compared by then.
 
         Raises:
             ItemChanged: it holds something else under that key. MoveError: as everywhere.

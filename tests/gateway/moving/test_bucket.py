@@ -1,11 +1,14 @@
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from gateway.moving import jobs
+from gateway.moving.bucket_target import BucketTarget
 from gateway.moving.client import read_credentials
-from gateway.moving.places import MoveError
+from gateway.moving.places import ItemChanged, MoveError, Outgoing
 from keys.errors import KeysError
 from tests.gateway.moving.lying import BODY, Lying, lying_server
 from tests.gateway.moving.moving import bring, why
@@ -119,3 +122,40 @@ def test_nothing_of_the_machine_is_asked(
         monkeypatch.setenv(name, value)
     lying.listed = ["honest"]
     assert bring(stage, "s3://source", **lying.place)["moved"] == 1
+
+
+class _Held(BucketTarget):
+    """A target whose bucket holds these versions, the oldest first."""
+
+    def __init__(self, *there: tuple[int | None, str]) -> None:
+        self._held = list(there)
+
+    async def _there(self, outgoing: Outgoing) -> list[tuple[int | None, str]]:
+        assert outgoing.object_key == b"key"
+        return self._held
+
+
+def _version(number: int, *, is_delete_marker: bool = False) -> Outgoing:
+    etag = f"{number:032}"
+    return Outgoing(b"key", 1, f"{number}", etag, True, datetime.now(UTC), is_delete_marker)
+
+
+async def _unread(offset: int, length: int) -> AsyncGenerator[bytes]:
+    assert (offset, length) == (0, 1)
+    yield b"?"
+
+
+def test_a_target_is_compared_version_by_version() -> None:
+    first, marker = _version(1), _version(2, is_delete_marker=True)
+    both = _Held((1, first.etag), (None, ""))
+
+    def holds(target: _Held, outgoing: Outgoing, index: int, count: int = 3) -> int:
+        return asyncio.run(target.holds(outgoing, index, count, _unread))
+
+    assert holds(_Held(), first, 0) == 0
+    assert holds(both, first, 0) == 2
+    assert holds(both, marker, 1) == 2
+    assert holds(both, _version(3), 2) == 2, "it is the next one"
+    for outgoing, index, count in ((marker, 0, 3), (first, 1, 3), (_version(9), 0, 3), (first, 0, 1)):
+        with pytest.raises(ItemChanged):
+            holds(both, outgoing, index, count)
