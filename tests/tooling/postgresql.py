@@ -30,6 +30,7 @@ _NOT_NEEDED: Final = ("bitcode", "doc", "locale", "man", "lintian", "llvmjit.so"
 _HBA: Final = """\
 local all postgres trust
 local replication postgres trust
+hostssl all carded 127.0.0.1/32 cert
 hostssl all all 127.0.0.1/32 scram-sha-256
 """
 _INITDB: Final = ("-U", "postgres", "-A", "trust", "-N", "--no-instructions", "-E", "UTF8")
