@@ -10,6 +10,7 @@ from gateway.cli.exits import CommandError, Exit, exit_of
 from gateway.cli.wrapping_keys import WrappingKeys
 from gateway.engine.jobs import JobState, Report, StartedJob, Tell
 from gateway.engine.rewrap import RewrapReport
+from gateway.engine.shredding import Scope
 from gateway.wiring.key_life import KeyLife
 from keys.keyring_file import LocalKey
 from keys.kms.base import KeyState
@@ -34,6 +35,7 @@ class KeyJobs:
             "disable": self._disable,
             "retire": self._retire,
             "incident": self._incident,
+            "shred": self._shred,
         }
 
     async def start(self, kind: str, arguments: dict[str, Any]) -> Answer:
@@ -108,6 +110,25 @@ class KeyJobs:
             keyring.set_key_state(local_key.kms_key_id, KeyState.DISABLED, each)
         self._life.forget_keys()
         return report | {"disabled_versions": off, "not_replaced": NOT_REPLACED}
+
+    async def _shred(
+        self,
+        tell: Tell,
+        bucket: str | None = None,
+        account: str | None = None,
+        prefix: str = "",
+        object_key: str | None = None,
+        version_id: str | None = None,
+    ) -> Report:
+        if (bucket is None) == (account is None):
+            raise CommandError("name the bucket or the account that is to be shredded, not both", Exit.USAGE)
+        named = None if object_key is None else object_key.encode("utf-8")
+        buckets = await self._life.find_buckets(account, bucket)
+        return await self._life.shred(Scope(buckets, prefix.encode("utf-8"), named, version_id), tell)
+
+    async def signing_key(self) -> Answer:
+        """What `key verify-record` checks with."""
+        return {"public_key": await self._life.signing_key()}
 
     async def _take(self, tell: Tell, key: str, version: int | None, state: KeyState, *, force: bool = False) -> Report:
         """Take a key or a version out of use where a scan proves that nothing lies under it; look again after."""

@@ -1,10 +1,12 @@
 """`sealgate key`: the wrapping keys that SSE-KMS requests name. A gateway that serves makes them itself, when asked."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.exits import CommandError, Exit
 from gateway.cli.options import (
     AsJson,
     Config,
@@ -16,6 +18,9 @@ from gateway.cli.options import (
     settings_of,
 )
 from gateway.cli.session import run_command, run_job
+from gateway.wiring.key_life import RECORD_FORMAT
+from keys.safe_files import write_private_file
+from keys.signing import check_record
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key id, alias or ARN.")]
 Version = Annotated[int | None, typer.Option(metavar="N", help="One older version of it, not the whole key.")]
@@ -171,6 +176,73 @@ def incident(
     """
     arguments = {"key": key, "version": version, "abort_uploads": abort_uploads}
     _run("incident", arguments, data, keys, config, as_json=as_json)
+
+
+@_key.command("shred")
+def shred(
+    *,
+    bucket: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Everything in this bucket, or what follows.")
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Everything in all buckets of this account.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="Only keys that begin so.")] = "",
+    object_key: Annotated[str | None, typer.Option("--object", metavar="KEY", help="Only this object.")] = None,
+    version_id: Annotated[str | None, typer.Option(metavar="ID", help="Only this version of it.")] = None,
+    record: Annotated[Path, typer.Option(metavar="FILE", help="Where the signed record goes; it must not exist.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Nothing brings it back: say that you know.")] = False,
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Destroy objects at once, for good, and write a signed record of it. Refused under COMPLIANCE or a legal hold."""
+    if not yes:
+        raise CommandError("nothing brings back what is shredded: give --yes to go on", Exit.USAGE)
+    if version_id is not None and object_key is None:
+        raise CommandError("a version is of an object: give --object as well", Exit.USAGE)
+    if record.exists():
+        raise CommandError(f"{record} exists: give --record another name")
+    settings = settings_of(data, keys, config)
+    arguments = {
+        "bucket": bucket,
+        "account": account,
+        "prefix": prefix,
+        "object_key": object_key,
+        "version_id": version_id,
+    }
+    with counting("shredding") as tell:
+        report = run_job(settings, "shred", arguments, tell)
+    written = report.pop("record")
+    write_private_file(record, json.dumps(written, indent=1, sort_keys=True).encode("ascii") + b"\n", replace=False)
+    print_answer(report | {"record": str(record)}, as_json=as_json)
+
+
+@_key.command("verify-record")
+def verify_record(
+    record: Annotated[Path, typer.Argument(metavar="FILE", help="A record that `key shred` wrote.")],
+    *,
+    public_key: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Check with this key instead of that of the realm at hand.")
+    ] = None,
+    data: Data = None,
+    keys: Keys = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that a record of destruction is as this realm signed it."""
+    try:
+        held = json.loads(record.read_bytes())
+    except (OSError, ValueError):
+        raise CommandError(f"{record} is no record of destruction") from None
+    if not isinstance(held, dict) or held.get("format") != RECORD_FORMAT:
+        raise CommandError(f"{record} is no record of destruction")
+    if public_key is None:
+        public_key = run_command(settings_of(data, keys, config), "signing_key", {})["public_key"]
+    check_record(held, public_key)
+    answer = {"record_id": held["record_id"], "ended_at": held["ended_at"], "public_key": public_key}
+    print_answer(answer | held["counts"], as_json=as_json)
 
 
 def _run(

@@ -50,6 +50,7 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "start_job": key_jobs.start,
         "job_status": key_jobs.status,
         "stop_job": key_jobs.stop,
+        "signing_key": key_jobs.signing_key,
         "run_job": key_jobs.run,
         "sweep": gateway.sweep,
         "verify": gateway.verify,

@@ -55,6 +55,10 @@ class EnvelopesBlobs:
             may_be_inline=False,
         )
 
+    async def discard(self, blob: Blob) -> None:
+        """Take back a blob that no row came to name. Raises: StorageError."""
+        await self._blobs.delete(blob.blob_id)
+
     async def read(self, blob: Blob) -> Envelopes:
         """What a blob holds. Raises: SealedDamaged, BlobError, StorageUnavailable, UnwrapFailed."""
         wrapped, _ = take_sized(await read_slot(self._blobs, blob))

@@ -120,8 +120,16 @@ class Resealer:
         self._destroyer = Destroyer(catalogue, blobs)
         self._buckets = Buckets(catalogue)
 
-    async def reseal(self, content_id: bytes, known: ObjectVersion | None, report: ResealReport) -> None:
+    async def reseal(
+        self,
+        content_id: bytes,
+        known: ObjectVersion | None,
+        report: ResealReport,
+        prefer: Callable[[ObjectVersion], bool] = lambda _: True,
+    ) -> None:
         """Seal one content anew under all of its versions, one of which may be known, and destroy its old blobs.
+
+        Blobs describe a version that is preferred, where there is one.
 
         Raises:
             Damaged, BlobError: its bytes do not open; nothing was changed.
@@ -132,7 +140,7 @@ class Resealer:
             if not versions:
                 report.gone_count += 1
                 return
-            first, _ = versions[0]
+            first = next((version for version, _ in versions if prefer(version)), versions[0][0])
             try:
                 found = await self._catalogue.get_version(first.bucket_id, first.object_key, first.version_id)
             except NoSuchVersion:

@@ -1,9 +1,11 @@
 """The life cycle of wrapping keys, joined: what moves wraps, what scans for them, and the KMS whose keys they are."""
 
 import logging
+import secrets
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from gateway.engine.custody import Custody
 from gateway.engine.envelopes import EnvelopesBlobs
@@ -11,9 +13,10 @@ from gateway.engine.incident import Incident, IncidentReport
 from gateway.engine.jobs import JobRunner, Tell
 from gateway.engine.objects import ObjectEngine
 from gateway.engine.opening import BlobOpener
-from gateway.engine.resealing import Resealer
+from gateway.engine.resealing import Destroyer, Resealer
 from gateway.engine.rewrap import LeakedVersions, MoveToCurrent, Rewrapper, RewrapReport, Under
 from gateway.engine.sealing import BlobWriter
+from gateway.engine.shredding import Scope, Shredder
 from gateway.wiring.realm import OpenedKeys, RealmFiles
 from gateway.wiring.stores import Stores
 from keys.errors import KeysError
@@ -21,8 +24,18 @@ from keys.keyring import Keyring
 from keys.kms.base import Kms
 from keys.kms.routing import local_kms
 from keys.recovery import Recipient
+from keys.signing import public_key_of, sign_record
+from storage.catalogue.records import Bucket
 from storage.errors import StorageError
 
+RECORD_FORMAT: Final = "sealgate-destruction"
+NOT_REACHED: Final = (
+    "backups and copies of the catalogue, of the blob store and of the keys, made before",
+    "blobs that the store keeps under a lock or as older versions: remaining_blobs names those it refused to delete",
+    "packs of the journal, which hold the sealed bytes of objects that rested in the catalogue (inline_count)",
+    "free space of the catalogue file, its log and the disk, until it is written over",
+    "copies for recovery recipients in any of these",
+)
 _log = logging.getLogger(__name__)
 
 
@@ -78,6 +91,15 @@ class KeyLife:
             blobs=stores.blobs,
             lease=self._rewrapper.lease,
         )
+        self._catalogue = stores.catalogue
+        self._shredder = Shredder(
+            catalogue=stores.catalogue,
+            resealer=self._resealer,
+            rewrapper=self._rewrapper,
+            envelopes=self.envelopes,
+            destroyer=Destroyer(stores.catalogue, stores.blobs),
+            clock=clock,
+        )
         self._incident = Incident(catalogue=stores.catalogue, resealer=self._resealer, rewrapper=self._rewrapper)
 
     async def rewrap(
@@ -98,6 +120,42 @@ class KeyLife:
     async def scan(self, kms_key_id: str, version: str | None = None, tell: Tell = lambda _: None) -> RewrapReport:
         """Count what lies under a key or one version of it."""
         return await self._rewrapper.scan(Under(kms_key_id, version), progress=lambda report: tell(asdict(report)))
+
+    async def shred(self, scope: Scope, tell: Tell) -> dict[str, Any]:
+        """Destroy what a scope names; the counts, and the signed record of it. See `Shredder.shred`."""
+        began_at = self._clock()
+        report = await self._shredder.shred(scope, lambda so_far: tell(so_far.told()))
+        self.forget_keys()
+        record = sign_record(
+            self._realm_keys,
+            {
+                "format": RECORD_FORMAT,
+                "version": 1,
+                "record_id": secrets.token_hex(16),
+                "realm_id": self._realm_keys.realm_id.hex(),
+                "began_at": began_at.isoformat(),
+                "ended_at": self._clock().isoformat(),
+                "buckets": [bucket.name for bucket in scope.buckets],
+                "prefix": scope.prefix.decode("utf-8", "backslashreplace"),
+                "counts": report.told(),
+                "destroyed": report.destroyed,
+                "remaining_blobs": report.remaining_blobs,
+                "not_reached": list(NOT_REACHED),
+                "recovery_recipients": [each.recipient_id.hex() for each in self.recipients],
+            },
+        )
+        return report.told() | {"left_count": report.refused_count + report.remaining_blob_count, "record": record}
+
+    async def signing_key(self) -> str:
+        """The public key that records are checked with."""
+        return public_key_of(self._realm_keys)
+
+    async def find_buckets(self, account: str | None, bucket: str | None) -> tuple[Bucket, ...]:
+        """The bucket of that name, or all of an account. Raises: NoSuchBucket, NoSuchAccount."""
+        if bucket is not None:
+            return (await self._catalogue.get_bucket(bucket),)
+        owner = await self._catalogue.get_account_by_name(account or "")
+        return await self._catalogue.list_buckets(owner.account_id)
 
     async def reseal_leaked(
         self, kms_key_id: str, versions: frozenset[str], *, abort_uploads: bool, tell: Tell, patience_s: float = 60.0

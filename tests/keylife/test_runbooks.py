@@ -107,11 +107,23 @@ def after_incident(gateway: Gateway, said: str) -> None:
     read_all(gateway, CONTENTS | {"copy": CONTENTS["big"]})
 
 
+def after_shredding(gateway: Gateway, said: str) -> None:
+    assert "destroyed_count: 2" in said.splitlines()
+    assert said.splitlines()[-1] == "0 left"
+    gateway.restart()
+    kept = {name: content for name, content in CONTENTS.items() if not name.startswith("photos/")}
+    read_all(gateway, kept | {"copy": CONTENTS["big"]})
+    client = s3_client(gateway)
+    assert "Contents" not in client.list_objects_v2(Bucket=BUCKET, Prefix="photos/")
+    client.close()
+
+
 CASES: Final[dict[str, Case]] = {
     "Rotation": Case(after_rotation),
     "Recovery recipients": Case(after_recipients),
     "Opening without the KMS": Case(after_opening, lose_the_keys),
     "Incident": Case(after_incident),
+    "Shredding": Case(after_shredding),
 }
 
 
