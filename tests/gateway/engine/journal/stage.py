@@ -24,7 +24,7 @@ from keys.kms.memory import MemoryKms
 from keys.realm import RealmKeys
 from storage.blobs.memory import MemoryBlobStore
 from storage.catalogue.base import Conditions, DeleteVersion
-from storage.catalogue.records import Account, Bucket
+from storage.catalogue.records import AccessKey, Account, Bucket
 from storage.catalogue.sqlite import SqliteCatalogue
 from tests.gateway.engine.rig import Clock, PieceBody
 
@@ -115,7 +115,7 @@ def on_stage(folder: Path, test: Callable[[Stage], Coroutine[Any, Any, T]], *, i
             )
             account = Account(new_id(), "main", clock())
             bucket = Bucket(new_id(), "bucket", account.account_id, clock())
-            await catalogue.create_account(account)
+            await catalogue.create_account(account, AccessKey("AKIA", account.account_id, b"sealed", clock()))
             await catalogue.create_bucket(bucket, 100)
             stage = Stage(folder, clock, kms, keys, blobs, catalogue, custody, pool, bucket, objects, multipart)
             try:
