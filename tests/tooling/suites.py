@@ -60,7 +60,7 @@ TABLE: Final = (
     Suite("duplicity", ("blackbox/test_duplicity.py",), 25, 120, tools=("duplicity", "gpg")),
     Suite("pgbackrest", ("blackbox/test_pgbackrest.py",), 55, 150, tools=("pgbackrest", "postgresql")),
     Suite("docker-registry", ("blackbox/test_docker_registry.py",), 20, 120, tools=("docker-registry",)),
-    Suite("recovery", ("blackbox/test_recovery.py",), 90, 900),
+    Suite("recovery", ("blackbox/test_recovery.py",), 150, 900),
     Suite(
         "moving", ("gateway/moving", "blackbox/test_moving.py", "faults/test_moving.py"), 120, 300, tools=("aws-cli-1",)
     ),
