@@ -42,7 +42,7 @@ TABLE: Final = (
     Suite("kill", ("faults/test_kill.py",), 150, 1200),
     Suite("canary", ("faults/test_canary.py",), 100, 150, tools=("strace",)),
     Suite("faults", ("faults",), 90, 600),
-    Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 70, 300, tools=("aws-cli-1",)),
+    Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 70, 300, tools=("aws-cli-1", "seaweedfs")),
     Suite("aws-cli-2", ("blackbox/test_aws_cli_2.py",), 95, 300, tools=("aws-cli-2",)),
     Suite("boto3", ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py"), 50, 600),
     Suite("model", ("model",), 150, 1800),
@@ -62,7 +62,11 @@ TABLE: Final = (
     Suite("docker-registry", ("blackbox/test_docker_registry.py",), 20, 120, tools=("docker-registry",)),
     Suite("recovery", ("blackbox/test_recovery.py",), 150, 900),
     Suite(
-        "moving", ("gateway/moving", "blackbox/test_moving.py", "faults/test_moving.py"), 120, 300, tools=("aws-cli-1",)
+        "moving",
+        ("gateway/moving", "blackbox/test_moving.py", "faults/test_moving.py"),
+        150,
+        300,
+        tools=("aws-cli-1", "seaweedfs"),
     ),
     Suite("process", ("blackbox/test_process.py",), 35, 120),
     Suite("readme", ("blackbox/test_readme.py",), 25, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),
