@@ -18,6 +18,7 @@ from storage.catalogue.replay import Difference, Replay, key_of
 from storage.catalogue.rowlog import LOGGED, Written
 from storage.catalogue.rows import from_micros
 from storage.errors import Damaged
+from storage.sealed.journal import NO_SEGMENT
 
 ROUNDS: Final = 4
 """A row that commands write meanwhile differs for a moment; one that differs each time is told of."""
@@ -39,6 +40,8 @@ class WitnessReport:
     change_count: int
     row_count: int
     anchored_segment_count: int
+    began_anew_at: int
+    """The segment with which a recovery from blobs alone began the chain anew; 0 where none did."""
 
 
 class Witness:
@@ -51,6 +54,7 @@ class Witness:
         self._chain = journal.chain
         self._replay = Replay()
         self._changes = 0
+        self._began_anew = 0
 
     async def verify(self, anchor: Anchor | None = None) -> WitnessReport:
         """Compare all of it.
@@ -76,7 +80,9 @@ class Witness:
                 break
         if doubtful:
             raise NotWitnessed(await self._told(doubtful, first, head))
-        return WitnessReport(head.count, self._changes, row_count, 0 if anchor is None else anchor.count)
+        return WitnessReport(
+            head.count, self._changes, row_count, 0 if anchor is None else anchor.count, self._began_anew
+        )
 
     async def _check_anchor(self, anchor: Anchor, head: Head) -> None:
         if anchor.realm_id != await self._catalogue.realm_id():
@@ -120,6 +126,11 @@ class Witness:
     async def _follow(self, begin: int, head: Head) -> None:
         """Replay segments up to a head."""
         async for segment in self._chain.walk(begin, head.count):
+            if segment.head.position and segment.head.previous == NO_SEGMENT:
+                # A catalogue that blobs alone told of: what was before it is no longer what should be.
+                self._replay, self._began_anew = Replay(), segment.head.position
+                for part in segment.head.parts:
+                    self._replay.apply(await read_part(self._chain.records, part))
             for change in segment.changes:
                 self._replay.apply(change["rows"])
             self._changes += len(segment.changes)

@@ -163,6 +163,21 @@ def test_an_old_state_of_catalogue_and_store_is_found_by_the_anchor(tmp_path: Pa
     on_stage(tmp_path, test)
 
 
+def test_a_chain_that_began_anew_is_compared_from_there(tmp_path: Path) -> None:
+    async def test(stage: Stage) -> None:
+        await stage.put(b"before", b"x")
+        await stage.journal().tend()
+        # As a recovery from blobs alone leaves it: other rows, and a chain that goes on with a snapshot of them.
+        await tampered(stage, lambda tx: tx.update(BUCKETS, _row(tx, BUCKETS)._replace(versioning="Enabled")))
+        journal = stage.journal()
+        await journal.begin_anew(1, (await journal.current()).through)
+        await Snapshots(stage.catalogue, journal).take()
+        await stage.journal().tend()
+        assert (await witness(stage).verify()).began_anew_at == 1
+
+    on_stage(tmp_path, test)
+
+
 def test_a_journal_that_does_not_begin_with_its_catalogue_needs_a_snapshot(tmp_path: Path) -> None:
     async def test(stage: Stage) -> None:
         # As after an upgrade: the outbox of before had no rows.
