@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from gateway.config import SettingsError
-from keys.kms.aws import AwsKms, AwsOptions
 from keys.kms.binding import RecordKms
 from keys.kms.https import Reach
 from keys.kms.names import ALIAS_PREFIX, KeyNames, is_plain_id
@@ -220,8 +219,10 @@ class Aws(_OverHttps):
         del provider
         return KeyNames(self.region, self._account, {alias: self._plain(arn) for alias, arn in self.aliases.items()})
 
-    def open(self, provider: str, deadline_s: float) -> AwsKms:
+    def open(self, provider: str, deadline_s: float) -> RecordKms:
         """See `Provider.open`."""
+        from keys.kms.aws import AwsKms, AwsOptions  # noqa: PLC0415 - boto3 takes a while to load, and few need it
+
         reach = self._reach(self.address or f"https://kms.{self.region}.amazonaws.com", deadline_s)
         options = AwsOptions(
             reach, self.region, self._plain(self.key), self.credentials_file, self.unwrap_credentials_file
@@ -266,7 +267,16 @@ def read_kms_file(path: Path, region: str) -> dict[str, Provider]:
         raise SettingsError(f"kms_file {path} is not TOML: {broken}") from None
     if not 0 < len(tables) <= MAX_PROVIDERS:
         raise SettingsError(f"kms_file {path} must have 1 to {MAX_PROVIDERS} tables, one for each KMS: correct it")
-    return {name: _provider(path, name, table, region) for name, table in tables.items()}
+    providers = {name: _provider(path, name, table, region) for name, table in tables.items()}
+    offered: dict[str, str] = {}
+    for name, provider in providers.items():
+        for kms_key_id in provider.offers:
+            if offered.setdefault(kms_key_id, name) != name:
+                raise SettingsError(
+                    f"kms_file {path}: {offered[kms_key_id]} and {name} both offer a key {kms_key_id}, so nobody could"
+                    " say which is meant: give one another id"
+                )
+    return providers
 
 
 def _provider(path: Path, name: str, table: Any, region: str) -> Provider:

@@ -52,24 +52,11 @@ class Route:
 
 
 class RoutingKms:
-    """`Kms` and `RotatingKms` over several; `default` is the provider whose default key wraps what names no key.
-
-    Raises:
-        KmsMisconfigured: two offer a key of one id, or one does not exist.
-    """
+    """`Kms` and `RotatingKms` over several; `default` is the provider whose default key wraps what names no key."""
 
     def __init__(self, routes: Sequence[Route], default: str) -> None:
         self._routes: Mapping[str, Route] = {route.kms.provider: route for route in routes}
         self._default = default
-        offered: dict[str, str] = {}
-        for route in routes:
-            for kms_key_id in route.offers or ():
-                other = offered.setdefault(kms_key_id, route.kms.provider)
-                if other != route.kms.provider:
-                    raise KmsMisconfigured(
-                        f"the KMSs {other} and {route.kms.provider} both offer a key {kms_key_id}, so nobody could say"
-                        " which is meant: give one another id"
-                    )
 
     @property
     def routes(self) -> tuple[Route, ...]:

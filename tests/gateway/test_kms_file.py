@@ -78,6 +78,7 @@ BAD: list[tuple[str, str]] = [
     (table("cloud", AWS | {"credentials_file": None}), "credentials_file field required"),
     (table("hsm", HSM | {"token_label": ""}), "token_label string should have at least 1"),
     ("".join(table(f"bao-{number}", VAULT) for number in range(17)), "1 to 16 tables"),
+    (table("one", VAULT) + table("two", VAULT), "one and two both offer a key main"),
     ("# " + "x" * 70_000, "is longer than"),
 ]
 

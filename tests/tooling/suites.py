@@ -33,7 +33,7 @@ TABLE: Final = (
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 60, 300),
     Suite("matrix", ("matrix",), 180, 300),
     Suite("keys", ("keys",), 40, 600, tools=("openbao", "softhsm", "moto")),
-    Suite("kms", ("kms",), 80, 300, tools=("openbao", "softhsm", "moto")),
+    Suite("kms", ("kms",), 240, 300, tools=("openbao", "softhsm", "moto")),
     Suite("storage", ("storage",), 115, 1800, tools=("strace",)),
     Suite("s3", ("storage/blobs/s3",), 120, 400, tools=("seaweedfs",), full_tools=("minio",)),
     Suite("postgres", ("storage/catalogue/postgres",), 80, 600, tools=("postgresql",)),

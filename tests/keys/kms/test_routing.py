@@ -128,11 +128,6 @@ async def test_what_names_two_is_refused(kms: RoutingKms) -> None:
         await kms.generate("alias/shared", CONTEXT)
 
 
-def test_one_id_of_two_kms_is_refused(one: NamedMemoryKms, two: NamedMemoryKms) -> None:
-    with pytest.raises(KmsMisconfigured, match="both offer a key same"):
-        RoutingKms([route(one, "same"), route(two, "same")], "one")
-
-
 async def test_what_was_wrapped_goes_back_to_who_did(kms: RoutingKms, one: NamedMemoryKms) -> None:
     data_key, wrapped = await kms.generate("second", CONTEXT)
     one.fault = Fault.UNAVAILABLE
