@@ -117,10 +117,14 @@ class Transaction(Session):
         self._insert(table, row, taken)
         self._note(table, row[: table.key_size], row)
 
-    def update(self, table: Table[R], row: R) -> None:
-        """Replace the row of the same primary key, which this transaction has read. Raises: RowDamaged."""
+    def update(self, table: Table[R], row: R, *, is_logged: bool = True) -> None:
+        """Replace the row of the same primary key, which this transaction has read. Raises: RowDamaged.
+
+        `is_logged` is false where nothing changed but columns that the log leaves out (`rowlog.LEFT_OUT`).
+        """
         self._update(table, row)
-        self._note(table, row[: table.key_size], row)
+        if is_logged:
+            self._note(table, row[: table.key_size], row)
 
     def delete(self, table: Table[R], row: R) -> None:
         """Remove the row of that primary key."""

@@ -134,7 +134,8 @@ def _move_content(tx: Transaction, move: WrapMove) -> bool:
     if row is None or row.wrapped_key != move.expected:
         return False
     kms_key_id = row.kms_key_id if move.kms_key_id is None else move.kms_key_id
-    tx.update(CONTENTS, row._replace(wrapped_key=move.envelope, kms_key_id=kms_key_id))
+    changed = row._replace(wrapped_key=move.envelope, kms_key_id=kms_key_id)
+    tx.update(CONTENTS, changed, is_logged=kms_key_id != row.kms_key_id)
     return True
 
 
@@ -143,7 +144,8 @@ def _move_upload(tx: Transaction, move: WrapMove) -> bool:
     if row is None or row.completed_at is not None or row.wrapped_key != move.expected:
         return False
     kms_key_id = row.kms_key_id if move.kms_key_id is None else move.kms_key_id
-    tx.update(UPLOADS, row._replace(wrapped_key=move.envelope, kms_key_id=kms_key_id))
+    changed = row._replace(wrapped_key=move.envelope, kms_key_id=kms_key_id)
+    tx.update(UPLOADS, changed, is_logged=kms_key_id != row.kms_key_id)
     return True
 
 
@@ -151,7 +153,7 @@ def _move_blob(tx: Transaction, move: WrapMove) -> bool:
     row = tx.find(BLOBS, move.wrap_id)
     if row is None or row.state != BlobState.LIVE or row.wrapped_key != move.expected:
         return False
-    tx.update(BLOBS, row._replace(wrapped_key=move.envelope))
+    tx.update(BLOBS, row._replace(wrapped_key=move.envelope), is_logged=False)
     return True
 
 
