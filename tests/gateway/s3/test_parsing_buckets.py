@@ -32,7 +32,8 @@ def test_list_buckets_refused(query: str) -> None:
 )
 def test_operations_on_a_bucket_as_such(method: str, target: str) -> None:
     assert read(method, target) == BucketInput("bucket")
-    refused(NOT_IMPLEMENTED, method, target, {"x-amz-expected-bucket-owner": "1"})
+    assert read(method, target, {"x-amz-expected-bucket-owner": "1"}) == BucketInput("bucket")
+    refused(NOT_IMPLEMENTED, method, target, {"x-amz-mfa": "1"})
 
 
 def configuration(inner: str) -> bytes:
