@@ -5,6 +5,7 @@ sources of copies, whether a key that is missing may be told), is asked of the s
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from time import thread_time
 from typing import Final
 
@@ -101,11 +102,25 @@ def _check_owner(bucket: Bucket, owner_id: str | None) -> None:
         raise S3Error(ACCESS_DENIED)
 
 
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """What was allowed for the sake of what an object's tags and ACL were then."""
+
+    action: str
+    object_key: bytes
+    version_id: str | None
+    """As asked for."""
+    more: Mapping[str, Values | None]
+    seen: ObjectAttributes | None
+    """None where there was no object."""
+
+
 class Access:
     """What one caller may do in one bucket, asked as a request goes on."""
 
     __slots__ = (
         "_admission",
+        "_allowed",
         "_bucket",
         "_operation",
         "_request",
@@ -130,6 +145,7 @@ class Access:
         self._operation = operation
         self._bucket = bucket
         self._spent_s = 0.0
+        self._allowed: list[_Allowed] = []
         self.caller = caller
         self.rules = rules
         identity = caller.identity
@@ -174,15 +190,45 @@ class Access:
         """
         if self.is_free:
             return True
-        if self._spent_s > MAX_JUDGING_S:
-            raise S3Error(SLOW_DOWN, "The policy of this bucket is dear to judge. Ask for fewer objects at a time.")
         policy = self.rules.policy
-        version: ObjectVersion | None = None
         asks_tags = policy is not None and action in policy.tag_actions
         asks_acl = self.rules.have_acls and action in OBJECT_ACL_NEEDS
-        if object_key is not None and (asks_tags or asks_acl):
-            version = await self._version(object_key, version_id)
-        held = ObjectAttributes() if version is None else ObjectAttributes.decode(version.attributes)
+        if object_key is None or not (asks_tags or asks_acl):
+            return self._judge(action, object_key, version_id, more, None)
+        version = await self._version(object_key, version_id)
+        seen = None if version is None else ObjectAttributes.decode(version.attributes)
+        allowed = self._judge(action, object_key, version_id, more, seen)
+        if allowed:
+            self._allowed.append(_Allowed(action, object_key, version_id, more, seen))
+        return allowed
+
+    def require_found(self, version: ObjectVersion, version_id: str | None) -> None:
+        """Judge again, by the version that was found, what was allowed for the sake of another.
+
+        Between the judging and the reading an object may be overwritten, and its tags and its ACL with it. `version_id`
+        is the one that was asked for.
+
+        Raises:
+            S3Error: AccessDenied; SlowDown as `allows`.
+        """
+        for one in self._allowed:
+            if (one.object_key, one.version_id) == (version.object_key, version_id):
+                held = ObjectAttributes.decode(version.attributes)
+                is_same = one.seen is not None and (one.seen.tags, one.seen.acl) == (held.tags, held.acl)
+                if not is_same and not self._judge(one.action, one.object_key, version_id, one.more, held):
+                    raise S3Error(ACCESS_DENIED)
+
+    def _judge(
+        self,
+        action: str,
+        object_key: bytes | None,
+        version_id: str | None,
+        more: Mapping[str, Values | None],
+        seen: ObjectAttributes | None,
+    ) -> bool:
+        """Decide. `seen` is what the object has, where that counts and there is one."""
+        if self._spent_s > MAX_JUDGING_S:
+            raise S3Error(SLOW_DOWN, "The policy of this bucket is dear to judge. Ask for fewer objects at a time.")
         facts = Facts(
             request=self._request,
             caller=self.caller,
@@ -190,7 +236,7 @@ class Access:
             owner_id=self.owner_id,
             region=self._admission.region,
             more={**more, "s3:versionid": None if version_id is None else (version_id,)},
-            object_tags=dict(held.tags),
+            object_tags={} if seen is None else dict(seen.tags),
         )
         question = Question(
             caller_id=self.caller.account_id,
@@ -199,7 +245,7 @@ class Access:
             bucket_name=self.bucket.name,
             object_key=None if object_key is None else object_key.decode("utf-8"),
             lookup=facts.lookup,
-            object_acl=None if version is None else held.acl or private(self.owner_id),
+            object_acl=None if seen is None else seen.acl or private(self.owner_id),
         )
         began = thread_time()
         decision = decide(question, self.rules)

@@ -66,6 +66,7 @@ async def find_source(context: Context, source: CopySource) -> tuple[Access, Fou
         if source.version_id is None:
             raise await there.absent(S3Error(NO_SUCH_KEY, fields={"Key": source.object_key.decode("utf-8")}))
         raise S3Error(INVALID_REQUEST, "The source of a copy request may not specifically refer to a delete marker.")
+    there.require_found(found.version, source.version_id)
     customer_key = check_reader(context, found.version, source.customer_key)
     conditions.check_copy_source(source.conditions, found.version.etag, found.version.created_at)
     return there, found, customer_key

@@ -144,7 +144,8 @@ async def find(context: Context, request: GetObjectInput, *, with_content: bool)
     """Look a version up for a read.
 
     Raises:
-        S3Error: NoSuchKey, NoSuchVersion, MethodNotAllowed for a delete marker named by its id.
+        S3Error: NoSuchKey, NoSuchVersion, MethodNotAllowed for a delete marker named by its id; AccessDenied where
+            another version was judged, and this one is not allowed.
     """
     services = context.services
     try:
@@ -162,6 +163,7 @@ async def find(context: Context, request: GetObjectInput, *, with_content: bool)
             gone = S3Error(NO_SUCH_KEY, fields={"Key": request.object_key.decode("utf-8")}, headers=marker)
             raise await context.access.absent(gone)
         raise S3Error(METHOD_NOT_ALLOWED, headers={**marker, "Allow": "DELETE"})
+    context.access.require_found(found.version, request.version_id)
     return found
 
 

@@ -376,6 +376,44 @@ def test_the_tags_of_an_object_are_read_only_where_a_policy_asks_for_them(
     assert looks == [b"k"], "its tags"
 
 
+@pytest.mark.parametrize("ask", ["get", "head", "tags", "copy", "part"])
+def test_what_is_read_is_what_was_judged(
+    stage: Stage, set_policy: SetPolicy, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    """An object that is overwritten between the judging and the reading is judged by the tags that it has then."""
+    stage.bob.create_bucket(Bucket="bobs")
+    upload_id = stage.bob.create_multipart_upload(Bucket="bobs", Key="c")["UploadId"]
+    source = {"Bucket": "bucket", "Key": "k"}
+    asks: dict[str, Callable[[], Any]] = {
+        "get": lambda: stage.bob.get_object(**source),
+        "head": lambda: stage.bob.head_object(**source),
+        "tags": lambda: stage.bob.get_object_tagging(**source),
+        "copy": lambda: stage.bob.copy_object(Bucket="bobs", Key="c", CopySource=source, TaggingDirective="REPLACE"),
+        "part": lambda: stage.bob.upload_part_copy(
+            Bucket="bobs", Key="c", UploadId=upload_id, PartNumber=1, CopySource=source
+        ),
+    }
+    is_secret = {"StringEquals": {"s3:ExistingObjectTag/secret": "yes"}}
+    set_policy(allow(["s3:GetObject", "s3:GetObjectTagging"]), deny("s3:GetObject*", Condition=is_secret))
+    catalogue = stage.rig.catalogue
+    get_version = catalogue.get_version
+    stage.put("k", b"of the next object", Tagging="secret=yes")
+    secret = stage.run(catalogue.get_version(stage.run(catalogue.get_bucket("bucket")).bucket_id, b"k"))
+    stage.put("k", b"open")
+    asks[ask]()
+    judged = False
+
+    async def overwritten(bucket_id: bytes, object_key: bytes, *arguments: Any, **named: Any) -> Any:
+        nonlocal judged
+        if object_key == b"k" and judged:
+            return secret
+        judged = judged or object_key == b"k"
+        return await get_version(bucket_id, object_key, *arguments, **named)
+
+    monkeypatch.setattr(catalogue, "get_version", overwritten)
+    refused(asks[ask], 403, "403" if ask == "head" else "AccessDenied")
+
+
 def test_others_go_on_while_many_keys_are_judged(
     stage: Stage, set_policy: SetPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
