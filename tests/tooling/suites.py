@@ -29,7 +29,7 @@ class Suite:
 TABLE: Final = (
     Suite("house", ("test_house.py", "docker"), 30, 60, tools=("hadolint", "shellcheck")),
     Suite("gateway", ("gateway",), 130, 600),
-    Suite("keylife", ("keylife",), 90, 900),
+    Suite("keylife", ("keylife",), 300, 1200),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 60, 300),
     Suite("matrix", ("matrix",), 180, 300),
     Suite("keys", ("keys",), 40, 600, tools=("openbao", "softhsm", "moto")),
