@@ -75,7 +75,7 @@ class Chain:
         if known and not await self.has(known - 1):
             raise JournalLost(
                 f"the blob store's journal has no segment {known - 1}, which the catalogue knows: the store is older"
-                " than the catalogue, or part of it is lost. Restore it; `sealgate backup` keeps what the catalogue has"
+                " than the catalogue, or part of it is lost. Restore the blob store; the catalogue is left as it is"
             )
         if not known and not await self.has(0):
             return 0
