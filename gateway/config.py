@@ -342,7 +342,7 @@ class Settings(BaseSettings):
         " the keys folder, or the name of a table in `kms_file`. A realm stays with the one that it began with.",
     )
     kms_file: FilePath | None = _row(
-        None, "TOML file with a table for each remote KMS; docs/KEYS.md says what stands in it. Empty: none."
+        None, "TOML file with a table for each remote KMS; docs/KMS.md says what stands in it. Empty: none."
     )
     kms_probe_interval_s: float = _row(
         30,

@@ -1,6 +1,6 @@
 """The file of remote KMSs (`kms_file`): TOML, one table for each, whose name stands in all that it wraps.
 
-docs/KEYS.md says for each type which policy it needs. What is refused is refused in one line that says what to do.
+docs/KMS.md says for each type which policy it needs. What is refused is refused in one line that says what to do.
 """
 
 import re

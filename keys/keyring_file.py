@@ -403,7 +403,9 @@ def _open_root(folder: Path, root_fields: dict[str, object], passphrase: str | N
         raise KeyringError(f"the keyring's root section is altered; {_RESTORE}")
     parameters = PassphraseParameters.from_fields(root_fields)
     if passphrase is None:
-        raise KeyringError("this keyring is opened by a passphrase; give it in the settings")
+        raise KeyringError(
+            "this keyring is opened by a passphrase; name the file that holds it in the setting passphrase_file"
+        )
     return parameters.derive(passphrase)
 
 

@@ -57,7 +57,7 @@ def read_private_file(path: Path, max_bytes: int) -> bytes:
     try:
         descriptor = os.open(path, _READ_FLAGS)
     except FileNotFoundError:
-        _refuse(path, "is missing; restore it from its backup")
+        _refuse(path, "is missing; restore it from its backup, or correct the path")
     except OSError as error:
         if error.errno == errno.ELOOP:
             _refuse(path, "is a symbolic link; put the file itself there")

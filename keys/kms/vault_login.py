@@ -59,7 +59,7 @@ class TokenFile:
         value = read_secret(self.path)
         told = send("GET", "auth/token/lookup-self", value, None)["data"]
         if "root" in told["policies"]:
-            raise KmsMisconfigured(f"{self.path} holds a root token: make one that the policy in docs/KEYS.md binds")
+            raise KmsMisconfigured(f"{self.path} holds a root token: make one that the policy in docs/KMS.md binds")
         return Token(value, float(told["ttl"]), bool(told["renewable"]))
 
 

@@ -461,7 +461,7 @@ class TestPassphrase:
     @pytest.mark.parametrize(
         ("passphrase", "message"),
         [
-            (None, "is opened by a passphrase; give it in the settings"),
+            (None, "is opened by a passphrase; name the file that holds it"),
             ("another passphrase", "the passphrase does not open this keyring"),
             (PASSPHRASE + "\n", "the passphrase does not open this keyring"),
             ("short", "must have 12 characters"),

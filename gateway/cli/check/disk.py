@@ -75,7 +75,7 @@ def _check_folder(report: Report, name: str, path: Path, place: Path) -> None:
         if path.exists() or path.is_symlink():
             report.fail(area, f"{path} is not a folder", f"give --{name} a folder")
         elif os.access(place, os.W_OK | os.X_OK):
-            report.ok(area, f"{path} is not there yet; the first start makes it")
+            report.ok(area, f"{path} is not there; a first start makes it")
         else:
             report.fail(area, f"{path} cannot be made in {place}", "make it for this user, or give another")
         return
