@@ -47,6 +47,8 @@ _HOST_NAME = re.compile(
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _POSTGRES_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _KMS_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
+_S3_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_S3_PREFIX: Final = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,62}/){1,8}")
 _WEBHOOK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -117,6 +119,31 @@ def _kms(value: str) -> str:
 def _region(value: str) -> str:
     if not _REGION.fullmatch(value):
         raise ValueError("takes small letters, digits and hyphens, at most 32")
+    return value
+
+
+def _s3_endpoint(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_right = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    else:
+        is_right = is_right and parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if value and (not is_right or not value.isascii()):
+        raise ValueError("takes https://HOST[:PORT]; plain HTTP is never spoken")
+    return value.rstrip("/")
+
+
+def _s3_bucket(value: str) -> str:
+    if value and not _S3_BUCKET.fullmatch(value):
+        raise ValueError("takes the name of a bucket: small letters, digits, hyphens and dots, 3 to 63")
+    return value
+
+
+def _s3_prefix(value: str) -> str:
+    if value and (not _S3_PREFIX.fullmatch(value) or not value.endswith("/")):
+        raise ValueError("takes letters, digits, . _ - between slashes, and ends in a slash")
     return value
 
 
@@ -214,6 +241,47 @@ class Settings(BaseSettings):
         None, "PEM file (mode 0600) with the private key of `postgres_client_certificate`."
     )
     postgres_connections: int = _row(8, "Connections to the database of one gateway at most.", ge=2, le=64)
+
+    # The blobs
+    blob_store: Literal["disk", "s3"] = _row(
+        "disk", "What keeps the sealed blobs: a folder, or a bucket of MinIO or any other S3."
+    )
+    s3_endpoint: Annotated[str, AfterValidator(_s3_endpoint)] = _row(
+        "", "Where the bucket's server is: https://HOST[:PORT].", max_length=300
+    )
+    s3_bucket: Annotated[str, AfterValidator(_s3_bucket)] = _row("", "The bucket. It must be there, and be ours alone.")
+    s3_prefix: Annotated[str, AfterValidator(_s3_prefix)] = _row(
+        "", "What the names of all objects begin with; ends in a slash.", max_length=512
+    )
+    s3_region: Annotated[str, AfterValidator(_region)] = _row("us-east-1", "Region that requests are signed for.")
+    s3_credentials_file: FilePath | None = _row(
+        None,
+        "File (mode 0600) with the lines AWS_ACCESS_KEY_ID=... and AWS_SECRET_ACCESS_KEY=..., and AWS_SESSION_TOKEN=..."
+        " if there is one.",
+    )
+    s3_ca_file: FilePath | None = _row(
+        None, "PEM file with the authorities of the server's certificate. Empty: those of the system."
+    )
+    s3_client_certificate: FilePath | None = _row(
+        None, "PEM file with the certificate that is shown to the server. Empty: none is."
+    )
+    s3_client_key: FilePath | None = _row(None, "PEM file (mode 0600) with the private key of `s3_client_certificate`.")
+    s3_addressing: Literal["path", "virtual"] = _row(
+        "path", "Whether the bucket is named in the path or in the host name."
+    )
+    s3_checksum: Literal["crc32c", "sha256", "md5"] = _row(
+        "crc32c", "How the server verifies what arrives; at start it must refuse bytes that do not match."
+    )
+    s3_timeout_s: float = _row(20, "Longest silence in the middle of a request to the bucket.", unit="s", ge=1, le=300)
+    s3_tries: int = _row(4, "How often a request to the bucket is sent at most.", ge=1, le=10)
+    s3_connections: int = _row(16, "Requests to the bucket under way at once.", ge=2, le=256)
+    s3_held_bytes: int = _row(
+        256 * _MIB,
+        "Sealed bytes that all uploads together hold until the bucket acknowledges them; further uploads wait.",
+        unit="bytes",
+        ge=16 * _MIB,
+        le=64 * 1024 * _MIB,
+    )
 
     # Who listens where
     host: Host = _row("127.0.0.1", "Address that the HTTPS endpoint listens on; 0.0.0.0 or :: for every interface.")
@@ -314,8 +382,9 @@ class Settings(BaseSettings):
 
     # Memory and layout
     inline_max_bytes: int = _row(
-        16 * _KIB,
+        lambda values: 16 * _KIB if values.get("blob_store") == "disk" else 0,
         "Objects up to this size rest, sealed alike, in the catalogue instead of a file each; 0: none.",
+        shown="`16384`, or 0 where `blob_store` is `s3`",
         unit="bytes",
         ge=0,
         le=64 * _KIB,
@@ -470,6 +539,12 @@ class Settings(BaseSettings):
             raise ValueError("catalogue = postgres needs postgres_password_file or a client certificate")
         if self.kms != "local" and self.kms_file is None:
             raise ValueError(f"kms is {self.kms!r}, which is a table of kms_file: give kms_file, or leave kms at local")
+        if (self.s3_client_certificate is None) != (self.s3_client_key is None):
+            raise ValueError("s3_client_certificate and s3_client_key belong together: give both or neither")
+        if self.blob_store == "s3" and not (self.s3_endpoint and self.s3_bucket and self.s3_credentials_file):
+            raise ValueError("blob_store = s3 needs s3_endpoint, s3_bucket and s3_credentials_file")
+        if self.blob_store == "s3" and self.blobs is not None:
+            raise ValueError("blobs is the folder of blob_store = disk: leave one of them out")
         ports = [self.port, self.admin_port, *([self.http_port] if self.http_port else [])]
         names = [webhook.partition("=")[0] for webhook in self.webhooks]
         if len(set(names)) != len(names):

@@ -179,7 +179,10 @@ def is_first_start(folders: Folders) -> bool:
         (folders.catalogue, _NO_CATALOGUE),
         (folders.blobs / "realm", _NO_BLOBS),
     ):
-        if not path.exists() and not (path == folders.catalogue and folders.database is not None):
+        is_elsewhere = (path == folders.catalogue and folders.database is not None) or (
+            path.parent == folders.blobs and folders.bucket is not None
+        )
+        if not path.exists() and not is_elsewhere:
             raise SetupError(f"{path} is missing: {remedy}")
     if not RealmRecord.read(folders.realm_file).is_same_realm(RealmRecord.read(folders.realm_copy)):
         raise SetupError(
@@ -289,7 +292,8 @@ async def _make_realm(settings: Settings, kms: Kms, folders: Folders, now: datet
 async def _make_stores(settings: Settings, folders: Folders, realm_keys: RealmKeys, now: datetime) -> None:
     blobs = open_blobs(folders)
     try:
-        folders.blobs.mkdir(mode=0o700, exist_ok=True)
+        if folders.bucket is None:
+            folders.blobs.mkdir(mode=0o700, exist_ok=True)
         await blobs.claim(realm_keys.realm_id)
     finally:
         await blobs.close()

@@ -68,6 +68,8 @@ async def _migrate_catalogue(settings: Settings) -> dict[str, Any]:
 
 async def _migrate(settings: Settings, to: Path, parallel: int) -> dict[str, Any]:
     folders = Folders.of(settings)
+    if folders.bucket is not None:
+        raise SetupError(f"the blobs are in {folders.bucket}: blobs are moved from one disk to another only")
     if to == folders.blobs or to in folders.blobs.parents or folders.blobs in to.parents:
         raise SetupError(f"{to} and the blobs in {folders.blobs} lie in one another: give another --to")
     check_apart(settings, replace(folders, moved_blobs=to))

@@ -103,7 +103,7 @@ def unseal(
 async def _reading(folders: Folders, source: str) -> AsyncIterator[tuple[BlobReader, BlobStore | None]]:
     """The blob that is meant, and the store that it may name further blobs of."""
     async with contextlib.AsyncExitStack() as stack:
-        blobs = open_blobs(folders) if folders.blobs.is_dir() else None
+        blobs = open_blobs(folders) if folders.has_blobs else None
         if blobs is not None:
             stack.push_async_callback(blobs.close)
         if blobs is not None and _is_blob_id(source):
@@ -270,7 +270,7 @@ async def _write(path: Path, pieces: AsyncIterator[Any]) -> int:
 
 async def _unseal_store(settings: Settings, output: Path, customer_key: DataKey | None) -> Answer:
     folders = Folders.of(settings)
-    if not folders.blobs.is_dir() and not folders.has_catalogue:
+    if not folders.has_blobs and not folders.has_catalogue:
         raise SetupError(f"{folders.data} holds no store: correct --data")
     # The folder is made once everything is open, so that a refusal leaves nothing in the way of the next try.
     async with owned(folders):

@@ -79,7 +79,7 @@ async def _recover(settings: Settings, *, from_blobs: bool, replace: bool) -> An
         raise CommandError("a catalogue is rebuilt into a file only: give --catalogue sqlite", Exit.USAGE)
     if not folders.realm_copy.exists():
         raise SetupError(f"{folders.realm_copy} is missing: restore the keys folder from its backup, or correct --keys")
-    if not folders.blobs.is_dir():
+    if not folders.has_blobs:
         raise SetupError(f"{folders.blobs} is missing: restore the blobs there, or correct --data")
     place, new = folders.catalogue.parent, folders.data / NEW
     async with owned(folders):

@@ -62,7 +62,7 @@ async def _scrub(
     settings: Settings, report: Path | None, *, resume: bool, max_mb_s: float | None, without_keys: bool
 ) -> Answer:
     folders = Folders.of(settings)
-    if not folders.blobs.is_dir():
+    if not folders.has_blobs:
         raise SetupError(f"{folders.blobs} is missing: correct --data")
     async with AsyncExitStack() as stack:
         blobs = open_blobs(folders)

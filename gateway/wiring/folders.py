@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.config import Settings
+from gateway.wiring.bucket import BucketPlace
 from storage.catalogue.address import PostgresAddress
 
 REALM_FILE: Final = "realm.json"
@@ -21,14 +22,17 @@ class Folders:
     postgres_password_file: Path | None = None
     moved_blobs: Path | None = None
     """Where the blobs lie, if not in the data folder."""
+    bucket: BucketPlace | None = None
+    """Where they are if on no disk."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Folders":
         """The folders that the settings name."""
         data, keys = settings.data.resolve(), settings.keys.resolve()
         moved = None if settings.blobs is None else settings.blobs.resolve()
+        bucket = BucketPlace(settings) if settings.blob_store == "s3" else None
         if settings.catalogue == "sqlite":
-            return cls(data, keys, moved_blobs=moved)
+            return cls(data, keys, moved_blobs=moved, bucket=bucket)
         database = PostgresAddress(
             settings.postgres_host,
             settings.postgres_port,
@@ -39,7 +43,7 @@ class Folders:
             client_key=settings.postgres_client_key,
             connections=settings.postgres_connections,
         )
-        return cls(data, keys, database, settings.postgres_password_file, moved)
+        return cls(data, keys, database, settings.postgres_password_file, moved, bucket)
 
     @property
     def are_shared(self) -> bool:
@@ -75,6 +79,16 @@ class Folders:
     def blobs(self) -> Path:
         """The disk blob store."""
         return self.moved_blobs or self.data / "blobs"
+
+    @property
+    def has_blobs(self) -> bool:
+        """Whether there may be a blob store: of a disk, whether its folder is there."""
+        return self.bucket is not None or self.blobs.is_dir()
+
+    @property
+    def blobs_place(self) -> str:
+        """Where the blobs are, for messages."""
+        return str(self.bucket or self.blobs)
 
     @property
     def tls(self) -> Path:

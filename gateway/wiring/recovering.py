@@ -97,7 +97,7 @@ async def open_recovery(settings: Settings, folders: Folders, path: Path) -> Asy
     opened = await open_keys(settings, folders, realm_file=folders.realm_copy)
     blobs = open_blobs(folders)
     try:
-        check_same_realm(await blobs.realm_id(), opened.realm_keys, f"the blob store {folders.blobs}")
+        check_same_realm(await blobs.realm_id(), opened.realm_keys, f"the blob store {folders.blobs_place}")
         yield Recovery(opened, blobs, path)
     finally:
         await asyncio.shield(blobs.close())

@@ -43,7 +43,9 @@ class Stores:
 
 
 def open_blobs(folders: Folders) -> BlobStore:
-    """The blob store that the settings choose; nothing is touched yet."""
+    """The blob store that the settings choose; nothing is touched yet. Raises: KeyringError."""
+    if folders.bucket is not None:
+        return folders.bucket.open()
     return DiskBlobStore(folders.blobs)
 
 
@@ -132,7 +134,7 @@ async def open_stores(folders: Folders, realm_keys: RealmKeys) -> Stores:
     async with AsyncExitStack() as undo:
         blobs = open_blobs(folders)
         undo.push_async_callback(blobs.close)
-        check_same_realm(await blobs.realm_id(), realm_keys, f"the blob store {folders.blobs}")
+        check_same_realm(await blobs.realm_id(), realm_keys, f"the blob store {folders.blobs_place}")
         catalogue = await open_catalogue(folders, realm_keys)
         undo.push_async_callback(catalogue.close)
         check_same_realm(

@@ -36,6 +36,7 @@ TABLE: Final = (
     Suite("kms", ("kms",), 240, 300, tools=("openbao", "softhsm", "moto")),
     Suite("storage", ("storage",), 115, 1800, tools=("strace",)),
     Suite("s3", ("storage/blobs/s3",), 120, 400, tools=("seaweedfs",), full_tools=("minio",)),
+    Suite("boto3-s3", ("blackbox/test_s3_backend.py",), 150, 300, tools=("seaweedfs",)),
     Suite("postgres", ("storage/catalogue/postgres",), 80, 600, tools=("postgresql",)),
     Suite("several", ("several",), 150, 1800, tools=("postgresql",)),
     Suite("hostile", ("hostile",), 90, 900),

@@ -150,7 +150,7 @@ async def _check_stores(report: Report, folders: Folders, opened: OpenedKeys) ->
     with report.failing("blob store"):
         blobs = open_blobs(folders)
         try:
-            check_same_realm(await blobs.realm_id(), keys, f"the blob store {folders.blobs}")
+            check_same_realm(await blobs.realm_id(), keys, f"the blob store {folders.blobs_place}")
         finally:
             await blobs.close()
         report.ok("blob store", "it is of the realm of these keys")

@@ -1,0 +1,148 @@
+"""The whole gateway with its blobs in a bucket of a real SeaweedFS: the cases of boto3, and damage behind its back."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.blackbox.process import Gateway
+from tests.blackbox.test_boto3 import *  # noqa: F403 - the same cases, through this module's gateway
+from tests.servers.s3_servers import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server, SeaweedFs
+
+BUCKET: Final = "sealed-blobs"
+PREFIX: Final = "one/"
+
+
+@pytest.fixture(scope="session")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = SeaweedFs(tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        server.start()
+        server.client().create_bucket(Bucket=BUCKET)
+        yield server
+    finally:
+        server.stop()
+
+
+def settings_of(server: S3Server, folder: Path) -> dict[str, str]:
+    """The settings of a gateway over that server."""
+    credentials = folder / "backend.env"
+    credentials.touch(mode=0o600)
+    credentials.write_text(f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n")
+    return {
+        "SEALGATE_BLOB_STORE": "s3",
+        "SEALGATE_S3_ENDPOINT": server.endpoint,
+        "SEALGATE_S3_BUCKET": BUCKET,
+        "SEALGATE_S3_PREFIX": PREFIX,
+        "SEALGATE_S3_CREDENTIALS_FILE": str(credentials),
+        "SEALGATE_S3_CA_FILE": str(server.authority.certificate),
+        "SEALGATE_S3_TIMEOUT_S": "5",
+        "SEALGATE_S3_TRIES": "2",
+    }
+
+
+@pytest.fixture(scope="session")
+def gateway(backend: S3Server, tmp_path_factory: pytest.TempPathFactory, _no_presets: None) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    deployment = Gateway(folder, settings_of(backend, folder))
+    deployment.start()
+    try:
+        yield deployment
+    finally:
+        deployment.close()
+
+
+def blobs_of(server: S3Server, plaintext_size: int) -> set[str]:
+    """Every object of the backend's that is a blob of about that size; those of the journal are smaller or larger."""
+    pages = server.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PREFIX + "b/")
+    entries = [entry for page in pages for entry in page.get("Contents", [])]
+    return {entry["Key"] for entry in entries if 0 < entry["Size"] - plaintext_size < 2048}
+
+
+def stored_as(server: S3Server, s3: Any, bucket: str, key: str, body: bytes) -> str:
+    """Put an object through the gateway; return the name of its blob at the backend."""
+    before = blobs_of(server, len(body))
+    s3.put_object(Bucket=bucket, Key=key, Body=body)
+    (name,) = blobs_of(server, len(body)) - before
+    return name
+
+
+def test_nothing_plain_reaches_the_backend(backend: S3Server, s3: Any, bucket: str) -> None:
+    secret = b"plain words that no backend shall see" * 3001
+    name = stored_as(backend, s3, bucket, "named-in-secret", secret)
+    rests = backend.client().get_object(Bucket=BUCKET, Key=name)
+    stored = rests["Body"].read()
+    assert len(stored) > len(secret)
+    assert secret[:37] not in stored
+    assert b"named-in-secret" not in stored
+    assert "named-in-secret" not in repr(rests)
+    assert s3.get_object(Bucket=bucket, Key="named-in-secret")["Body"].read() == secret
+
+
+def test_a_missing_blob_is_500_and_an_alarm_and_never_404(
+    backend: S3Server, gateway: Gateway, s3: Any, bucket: str
+) -> None:
+    name = stored_as(backend, s3, bucket, "lost", b"x" * 200_003)
+    backend.client().delete_object(Bucket=BUCKET, Key=name)
+    with pytest.raises(ClientError) as caught:
+        s3.get_object(Bucket=bucket, Key="lost")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert "BlobMissing" in gateway.log.read_text()
+
+
+@pytest.mark.parametrize("change", ["swapped", "truncated", "flipped"])
+def test_other_bytes_than_were_sealed_are_never_served(backend: S3Server, s3: Any, bucket: str, change: str) -> None:
+    stored = [stored_as(backend, s3, bucket, key, key.encode() * 30_001) for key in ("first", "other")]
+    client = backend.client()
+    first, second = (client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in stored)
+    flipped = bytearray(first)
+    flipped[len(first) // 2] ^= 1
+    put = {"swapped": second, "truncated": first[:-1], "flipped": bytes(flipped)}[change]
+    client.put_object(Bucket=BUCKET, Key=stored[0], Body=put)
+    with pytest.raises(ClientError) as caught:
+        s3.get_object(Bucket=bucket, Key="first")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert s3.get_object(Bucket=bucket, Key="other")["Body"].read() == b"other" * 30_001
+
+
+def test_neither_secret_nor_key_id_of_the_backend_reaches_a_log(gateway: Gateway) -> None:
+    logged = "".join(path.read_text() for path in gateway.logs.iterdir())
+    assert SECRET_ACCESS_KEY not in logged
+    assert ACCESS_KEY_ID not in logged
+
+
+def test_a_backend_that_is_gone_is_503_and_comes_back(
+    backend: S3Server, gateway: Gateway, s3: Any, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="kept", Body=b"k" * 50_000)
+    backend.stop()
+    with pytest.raises(ClientError) as caught:
+        s3.put_object(Bucket=bucket, Key="kept", Body=b"other" * 10_000)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    backend.start()
+    # It answers before all of its parts have found one another.
+    deadline = time.monotonic() + 30
+    while (status := _status_of_get(s3, bucket)) == 503 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert status == 200
+    assert s3.get_object(Bucket=bucket, Key="kept")["Body"].read() == b"k" * 50_000
+
+
+def _status_of_get(s3: Any, bucket: str) -> int:
+    try:
+        return int(s3.get_object(Bucket=bucket, Key="kept")["ResponseMetadata"]["HTTPStatusCode"])
+    except ClientError as error:
+        return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def test_check_looks_at_the_backend(backend: S3Server, gateway: Gateway) -> None:
+    gateway.stop()
+    done = gateway.run("check")
+    assert "it is of the realm of these keys" in done.stdout
+    backend.stop()
+    gone = gateway.run("check")
+    assert gone.returncode != 0
+    assert "the backend cannot be used" in gone.stdout + gone.stderr
