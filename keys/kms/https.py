@@ -109,7 +109,7 @@ _SIGNS: Final = (
     ("doesn't match", "its certificate is for another host name than the address says"),
     ("IP address mismatch", "its certificate is for another host than the address says"),
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not of the authorities in ca_file"),
-    ("Connection refused", "nothing listens at its address"),
-    ("Name or service not known", "its host name is not known"),
+    ("Connection refused", "nothing listens at its address: start it there, or correct the address"),
+    ("Name or service not known", "its host name is not known: correct the address"),
     ("timed out", "it did not answer in time"),
 )
