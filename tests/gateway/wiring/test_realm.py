@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.wiring import RealmRecord
+from gateway.wiring import Gateway, RealmRecord
+from gateway.wiring.realm import RealmFiles
 from keys.errors import CanaryFailed, KeyringError, KmsKeyNotFound, UnwrapFailed
 from keys.safe_files import write_private_file
+from storage import seams
 from tests.gateway.cli.helpers import settings_in, start
 from tests.gateway.wiring.opened import with_gateway
 
@@ -49,3 +51,42 @@ def test_bytes_after_the_realm_file_are_refused(place: Path, tmp_path: Path) -> 
     write_private_file(tmp_path / "r", (place / "data/realm.json").read_bytes() + b"\n", replace=False)
     with pytest.raises(KeyringError):
         RealmRecord.read(tmp_path / "r")
+
+
+class _KilledError(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("written_count", [1, 2])
+def test_killed_while_the_realm_moves_to_another_key_both_files_open(tmp_path: Path, written_count: int) -> None:
+    start(settings_in(tmp_path))
+    paths = tmp_path / "data/realm.json", tmp_path / "data-keys/realm.json"
+    before = [path.read_bytes() for path in paths]
+
+    async def move(gateway: Gateway) -> None:
+        opened = gateway.opened
+        files = RealmFiles(opened.folders, opened.kms, opened.realm, deadline_s=5)
+        await files.rewrap((await opened.kms.describe(None)).kms_key_id)
+        left = written_count
+
+        def kill(name: str) -> None:
+            nonlocal left
+            assert name == "realm.file_written"
+            left -= 1
+            if not left:
+                raise _KilledError
+
+        seams.hook = kill
+        try:
+            with pytest.raises(_KilledError):
+                files.save()
+        finally:
+            seams.hook = None
+
+    with_gateway(tmp_path, move)
+    assert [path.read_bytes() != old for path, old in zip(paths, before, strict=True)] == [True, written_count == 2]
+    with_gateway(tmp_path, lambda _: asyncio.sleep(0))
+    paths[0].unlink()
+    paths[0].write_bytes(paths[1].read_bytes())
+    paths[0].chmod(0o600)
+    with_gateway(tmp_path, lambda _: asyncio.sleep(0))

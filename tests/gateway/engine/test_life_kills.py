@@ -1,0 +1,161 @@
+"""An incident and a shredding, killed at every point that they reach: nothing is lost, and run again they end."""
+
+import gc
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from gateway.engine.custody import WrappingMode
+from gateway.engine.incident import Incident
+from gateway.engine.resealing import Destroyer, Resealer
+from gateway.engine.rewrap import LeakedVersions
+from gateway.engine.shredding import Scope, Shredder
+from keys.kms.memory import DEFAULT_KEY_ID
+from storage import seams
+from storage.catalogue.base import NoSuchVersion
+from tests.gateway.engine.keys_rig import KeysRig, run_keys
+from tests.gateway.engine.test_rewrap import check_all, fill
+
+BOTH = pytest.mark.parametrize("wrapping", list(WrappingMode))
+
+
+class _KilledError(BaseException):
+    """The process ends here."""
+
+
+def resealer_of(keys: KeysRig) -> Resealer:
+    rig = keys.rig
+    return Resealer(
+        catalogue=rig.catalogue,
+        custody=rig.custody,
+        writer=rig.writer,
+        opener=rig.opener,
+        objects=rig.objects,
+        blobs=rig.blobs,
+        lease=keys.rewrapper.lease,
+    )
+
+
+async def incident(keys: KeysRig, versions: frozenset[str]) -> int:
+    job = Incident(catalogue=keys.rig.catalogue, resealer=resealer_of(keys), rewrapper=keys.rewrapper)
+    leaked = LeakedVersions(DEFAULT_KEY_ID, versions)
+    report = await job.run(leaked, abort_uploads=False, patience_s=0.0, progress=lambda _: None)
+    return report.left_count
+
+
+async def shred(keys: KeysRig, prefix: bytes) -> None:
+    rig = keys.rig
+    job = Shredder(
+        catalogue=rig.catalogue,
+        resealer=resealer_of(keys),
+        rewrapper=keys.rewrapper,
+        envelopes=keys.envelopes,
+        destroyer=Destroyer(rig.catalogue, rig.blobs),
+        clock=rig.clock,
+    )
+    await job.shred(Scope((rig.bucket,), prefix), lambda _: None)
+
+
+async def points_of(job: Callable[[], Coroutine[Any, Any, Any]]) -> list[str]:
+    points: list[str] = []
+    seams.hook = points.append
+    try:
+        await job()
+    finally:
+        seams.hook = None
+    return points
+
+
+async def killed_at(number: int, job: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    left = number
+
+    def kill(_: str) -> None:
+        nonlocal left
+        if not left:
+            raise _KilledError
+        left -= 1
+
+    seams.hook = kill
+    try:
+        with pytest.raises(_KilledError):
+            await job()
+    finally:
+        seams.hook = None
+    gc.collect()  # what the process had in memory goes with it: keys on their way among it
+
+
+@BOTH
+def test_an_incident_loses_nothing(wrapping: WrappingMode) -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        contents = await fill(rig)
+
+        async def rotated() -> frozenset[str]:
+            rig.kms.rotate_key()
+            await rig.custody.renew()  # as every rotation does
+            return frozenset(str(number + 1) for number in range(len(rig.kms._keys[DEFAULT_KEY_ID].versions) - 1))
+
+        leaked = await rotated()
+        points = await points_of(lambda: incident(keys, leaked))
+        assert {"reseal.sealed", "reseal.blob_durable", "reseal.replaced", "reseal.destroyed"} <= set(points)
+        for number in range(len(points)):
+            leaked = await rotated()
+            await killed_at(number, lambda leaked=leaked: incident(keys, leaked))  # type: ignore[misc]
+            keys.realm.root, keys.realm.canary = keys.realm.saved
+            await check_all(keys, contents)
+            assert await incident(keys, leaked) == 0
+            await check_all(keys, contents)
+            await rig.catalogue.verify()
+
+    run_keys(body, wrapping=wrapping)
+
+
+HOUR = timedelta(hours=1)
+SHREDDED = b"b"
+"""The prefix that goes: an object of its own content, whose copy survives."""
+
+
+@BOTH
+def test_a_shredding_destroys_what_is_named_and_nothing_else(wrapping: WrappingMode) -> None:
+    async def prepared(keys: KeysRig) -> dict[bytes, bytes]:
+        contents = await fill(keys.rig)
+        keys.rig.kms.rotate_key()
+        await keys.rewrap()  # so that envelopes blobs carry what goes
+        return {name: content for name, content in contents.items() if not name.startswith(SHREDDED)}
+
+    async def whole(keys: KeysRig) -> None:
+        survivors = await prepared(keys)
+        found.extend(await points_of(lambda: shred(keys, SHREDDED)))
+        await check_all(keys, survivors)
+
+    async def cut(keys: KeysRig, number: int) -> None:
+        survivors = await prepared(keys)
+        before = keys.rig.stored()
+        gone = [
+            blob.blob_id
+            for blob in (await keys.rig.objects.find(keys.rig.bucket, b"big")).content.blobs  # type: ignore[union-attr]
+        ]
+        assert set(gone) <= set(before)
+        await killed_at(number, lambda: shred(keys, SHREDDED))
+        await check_all(keys, survivors)
+        await shred(keys, SHREDDED)
+        await check_all(keys, survivors)
+        with pytest.raises(NoSuchVersion):
+            await keys.rig.objects.find(keys.rig.bucket, b"big")
+        # What a kill left condemned is for the sweep, after its time of grace.
+        await keys.rig.sweeper.sweep()
+        keys.rig.clock.now += 25 * HOUR
+        await keys.rig.sweeper.sweep(many_orphans_are_right=True)
+        assert not set(gone) & set(keys.rig.stored())
+        await keys.rig.catalogue.verify()
+
+    found: list[str] = []
+    run_keys(whole, wrapping=wrapping)
+    assert {"shred.row_gone", "shred.versions_gone", "shred.envelopes_durable", "shred.envelopes_replaced"} <= set(
+        found
+    )
+    for number in range(len(found)):
+        run_keys(partial(cut, number=number), wrapping=wrapping)
