@@ -15,8 +15,9 @@ from gateway.s3.access_types import (
     PutObjectAclInput,
 )
 from gateway.s3.acl import private
+from gateway.s3.errors import SERVICE_UNAVAILABLE, S3Error
 from gateway.s3.types import Body, BucketInput, EmptyOutput, GetObjectInput
-from storage.catalogue.base import NoSuchVersion, VersionChange
+from storage.catalogue.base import NoSuchVersion, PreconditionRefused, VersionChange
 
 
 async def get_bucket_acl(context: Context, request: BucketInput, _: Body) -> GetAclOutput:
@@ -66,8 +67,10 @@ async def put_object_acl(context: Context, request: PutObjectAclInput, _: Body) 
             context.bucket.bucket_id,
             request.object_key,
             version.version_id,
-            VersionChange(acl={} if kept is None else kept.encode()),
+            VersionChange(acl={} if kept is None else kept.encode(), sequence=version.sequence),
         )
+    except PreconditionRefused:
+        raise S3Error(SERVICE_UNAVAILABLE, "The object changed meanwhile. Try again.") from None
     except NoSuchVersion:
         raise await access.absent(no_such_key(request.object_key)) from None
     return EmptyOutput()

@@ -9,7 +9,7 @@ import json
 from gateway.access.templates import Values
 from gateway.operations import locks
 from gateway.operations.context import Context
-from gateway.operations.objects import find_version, object_is_locked
+from gateway.operations.objects import change_version, find_version, object_is_locked
 from gateway.s3.errors import (
     INVALID_BUCKET_STATE,
     NO_SUCH_OBJECT_LOCK_CONFIGURATION,
@@ -85,11 +85,8 @@ async def put_object_legal_hold(context: Context, request: PutObjectLegalHoldInp
 async def _change(context: Context, target: VersionInput, change: VersionChange) -> None:
     if not context.bucket.object_lock:
         raise locks.no_object_lock()
-    version = await find_version(context, target)
     try:
-        await context.services.catalogue.update_version(
-            context.bucket.bucket_id, target.object_key, version.version_id, change
-        )
+        await change_version(context, target, change)
     except LockRefused:
         raise object_is_locked() from None
 

@@ -20,6 +20,7 @@ from gateway.s3.errors import (
     NO_SUCH_KEY,
     NO_SUCH_VERSION,
     PRECONDITION_FAILED,
+    SERVICE_UNAVAILABLE,
     S3Error,
 )
 from gateway.s3.notifications import CREATED_PUT
@@ -50,6 +51,7 @@ from storage.catalogue.base import (
     LockRefused,
     NoSuchVersion,
     PreconditionRefused,
+    VersionChange,
 )
 from storage.catalogue.records import BlobRole, Bucket, ObjectVersion, Versioning
 
@@ -57,6 +59,10 @@ from storage.catalogue.records import BlobRole, Bucket, ObjectVersion, Versionin
 def write_conditions(conditions_: WriteConditions) -> Conditions:
     """The conditions of a request in the catalogue's words."""
     return Conditions(conditions_.if_none_match_any, conditions_.if_match)
+
+
+CHANGE_ATTEMPTS = 3
+"""Times that a change of a version looks it up again when it was replaced meanwhile."""
 
 
 def no_such_key(object_key: bytes) -> S3Error:
@@ -175,6 +181,27 @@ async def find_version(context: Context, target: VersionInput) -> ObjectVersion:
     """
     asked = GetObjectInput(target.bucket, target.object_key, target.version_id)
     return (await find(context, asked, with_content=False)).version
+
+
+async def change_version(context: Context, target: VersionInput, change: VersionChange) -> ObjectVersion:
+    """Change the very version that was found and judged; one that took its place meanwhile is judged in its turn.
+
+    Raises:
+        S3Error: as `find`; ServiceUnavailable where the object keeps changing.
+        CatalogueConflict: as `Catalogue.update_version`.
+    """
+    for _attempt in range(CHANGE_ATTEMPTS):
+        version = await find_version(context, target)
+        try:
+            return await context.services.catalogue.update_version(
+                context.bucket.bucket_id,
+                target.object_key,
+                version.version_id,
+                replace(change, sequence=version.sequence),
+            )
+        except PreconditionRefused:
+            continue
+    raise S3Error(SERVICE_UNAVAILABLE, "The object keeps changing. Try again.")
 
 
 async def get_object(context: Context, request: GetObjectInput, _: Body) -> GetObjectOutput:

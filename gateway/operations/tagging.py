@@ -6,7 +6,7 @@ from gateway.access.facts import tag_facts
 from gateway.engine.attributes import ObjectAttributes
 from gateway.operations.context import Context
 from gateway.operations.needs import versioned
-from gateway.operations.objects import find_version, shown_version
+from gateway.operations.objects import change_version, find_version, shown_version
 from gateway.s3.errors import NO_SUCH_TAG_SET, S3Error
 from gateway.s3.types import Body, BucketInput, EmptyOutput, Tags
 from gateway.s3.version_types import (
@@ -43,11 +43,8 @@ async def delete_object_tagging(context: Context, request: VersionInput, _: Body
 
 
 async def _tag(context: Context, target: VersionInput, tags: Tags) -> VersionOutput:
-    """Replace the tags of the version that is found now, though another became current meanwhile."""
-    version = await find_version(context, target)
-    await context.services.catalogue.update_version(
-        context.bucket.bucket_id, target.object_key, version.version_id, VersionChange(tags=tags)
-    )
+    """Replace the tags of the version that is found and judged now."""
+    version = await change_version(context, target, VersionChange(tags=tags))
     return VersionOutput(shown_version(context.bucket, version.version_id, target.version_id))
 
 

@@ -207,6 +207,8 @@ class VersionChange:
     """The whole new value of the attribute `acl`; where it is empty the attribute goes."""
     bypass_governance: bool = False
     """Whether a GOVERNANCE retention may be shortened or taken off."""
+    sequence: int | None = None
+    """Of the version that was judged: another one of the same id, `null`, is not changed (`PreconditionRefused`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -571,6 +573,7 @@ class Catalogue(Protocol):
             NoSuchBucket: the bucket is gone.
             NoSuchVersion: no such object or version, or it is a delete marker.
             LockRefused: the retention that it has must not be changed so.
+            PreconditionRefused: it is another version than the change is for.
             BucketStateRefused: the bucket has no locks.
         """
 

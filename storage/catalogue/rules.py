@@ -116,7 +116,9 @@ def check_retention(held: ObjectLock, wanted: ObjectLock, now: datetime, *, bypa
 
 
 def changed(version: ObjectVersion, change: VersionChange, now: datetime) -> ObjectVersion:
-    """The version as a change in place leaves it. Raises: LockRefused."""
+    """The version as a change in place leaves it. Raises: LockRefused, PreconditionRefused."""
+    if change.sequence not in (None, version.sequence):
+        raise PreconditionRefused("the version is another than was judged")
     attributes, lock = dict(version.attributes), version.lock
     if change.tags is not None:
         attributes.pop("tags", None)

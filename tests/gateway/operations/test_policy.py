@@ -414,6 +414,39 @@ def test_what_is_read_is_what_was_judged(
     refused(asks[ask], 403, "403" if ask == "head" else "AccessDenied")
 
 
+@pytest.mark.parametrize("ask", ["put", "delete", "acl"])
+def test_what_is_changed_is_what_was_judged(
+    stage: Stage, set_policy: SetPolicy, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    """Who may change an object that is then overwritten takes no tag off the one that took its place."""
+    rule = {"Rules": [{"ObjectOwnership": "BucketOwnerPreferred"}]}
+    stage.alice.put_bucket_ownership_controls(Bucket="bucket", OwnershipControls=rule)
+    asks: dict[str, Callable[[], Any]] = {
+        "put": lambda: stage.bob.put_object_tagging(Bucket="bucket", Key="k", Tagging={"TagSet": []}),
+        "delete": lambda: stage.bob.delete_object_tagging(Bucket="bucket", Key="k"),
+        "acl": lambda: stage.bob.put_object_acl(Bucket="bucket", Key="k", ACL="private"),
+    }
+    actions = ["s3:PutObjectTagging", "s3:DeleteObjectTagging", "s3:PutObjectAcl"]
+    is_secret = {"StringEquals": {"s3:ExistingObjectTag/secret": "yes"}}
+    set_policy(allow(actions), deny(actions, Condition=is_secret))
+    catalogue = stage.rig.catalogue
+    get_version = catalogue.get_version
+    stage.put("k", b"open")
+    before = stage.run(get_version(stage.run(catalogue.get_bucket("bucket")).bucket_id, b"k"))
+    stage.put("k", b"secret", Tagging="secret=yes")
+    looks, stale = 0, 3 if ask == "put" else 2  # each judging, and the look for what is changed
+
+    async def overtaken(bucket_id: bytes, object_key: bytes, *arguments: Any, **named: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return before if looks <= stale else await get_version(bucket_id, object_key, *arguments, **named)
+
+    monkeypatch.setattr(catalogue, "get_version", overtaken)
+    refused(asks[ask], 503 if ask == "acl" else 403, "ServiceUnavailable" if ask == "acl" else "AccessDenied")
+    tags = stage.alice.get_object_tagging(Bucket="bucket", Key="k")["TagSet"]
+    assert tags == [{"Key": "secret", "Value": "yes"}]
+
+
 def test_others_go_on_while_many_keys_are_judged(
     stage: Stage, set_policy: SetPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
