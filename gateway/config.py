@@ -415,7 +415,7 @@ class Settings(BaseSettings):
     )
     kms_probe_interval_s: float = _row(
         30,
-        "How often each remote KMS is asked whether it is there, which keeps logins alive.",
+        "How often the keys folder is looked at, and each remote KMS asked, which keeps logins alive.",
         unit="s",
         ge=1,
         le=_HOUR_S,

@@ -5,6 +5,7 @@ an old copy of the whole file put back is not noticed. Source: docs/decisions/00
 """
 
 import base64
+import hashlib
 import hmac
 import json
 import logging
@@ -122,6 +123,8 @@ class LocalKeyring:
         self._root_fields = root_fields
         self._keys = keys
         self._now = now
+        self._kept = b""
+        """SHA-256 of the file as it was last seen to hold all that is in memory."""
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -308,6 +311,30 @@ class LocalKeyring:
             raise KeyringError("the keyring is full: destroy versions that nothing needs any more")
         write_private_file(self._folder / KEYRING_FILE, data, replace=replace_file)
         self._keys = {key.kms_key_id: key for key in keys}
+
+    def check_kept(self) -> None:
+        """See that the folder still holds every key in memory, so that a restart finds what is sealed now.
+
+        A file that another gateway of the same folder changed is right as long as it has them.
+
+        Raises:
+            KeyringError: a file is gone, unreadable, altered, or of another keyring; the message says what to do.
+        """
+        path = self._folder / KEYRING_FILE
+        data = read_private_file(path, MAX_KEYRING_BYTES)
+        digest = hashlib.sha256(data).digest()
+        if digest != self._kept:
+            held = self._authenticated_keys(_parse(data))
+            there = [version.material for key in held.values() for version in key.versions]
+            ours = [version.material for key in self._keys.values() for version in key.versions]
+            if any(material not in there for material in ours if material is not None):
+                raise KeyringError(f"{path} lacks a wrapping key that is in use; {_RESTORE}")
+        root_path = self._folder / ROOT_FILE
+        if self._root_fields["kind"] == "file" and self._root != decode_root_file(
+            read_private_file(root_path, ROOT_FILE_MAX_BYTES)
+        ):
+            raise KeyringError(f"{root_path} is not the one of this keyring; {_RESTORE}")
+        self._kept = digest
 
     def _sealed(self, key: LocalKey) -> dict[str, Any]:
         fields = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gateway.s3.checksums import PayloadDigests
 from gateway.s3.types import Buffer
 from keys.datakey import DataKey
-from keys.errors import CanaryFailed
+from keys.errors import CanaryFailed, KeysError
 from storage.blobs.base import BlobStore
 from storage.budget import StreamBudget
 from storage.catalogue.records import Blob, BlobRole
@@ -85,6 +85,7 @@ class BlobWriter:
         self._hashing_pool = hashing_pool
         self._inline_max_bytes = inline_max_bytes
         self._may_publish = True
+        self._paused: KeysError | None = None
         self._budget = StreamBudget(HASH_BUDGET_BYTES, least_bytes=INLINE_HASH_SIZE, most_bytes=HASH_BATCH_BYTES)
 
     async def write(
@@ -135,6 +136,10 @@ class BlobWriter:
         """Let nothing more be published: what was sealed meanwhile may lie under a key that opens nothing."""
         self._may_publish = False
 
+    def pause_publishing(self, reason: KeysError | None) -> None:
+        """Let nothing be published for that reason; None lets it go on."""
+        self._paused = reason
+
     @asynccontextmanager
     async def publishing(self, blob: Blob) -> AsyncIterator[None]:
         """Stand around the command that publishes a blob, and take the blob away again where that is refused.
@@ -142,10 +147,12 @@ class BlobWriter:
         A refusal is final, and nobody else knows the id. Left to the sweep, the blobs of lost races would fill the
         disk for a day, and enough of them would make it refuse its work.
 
-        Raises: CanaryFailed, with the blob left to the sweep, once publishing was stopped.
+        Raises: CanaryFailed once publishing was stopped, the reason while it is paused; the blob is left to the sweep.
         """
         if not self._may_publish:
             raise CanaryFailed("the KMS no longer holds the right key, so nothing is published")
+        if self._paused is not None:
+            raise self._paused
         try:
             yield
         except CatalogueConflict:

@@ -51,6 +51,7 @@ from gateway.wiring.folders import Folders
 from gateway.wiring.jobs import Job, running
 from gateway.wiring.journalling import LOOK_S, Journalling
 from gateway.wiring.key_life import KeyLife
+from gateway.wiring.keyring_watch import KeyringWatch
 from gateway.wiring.kms import prove_others, provider_canaries
 from gateway.wiring.moves import MoveCommands
 from gateway.wiring.realm import OpenedKeys, RealmFiles, open_keys
@@ -59,7 +60,7 @@ from gateway.wiring.stores import Stores, open_stores, utc_now
 from gateway.wiring.webhooks import open_webhooks
 from keys.errors import KeysError
 from keys.keyring import Keyring
-from keys.kms.routing import RoutingKms, providers_of
+from keys.kms.routing import RoutingKms, local_kms, providers_of
 from keys.realm import RealmKeys
 from keys.recovery import Recipients
 from storage.catalogue.base import LeaseLost
@@ -226,6 +227,10 @@ class Gateway:
             on_wrong=writer.stop_publishing,
             look_at_others=partial(provider_canaries(settings, opened.folders, realm_id).look_again, opened.kms),
         )
+        local = local_kms(opened.kms)
+        self.keyring_watch = (
+            None if local is None else KeyringWatch(local.keyring, self.telemetry, writer.pause_publishing)
+        )
         self.app = make_app(
             Endpoint(
                 OPERATIONS,
@@ -259,7 +264,7 @@ class Gateway:
 
     async def is_ready(self) -> bool:
         """Whether requests can be served now: keys proved, catalogue answering."""
-        if not self.canary.is_kms_right:
+        if not self.canary.is_kms_right or not (self.keyring_watch is None or self.keyring_watch.is_kept):
             return False
         try:
             await self.stores.catalogue.realm_id()
@@ -283,6 +288,7 @@ class Gateway:
             Job(settings.canary_interval_s, self.canary.ask),
             Job(settings.key_rotation_interval_s, self.key_life.rotate_old_keys),
             *((Job(settings.kms_probe_interval_s, kms.probe),) if isinstance(kms, RoutingKms) else ()),
+            *([] if (watch := self.keyring_watch) is None else [Job(settings.kms_probe_interval_s, watch.look)]),
         )
         await self._write_access_logs()
         async with running(jobs):

@@ -499,3 +499,35 @@ class TestPassphrase:
         with pytest.raises(KeyringError, match="12 characters"):
             LocalKeyring.create(folder, "short")
         assert _names(folder) == []
+
+
+def test_a_keyring_that_is_kept_is_told_from_one_that_is_not(folder: Path, tmp_path: Path) -> None:
+    keyring = LocalKeyring.create(folder)
+    keyring.check_kept()
+    before = (folder / keyring_file.KEYRING_FILE).read_bytes()
+    other = LocalKeyring.open(folder)  # as another gateway of the same folder
+    other.create_key("theirs")
+    keyring.check_kept()
+    keyring.rotate_key(None)
+    keyring.check_kept()
+    (folder / keyring_file.KEYRING_FILE).write_bytes(before)
+    with pytest.raises(KeyringError, match="lacks a wrapping key that is in use"):
+        keyring.check_kept()
+    keyring.create_key("ours")  # which writes all that is in memory
+    keyring.check_kept()
+    _edit(folder / keyring_file.KEYRING_FILE, lambda document: document.update(keyring_id="0" * 32))
+    with pytest.raises(KeyringError, match="altered"):
+        keyring.check_kept()
+    keyring.create_key("again")
+    LocalKeyring.create(tmp_path / "other")
+    (folder / keyring_file.ROOT_FILE).write_bytes((tmp_path / "other" / keyring_file.ROOT_FILE).read_bytes())
+    with pytest.raises(KeyringError, match="not the one of this keyring"):
+        keyring.check_kept()
+
+
+def test_a_keyring_behind_a_passphrase_is_kept_by_its_file_alone(folder: Path, fast_passphrases: None) -> None:
+    keyring = LocalKeyring.create(folder, PASSPHRASE)
+    keyring.check_kept()
+    (folder / keyring_file.KEYRING_FILE).unlink()
+    with pytest.raises(KeyringError):
+        keyring.check_kept()

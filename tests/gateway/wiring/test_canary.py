@@ -12,6 +12,7 @@ from keys.context import WrapContext
 from keys.datakey import DataKey, WrappedKey
 from keys.errors import CanaryFailed, KmsUnavailable
 from storage.catalogue.records import Blob, BlobRole
+from tests.gateway.cli.helpers import settings_in, start
 from tests.gateway.wiring.opened import with_gateway
 
 
@@ -72,3 +73,36 @@ def test_a_silent_kms_degrades_and_heals(place: Path) -> None:
         assert not gateway.canary.is_wrong_kms
 
     with_gateway(place, look)
+
+
+@pytest.mark.parametrize("lost", ["keyring.json", "root.key", "folder"])
+def test_a_keys_folder_that_goes_away_stops_writes_until_it_is_back(
+    tmp_path: Path, lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(settings_in(tmp_path))
+    folder = tmp_path / "data-keys"
+    path = folder if lost == "folder" else folder / lost
+    blob = Blob(bytes(16), BlobRole.OBJECT, 0, 0, 0, bytes(32), bytes(32), bytes(32), inline=b"")
+
+    async def publish(gateway: Gateway) -> None:
+        async with gateway.services.objects._writer.publishing(blob):
+            pass
+
+    async def look(gateway: Gateway) -> None:
+        watch = gateway.keyring_watch
+        assert watch is not None
+        await watch.look()
+        await publish(gateway)
+        path.rename(tmp_path / "elsewhere")
+        for _ in range(2):
+            await watch.look()
+        assert not await gateway.is_ready()
+        with pytest.raises(KmsUnavailable):
+            await publish(gateway)
+        assert len([record for record in caplog.records if record.levelname == "CRITICAL"]) == 1
+        (tmp_path / "elsewhere").rename(path)
+        await watch.look()
+        assert await gateway.is_ready()
+        await publish(gateway)
+
+    with_gateway(tmp_path, look)
