@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Final, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -30,6 +30,12 @@ Field = str | int | float | bool | None
 
 ACCESS_LOG = logging.getLogger("sealgate.access")
 AUDIT_LOG = logging.getLogger("sealgate.audit")
+
+DAMAGE_KINDS: Final = (
+    *("BlobMissing", "BlobReadFailed", "SealedDamaged", "RowDamaged", "RealmMismatch"),
+    *("UnwrapFailed", "CanaryFailed", "canary", "KeyringError"),
+)
+"""Kinds that are shown from the start as 0: an alert on an increase misses a counter that is born with its first."""
 
 _REDACTED = "[redacted]"
 
@@ -228,6 +234,8 @@ class Telemetry:
         self.damaged = counter(
             "sealgate_damaged", "Alarm: sealed data, rows or keys that did not authenticate.", ("kind",)
         )
+        for kind in DAMAGE_KINDS:
+            self.damaged.labels(kind)
         self.kms_errors = counter("sealgate_kms_errors", "Failures of the key management system.", ("kind",))
         self.kms_calls = histogram(
             "sealgate_kms_call_seconds",

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from defusedxml import ElementTree
@@ -157,6 +157,15 @@ def test_every_class_of_the_trees_is_in_the_table_above() -> None:
         leaves = {kind for kind in kinds if not any(other is not kind and issubclass(other, kind) for other in kinds)}
         leaves -= {storage.CatalogueConflict}
         assert leaves - of_no_request <= told
+
+
+def test_every_alarm_is_shown_before_it_rings() -> None:
+    registry = make_gateway().registry
+    told: list[dict[str, dict[str, str]]] = [cast("Any", row[3]) for row in FAILURES]
+    kinds = {counted["sealgate_damaged_total"]["kind"] for counted in told if "sealgate_damaged_total" in counted}
+    assert len(kinds) > 5
+    for kind in kinds:
+        assert registry.get_sample_value("sealgate_damaged_total", {"kind": kind}) == 0
 
 
 def test_an_acknowledged_mutation_is_an_audit_event_and_a_read_or_refusal_is_not(
