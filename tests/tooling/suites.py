@@ -1,7 +1,7 @@
 """Every suite of tests, the files it owns, the tools it needs and the time it may take.
 
 A budget is two to three times what a suite takes on two quiet cores: it ends what hangs, not what a busy machine slows
-down. The run as a whole, installing included, has 38 minutes; `.ci/run` ends it there.
+down. The run as a whole is to take less than 40 minutes there, installing included; `.ci/run` ends what takes twice that.
 """
 
 from collections.abc import Sequence
@@ -74,6 +74,6 @@ TABLE: Final = (
 )
 
 CHECK_BUDGET_S: Final = 180
-CI_LIMIT_S: Final = 38 * 60
-MAX_SUM_BY_LIMIT: Final = 2.5
+CI_LIMIT_S: Final = 80 * 60
+MAX_SUM_BY_LIMIT: Final = 1.25
 """The sum of all budgets by that limit: no run uses up more than a few of them."""
