@@ -15,7 +15,7 @@ from tests.blackbox.process import PROGRAM, Gateway
 from tests.tooling.places import ROOT
 from tests.tooling.tools import program
 
-SMALL = 1000
+SMALL = 250
 
 
 @pytest.fixture(scope="module")

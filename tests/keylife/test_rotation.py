@@ -1,8 +1,11 @@
 """Rotation with the real process: under continuous reads and writes, killed in the middle, and proved by its report."""
 
+import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,7 @@ def content_of(name: str) -> bytes:
 
 @pytest.mark.parametrize("wrapping", ["direct", "bucket-key"])
 def test_rotation_under_reads_and_writes(make_gateway: Callable[..., Gateway], wrapping: str, full: bool) -> None:
-    count = 10_000 if full else 400
+    count = 10_000 if full else 200
     gateway = make_gateway(wrapping=wrapping)
     client = s3_client(gateway)
     client.create_bucket(Bucket=BUCKET)
@@ -53,6 +56,23 @@ def test_rotation_under_reads_and_writes(make_gateway: Callable[..., Gateway], w
     client.close()
 
 
+def wait_until_connected(command: subprocess.Popen[str]) -> None:
+    """Until a command, which takes seconds to load on a busy machine, has a socket open."""
+    deadline = time.monotonic() + 60
+    while not any(link.startswith("socket:") for link in _open_files(command.pid)):
+        assert time.monotonic() < deadline
+        assert command.poll() is None
+        time.sleep(0.05)
+
+
+def _open_files(pid: int) -> list[str]:
+    links = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(path))  # noqa: PTH115  # what it names is no path
+    return links
+
+
 def test_killed_in_the_middle_it_goes_on(make_gateway: Callable[..., Gateway]) -> None:
     """The process dies while a throttled rewrap runs: everything opens, and the next one finishes."""
     gateway = make_gateway()
@@ -69,6 +89,7 @@ def test_killed_in_the_middle_it_goes_on(make_gateway: Callable[..., Gateway]) -
         stderr=subprocess.PIPE,
         text=True,
     )
+    wait_until_connected(rewrap)
     time.sleep(2.5)
     gateway.kill()
     _, said = rewrap.communicate(timeout=30)

@@ -29,7 +29,7 @@ class Suite:
 TABLE: Final = (
     Suite("house", ("test_house.py", "docker"), 60, 60, tools=("hadolint", "shellcheck")),
     Suite("gateway", ("gateway",), 240, 600),
-    Suite("keylife", ("keylife",), 300, 1200),
+    Suite("keylife", ("keylife",), 600, 1200),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 120, 300),
     Suite("matrix", ("matrix",), 180, 300),
     Suite("keys", ("keys",), 150, 600, tools=("openbao", "softhsm", "moto")),
@@ -65,8 +65,8 @@ TABLE: Final = (
     Suite(
         "moving",
         ("gateway/moving", "blackbox/test_moving.py", "faults/test_moving.py"),
-        150,
         300,
+        600,
         tools=("aws-cli-1", "seaweedfs"),
     ),
     Suite("process", ("blackbox/test_process.py",), 60, 120),
