@@ -371,7 +371,7 @@ BAD = {
     "data inside keys": (_flags("--keys", "PLACE"), Exit.SETUP, "lies inside the keys folder"),
     "keys inside data by a link": (_linked_keys, Exit.SETUP, "lies inside the data folder"),
     "keys inside data by dots": (_flags("--keys", "PLACE/data-keys/../data/k"), Exit.SETUP, "lies inside"),
-    "passphrase inside data": (_passphrase("long enough words", name="data/p"), Exit.SETUP, "keep secrets and anchors outside"),
+    "passphrase inside data": (_passphrase("long enough words", name="data/p"), Exit.SETUP, "secrets and anchors"),
     "data gone": (_remove("data"), Exit.SETUP, "is empty"),
     "data emptied": (_empty_data, Exit.SETUP, "is empty"),
     "keys gone": (_remove("data-keys"), Exit.SETUP, "was sealed by a keyring"),
