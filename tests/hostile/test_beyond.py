@@ -183,7 +183,7 @@ def test_many_names_in_query_and_headers_cost_a_stranger_more_than_us(stage: Sta
     """Parameters that stand for headers were once looked for in every header: 100 ms for 13 kB of a stranger."""
     query = "&".join(f"x-amz-{number:x}" for number in range(700))
     shot = stage.alice.bent(access_key_id="AKNOBODY").presigned("GET", f"/alice-1?{query}")
-    shot = replace(shot, headers=[*shot.headers, *[("a", "")] * 1300])
+    shot = replace(shot, headers=[*shot.headers, *[("a", "")] * 500])  # as many as are let in (`max_headers`)
     started = time.process_time(), cpu(stage)
     for _ in range(20):
         is_refusal(stage.send(shot), 403, "InvalidAccessKeyId")
