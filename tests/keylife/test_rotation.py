@@ -82,7 +82,7 @@ def test_killed_in_the_middle_it_goes_on(make_gateway: Callable[..., Gateway]) -
     fill(gateway, names, content_of)
     told(gateway, "key", "rotate", "alias/default")
     rewrap = subprocess.Popen(
-        [str(PROGRAM), "key", "rewrap", "--rate", "40"],
+        [str(PROGRAM), "key", "rewrap", "--rate", "10"],
         cwd=gateway.folder,
         env=gateway.environment() | {"SEALGATE_KEYS": str(gateway.keys)},
         stdout=subprocess.PIPE,
@@ -90,7 +90,7 @@ def test_killed_in_the_middle_it_goes_on(make_gateway: Callable[..., Gateway]) -
         text=True,
     )
     wait_until_connected(rewrap)
-    time.sleep(2.5)
+    time.sleep(4)  # of the twenty that the rest takes
     gateway.kill()
     _, said = rewrap.communicate(timeout=30)
     assert rewrap.returncode == 8, said

@@ -29,7 +29,7 @@ class Suite:
 TABLE: Final = (
     Suite("house", ("test_house.py", "docker"), 60, 60, tools=("hadolint", "shellcheck")),
     Suite("gateway", ("gateway",), 350, 600),
-    Suite("keylife", ("keylife",), 600, 1200),
+    Suite("keylife", ("keylife",), 900, 1200),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 120, 300),
     Suite("matrix", ("matrix",), 180, 300),
     Suite("keys", ("keys",), 150, 600, tools=("openbao", "softhsm", "moto")),
