@@ -1,7 +1,7 @@
 """Every suite of tests, the files it owns, the tools it needs and the time it may take.
 
-A budget is two to three times what a suite takes on two quiet cores: it ends what hangs, not what a busy machine slows
-down. The run as a whole is to take less than 40 minutes there, installing included; `.ci/run` ends it at twice that.
+A budget ends what hangs, not what a busy machine slows down, so it lies well above what a suite takes. The run as a
+whole is to take less than 40 minutes on two quiet cores, installing included; `.ci/run` ends it at twice that.
 """
 
 from collections.abc import Sequence
