@@ -4,6 +4,7 @@ What a job is to do and how far it came is in the catalogue, never here: one tha
 """
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from storage.errors import CatalogueConflict
+
+_log = logging.getLogger(__name__)
 
 Report = Mapping[str, Any]
 """JSON values: counts by name, mostly."""
@@ -78,6 +81,7 @@ class JobRunner:
         def tell(report: Report) -> None:
             job.report = report
 
+        _log.info("job started: %s, %s", job.kind, job.job_id)
         try:
             job.report = await work(tell)
         except asyncio.CancelledError:
@@ -87,3 +91,4 @@ class JobRunner:
             job.state, job.error = JobState.FAILED, error
         else:
             job.state = JobState.DONE
+        _log.info("job ended: %s, %s: %s", job.kind, job.job_id, job.state.value)
