@@ -508,6 +508,14 @@ class Settings(BaseSettings):
         le=_DAY_S,
     )
     sweep_interval_s: float = _row(_HOUR_S, "How often the background sweep runs.", unit="s", ge=1, le=_DAY_S)
+    pack_scan_bytes: int = _row(
+        1024 * _MIB,
+        "How much of the packs, which carry small objects to the blob store, each background sweep reads to find those"
+        " that are mostly dead.",
+        unit="bytes",
+        ge=_MIB,
+        le=2**50,
+    )
     completed_upload_memory_s: float = _row(
         _DAY_S, "How long a repeated CompleteMultipartUpload gets the same answer.", unit="s", ge=60, le=30 * _DAY_S
     )

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.engine.custody import Envelope
+from gateway.engine.journal.packs import Packs
 from gateway.engine.resealing import Resealer, ResealReport
 from gateway.engine.rewrap import LeakedVersions, Rewrapper
 from storage.catalogue.base import Catalogue, KeptWrap, NoSuchUpload, WrapOwner, WrapsMark
+from storage.sealed.recovery import RecoveredBlob
 from storage.seams import reach
 
 PASSES = 5
@@ -30,16 +32,21 @@ class IncidentReport(ResealReport):
     rewrapped_count: int = 0
     """Manifests, links and the realm root, whose keys open no object's bytes."""
     failed_count: int = 0
+    rewritten_pack_count: int = 0
+    """Packs of small objects that held some of what was sealed anew, or was deleted before."""
+    damaged_pack_count: int = 0
+    """Packs that do not open, so that nobody can say what they hold."""
     left_count: int = 0
 
 
 class Incident:
     """Seals anew whatever lies under leaked versions of a key."""
 
-    def __init__(self, *, catalogue: Catalogue, resealer: Resealer, rewrapper: Rewrapper) -> None:
+    def __init__(self, *, catalogue: Catalogue, resealer: Resealer, rewrapper: Rewrapper, packs: Packs) -> None:
         self._catalogue = catalogue
         self._resealer = resealer
         self._rewrapper = rewrapper
+        self._packs = packs
 
     async def run(
         self,
@@ -67,6 +74,7 @@ class Incident:
             # Nothing but keys of manifests, links and the realm is under them now, and those are moved.
             report.rewrapped_count = (await self._rewrapper.rewrap(leaked)).moved_count
         reach("incident.rewrapped")
+        await self._clean_packs(leaked, report)
         report.left_count = (await self._rewrapper.scan(leaked)).left_count
         progress(report)
         return report
@@ -102,6 +110,18 @@ class Incident:
                 progress(report)
                 await asyncio.sleep(0)
             mark = page.next_mark
+
+    async def _clean_packs(self, leaked: LeakedVersions, report: IncidentReport) -> None:
+        """Write every pack anew in which something dead lies under the leaked versions."""
+
+        def is_under(blob: RecoveredBlob) -> bool:
+            wrapped = Envelope.decode(blob.wrapped_key).kms_wrapped
+            return wrapped is not None and leaked.covers(wrapped)
+
+        done = await self._packs.purge(is_under)
+        report.rewritten_pack_count += done.rewritten_pack_count
+        report.damaged_pack_count = done.damaged_pack_count
+        report.remaining_blob_count += len(done.remaining_packs)
 
     async def _count(self, leaked: LeakedVersions) -> int:
         """Contents and uploads that are still under the leaked versions."""

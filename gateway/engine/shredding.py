@@ -1,7 +1,7 @@
 """Shredding: what is named is destroyed at once, past the time of grace; a signed record says what went and what not.
 
-Survivors that share a content with what goes are sealed anew first. Then rows go, blobs, and entries of envelopes
-blobs, in this order; a run that was cut off leaves condemned blobs to the sweep, and is run again for the rest.
+Survivors that share a content with what goes are sealed anew first. Then rows go, blobs, and entries of envelopes blobs
+and of packs, in this order; a run that was cut off leaves condemned blobs to the sweep, and is run again for the rest.
 Source: docs/KEYS.md "Shredding"; the decision record on what shredding destroys.
 """
 
@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.engine.envelopes import EnvelopesBlobs
+from gateway.engine.journal.packs import Packs
 from gateway.engine.resealing import Destroyer, Resealer, ResealReport
 from gateway.engine.rewrap import Rewrapper
 from storage.catalogue.base import (
@@ -22,9 +23,18 @@ from storage.catalogue.base import (
     UploadsQuery,
     WrapsChanged,
 )
-from storage.catalogue.records import Blob, BlobRole, Bucket, ObjectVersion, RetentionMode, Upload
+from storage.catalogue.records import (
+    NULL_VERSION_ID,
+    Blob,
+    BlobRole,
+    Bucket,
+    ObjectVersion,
+    RetentionMode,
+    Upload,
+)
 from storage.errors import CatalogueConflict
 from storage.sealed.envelopes import Envelopes
+from storage.sealed.recovery import RecoveredBlob
 from storage.seams import reach
 
 _PAGE = 500
@@ -52,6 +62,16 @@ class Scope:
             and self.version_id in {None, version.version_id}
         )
 
+    def had(self, blob: RecoveredBlob) -> bool:
+        """Whether a blob that nothing names any more was of a version that would go."""
+        told = blob.description
+        return (
+            any(bucket.bucket_id == told.bucket_id for bucket in self.buckets)
+            and told.object_key.startswith(self.prefix)
+            and self.object_key in {None, told.object_key}
+            and self.version_id in {None, told.version_id or NULL_VERSION_ID}
+        )
+
 
 @dataclass(slots=True)
 class ShredReport(ResealReport):
@@ -64,8 +84,12 @@ class ShredReport(ResealReport):
     refused_count: int = 0
     """Versions that a lock came to hold meanwhile."""
     inline_count: int = 0
-    """Blobs that rested in the catalogue: the journal's packs carried their sealed bytes to the store."""
+    """Blobs that rested in the catalogue, and in packs of the journal."""
     rewritten_envelopes_count: int = 0
+    rewritten_pack_count: int = 0
+    """Packs that held some of it, or of what was deleted there before."""
+    damaged_pack_count: int = 0
+    """Packs that do not open, so that nobody can say what they hold."""
     destroyed: list[dict[str, Any]] = field(default_factory=list)
     remaining_blobs: list[str] = field(default_factory=list)
 
@@ -83,6 +107,8 @@ _COUNTS = (
     "refused_count",
     "inline_count",
     "rewritten_envelopes_count",
+    "rewritten_pack_count",
+    "damaged_pack_count",
     "remaining_blob_count",
 )
 
@@ -97,6 +123,7 @@ class Shredder:
         resealer: Resealer,
         rewrapper: Rewrapper,
         envelopes: EnvelopesBlobs,
+        packs: Packs,
         destroyer: Destroyer,
         clock: Callable[[], datetime],
     ) -> None:
@@ -104,6 +131,7 @@ class Shredder:
         self._resealer = resealer
         self._lease = rewrapper.lease
         self._envelopes = envelopes
+        self._packs = packs
         self._destroyer = destroyer
         self._clock = clock
 
@@ -128,6 +156,7 @@ class Shredder:
                 await self._abort_uploads(scope, bucket, wrap_ids, report)
         reach("shred.versions_gone")
         await self._clean_envelopes(wrap_ids, report)
+        await self._clean_packs(scope, report)
         progress(report)
         return report
 
@@ -251,6 +280,14 @@ class Shredder:
             gone, _ = await self._destroyer.destroy(condemned, await self._lease())
             if not gone:
                 return
+
+    async def _clean_packs(self, scope: Scope, report: ShredReport) -> None:
+        """Write every pack anew that holds what went, now or by a delete before."""
+        done = await self._packs.purge(scope.had)
+        report.rewritten_pack_count = done.rewritten_pack_count
+        report.damaged_pack_count = done.damaged_pack_count
+        report.remaining_blob_count += len(done.remaining_packs)
+        report.remaining_blobs += [blob_id.hex() for blob_id in done.remaining_packs]
 
 
 def _is_same(one: ObjectVersion, other: ObjectVersion) -> bool:

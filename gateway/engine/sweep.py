@@ -5,14 +5,13 @@ condemned blob; so a slow writer loses cleanly and a reader keeps its open blob.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from storage.blobs.base import BlobStore
+from gateway.engine.rowless import find_rowless
+from storage.blobs.base import BlobStat, BlobStore
 from storage.catalogue.base import Catalogue, Lease
-from storage.errors import BlobMissing, RealmMismatch, SealedDamaged, StorageError
-from storage.sealed.header import BlobKind, parse_untrusted
-from storage.sealed.layout import HEADER_SIZE
+from storage.errors import RealmMismatch, StorageError
 from storage.seams import reach
 
 BATCH_SIZE = 1000
@@ -27,10 +26,6 @@ MAX_ORPHAN_SHARE = 0.05
 
 MIN_SUSPICIOUS_ORPHANS = 100
 """Below this number the share says nothing."""
-
-
-ROWLESS_KINDS = frozenset({BlobKind.PACK, BlobKind.KEYRING, BlobKind.JOURNAL, BlobKind.SNAPSHOT})
-"""What the gateway keeps for itself. It is never an orphan here; a kind that nobody knows is one."""
 
 
 class TooManyOrphans(StorageError):
@@ -48,6 +43,8 @@ class SweepReport:
     debris_count: int
     record_count: int = 0
     """Old blobs of the journal, snapshots, packs and the like: they have no row, and who wrote them reclaims them."""
+    packs: tuple[BlobStat, ...] = field(default=(), repr=False, compare=False)
+    """Those of them that are packs, for who writes packs anew."""
 
 
 class Sweeper:
@@ -90,7 +87,8 @@ class Sweeper:
             raise RealmMismatch("the blob store and the catalogue belong to different realms: nothing was swept")
         lease = await self._lease()
         try:
-            scanned, records, orphans = await self._find_orphans(progress)
+            found = await find_rowless(self._blobs, self._catalogue, self._clock() - self._orphan_grace, progress)
+            scanned, orphans = found.scanned_count, found.orphans
             too_many = len(orphans) > max(MIN_SUSPICIOUS_ORPHANS, MAX_ORPHAN_SHARE * scanned)
             if too_many and not many_orphans_are_right:
                 raise TooManyOrphans(
@@ -98,7 +96,7 @@ class Sweeper:
                     f"right catalogue? If it is, sweep again with --accept-many-orphans"
                 )
             if dry_run:
-                return SweepReport(scanned, len(orphans), 0, 0, 0, records)
+                return SweepReport(scanned, len(orphans), 0, 0, 0, found.record_count)
             condemned = 0
             for start in range(0, len(orphans), BATCH_SIZE):
                 lease = await self._lease()
@@ -107,7 +105,8 @@ class Sweeper:
             deleted = await self._delete_condemned()
             debris = await self._blobs.reclaim_debris(self._clock() - self._orphan_grace)
             await self._catalogue.forget_completed_uploads(self._clock() - self._completed_upload_memory)
-            return SweepReport(scanned, len(orphans), condemned, deleted, debris, records)
+            counts = scanned, len(orphans), condemned, deleted, debris, found.record_count
+            return SweepReport(*counts, tuple(found.packs))
         finally:
             await self._catalogue.release_lease(lease)
 
@@ -121,42 +120,6 @@ class Sweeper:
 
     async def _lease(self) -> Lease:
         return await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
-
-    async def _find_orphans(self, progress: Callable[[int], None]) -> tuple[int, int, list[bytes]]:
-        """Number of blobs in the store, of old ones that need no row, and the ids of old ones that lack theirs."""
-        horizon = self._clock() - self._orphan_grace
-        scanned = 0
-        rowless: list[bytes] = []
-        batch: list[bytes] = []
-        async for stat in self._blobs.iterate():
-            scanned += 1
-            if stat.modified_at < horizon:
-                batch.append(stat.blob_id)
-            if len(batch) >= BATCH_SIZE:
-                rowless += await self._without_row(batch)
-                batch = []
-                progress(scanned)
-        rowless += await self._without_row(batch)
-        orphans = [blob_id for blob_id in rowless if not await self._needs_no_row(blob_id)]
-        progress(scanned)
-        return scanned, len(rowless) - len(orphans), orphans
-
-    async def _needs_no_row(self, blob_id: bytes) -> bool:
-        """Whether a blob says that it is of a kind which rows do not name. Who lies so only keeps his own debris."""
-        try:
-            reader = await self._blobs.open(blob_id)
-        except BlobMissing:
-            return False
-        try:
-            return parse_untrusted(await reader.read(0, min(HEADER_SIZE, reader.sealed_size))).kind in ROWLESS_KINDS
-        except SealedDamaged:
-            return False
-        finally:
-            await reader.close()
-
-    async def _without_row(self, blob_ids: list[bytes]) -> list[bytes]:
-        states = await self._catalogue.blob_states(blob_ids)
-        return [blob_id for blob_id in blob_ids if blob_id not in states]
 
     async def _delete_condemned(self) -> int:
         deleted = 0

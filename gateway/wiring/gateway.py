@@ -27,6 +27,7 @@ from gateway.engine.custody import Custody, WrappingMode
 from gateway.engine.delivery import Delivery, cursor_name
 from gateway.engine.integrity import EtagMode
 from gateway.engine.journal.chain import Chain
+from gateway.engine.journal.packs import Packs
 from gateway.engine.journal.runner import Journal
 from gateway.engine.journal.synced import synced
 from gateway.engine.lifecycle import LifecycleRunner, Lifecycles
@@ -87,15 +88,19 @@ class Gateway:
         self.settings = settings
         self.opened = opened
         self._holder = holder_name() if settings.catalogue == "postgres" else _LONE_HOLDER
+        records = record_blobs(opened, stores.blobs)
         self.telemetry = Telemetry(_name_key(realm_keys), with_names=settings.log_names)
         webhooks = open_webhooks(settings)
         self.journal = Journal(
             catalogue=stores.catalogue,
-            chain=Chain(record_blobs(opened, stores.blobs)),
+            chain=Chain(records),
             holder=self._holder,
             clock=utc_now,
             readers=tuple(map(cursor_name, webhooks)),
             observe=self.telemetry.journal_lag.set,
+        )
+        self._packs = Packs(
+            catalogue=stores.catalogue, records=records, settle=self.journal.settle, holder=self._holder
         )
         if settings.journal == "sync":
             stores = replace(stores, catalogue=synced(stores.catalogue, self.journal.settle))
@@ -218,6 +223,7 @@ class Gateway:
             rotation_age=timedelta(days=settings.key_rotation_days),
             opener=opener,
             objects=objects,
+            packs=self._packs,
         )
         self.canary = CanaryWatch(
             opened.kms,
@@ -245,12 +251,20 @@ class Gateway:
             max_requests=settings.max_requests,
         )
 
-    async def sweep(self, *, dry_run: bool = False, accept_many_orphans: bool = False) -> dict[str, int]:
-        """Sweep once; one at a time, and never over an old catalogue. Raises: StorageError."""
+    async def sweep(
+        self, *, dry_run: bool = False, accept_many_orphans: bool = False, max_pack_bytes: int | None = None
+    ) -> dict[str, int]:
+        """Sweep once; one at a time, and never over an old catalogue. Reads no more of packs than is said.
+
+        Raises: StorageError.
+        """
         async with self._sweeping:
             await self.journal.check()
             report = await self._sweeper.sweep(dry_run=dry_run, many_orphans_are_right=accept_many_orphans)
-        return asdict(report)
+            packs = await self._packs.compact(report.packs, max_pack_bytes)
+        counts = asdict(report)
+        del counts["packs"]
+        return counts | packs.told()
 
     async def verify(self, *, journal: bool = False, anchor: str | None = None) -> dict[str, int]:
         """Verify the whole catalogue, and hold it against its journal and an anchor where that is asked for.
@@ -299,7 +313,7 @@ class Gateway:
 
     async def _sweep_quietly(self) -> None:
         try:
-            report = await self.sweep()
+            report = await self.sweep(max_pack_bytes=self.settings.pack_scan_bytes)
         except LeaseLost:
             _log.debug("another gateway sweeps")
         except (StorageError, KeysError) as error:

@@ -11,6 +11,7 @@ from gateway.engine.custody import Custody
 from gateway.engine.envelopes import EnvelopesBlobs
 from gateway.engine.incident import Incident, IncidentReport
 from gateway.engine.jobs import JobRunner, Tell
+from gateway.engine.journal.packs import Packs
 from gateway.engine.objects import ObjectEngine
 from gateway.engine.opening import BlobOpener
 from gateway.engine.resealing import Destroyer, Resealer
@@ -32,7 +33,7 @@ RECORD_FORMAT: Final = "sealgate-destruction"
 NOT_REACHED: Final = (
     "backups and copies of the catalogue, of the blob store and of the keys, made before",
     "blobs that the store keeps under a lock or as older versions: remaining_blobs names those it refused to delete",
-    "packs of the journal, which hold the sealed bytes of objects that rested in the catalogue (inline_count)",
+    "packs of the journal that do not open (damaged_pack_count), and one that another gateway was about to write",
     "free space of the catalogue file, its log and the disk, until it is written over",
     "copies for recovery recipients in any of these",
 )
@@ -56,6 +57,7 @@ class KeyLife:
         rotation_age: timedelta,
         opener: BlobOpener,
         objects: ObjectEngine,
+        packs: Packs,
     ) -> None:
         self.kms: Kms = opened.kms
         self.jobs = JobRunner()
@@ -97,10 +99,13 @@ class KeyLife:
             resealer=self._resealer,
             rewrapper=self._rewrapper,
             envelopes=self.envelopes,
+            packs=packs,
             destroyer=Destroyer(stores.catalogue, stores.blobs),
             clock=clock,
         )
-        self._incident = Incident(catalogue=stores.catalogue, resealer=self._resealer, rewrapper=self._rewrapper)
+        self._incident = Incident(
+            catalogue=stores.catalogue, resealer=self._resealer, rewrapper=self._rewrapper, packs=packs
+        )
 
     async def rewrap(
         self,

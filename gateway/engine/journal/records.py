@@ -53,6 +53,11 @@ class RecordBlobs:
         self._description_key = description_key
         self._clock = clock
 
+    @property
+    def identity(self) -> tuple[bytes, bytes]:
+        """Realm id and description key: what `recovered_from` takes."""
+        return self._realm_id, self._description_key
+
     async def write(self, kind: BlobKind, blob_id: bytes, pieces: Iterable[bytes]) -> bytes:
         """Seal a payload; durable on return. Returns SHA-256 of the payload.
 

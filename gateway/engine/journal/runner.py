@@ -7,7 +7,6 @@ docs/decisions/0008-journal.md.
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,14 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gateway.engine.journal.chain import CatalogueBehind, Chain, Head, check_follows
-from gateway.engine.journal.records import RecordBlobs
+from gateway.engine.journal.packs import write_packs
 from storage.catalogue.base import Catalogue, Change, Lease, LeaseLost
-from storage.catalogue.records import ID_SIZE, Attributes, BlobState
+from storage.catalogue.records import Attributes, BlobState
 from storage.catalogue.rowlog import Written
 from storage.catalogue.schema import BLOBS, BlobRow
 from storage.errors import BlobExists, StorageUnavailable
-from storage.sealed.header import BlobKind
-from storage.sealed.journal import Segment, SegmentHead, pack_entry
+from storage.sealed.journal import Segment, SegmentHead
 from storage.seams import reach
 
 _LOG = logging.getLogger(__name__)
@@ -33,8 +31,6 @@ LEASE_NAME: Final = "journal"
 LEASE_DURATION: Final = timedelta(seconds=30)
 BATCH_SIZE: Final = 1024
 """Changes of one segment."""
-PACK_BYTES: Final = 8 * 1024 * 1024
-"""A pack takes no further entry once it has so many."""
 POLL_S: Final = 0.05
 """Between two looks whether another gateway, which has the lease, journalled what we wait for."""
 PATIENCE_S: Final = 30.0
@@ -303,26 +299,3 @@ def _inline_ids(changes: Iterable[Change]) -> Iterator[bytes]:
                 blob = BlobRow._make(row)
                 if blob.is_inline and blob.state == BlobState.LIVE:
                     yield blob.blob_id
-
-
-async def write_packs(records: RecordBlobs, entries: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
-    """Write sealed blobs into packs of about `PACK_BYTES`; their ids. Raises: StorageError."""
-    ids: list[bytes] = []
-    held: list[bytes] = []
-    size = 0
-    for blob_id, sealed in entries:
-        held.append(pack_entry(blob_id, sealed))
-        size += len(held[-1])
-        if size >= PACK_BYTES:
-            ids.append(await _write_pack(records, held))
-            held, size = [], 0
-    if held:
-        ids.append(await _write_pack(records, held))
-    return tuple(ids)
-
-
-async def _write_pack(records: RecordBlobs, entries: Sequence[bytes]) -> bytes:
-    blob_id = secrets.token_bytes(ID_SIZE)
-    await records.write(BlobKind.PACK, blob_id, entries)
-    reach("journal.pack_durable")
-    return blob_id

@@ -7,8 +7,11 @@ from typing import Any, TypeVar
 
 from gateway.engine.custody import sized
 from gateway.engine.envelopes import EnvelopesBlobs
+from gateway.engine.journal.packs import Packs
+from gateway.engine.journal.records import RecordBlobs
 from gateway.engine.rewrap import MoveToCurrent, Rewrapper, RewrapReport, Under
 from keys.datakey import WrappedKey
+from keys.journal import JournalKeys
 from keys.realm import RealmKeys, copy_root, create_canary, rewrap_root
 from keys.recovery import NO_COPIES, Copies
 from storage.catalogue.base import KeptWrap, WrapsMark
@@ -59,6 +62,7 @@ class KeysRig:
     realm_keys: RealmKeys
     envelopes: EnvelopesBlobs
     rewrapper: Rewrapper
+    packs: Packs
 
     async def rewrap(self, source: str | None = None, to: str | None = None, **options: Any) -> RewrapReport:
         options.setdefault("patience_s", 0.0)
@@ -105,7 +109,19 @@ async def keys_rig(rig: Rig, *, batch: int = 4096) -> KeysRig:
         holder="test",
         batch=batch,
     )
-    return KeysRig(rig, realm, realm_keys, envelopes, rewrapper)
+    records = RecordBlobs(
+        blobs=rig.blobs,
+        realm_id=rig.realm_id,
+        description_key=rig.writer._description_key,
+        keys=JournalKeys(realm_keys),
+        clock=rig.clock,
+    )
+
+    async def settled() -> None:
+        """No journal is kept here."""
+
+    packs = Packs(catalogue=rig.catalogue, records=records, settle=settled, holder="test")
+    return KeysRig(rig, realm, realm_keys, envelopes, rewrapper, packs)
 
 
 def run_keys(test: Callable[[KeysRig], Coroutine[Any, Any, T]], *, batch: int = 4096, **options: Any) -> T:

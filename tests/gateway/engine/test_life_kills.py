@@ -10,12 +10,16 @@ import pytest
 
 from gateway.engine.custody import WrappingMode
 from gateway.engine.incident import Incident
+from gateway.engine.journal.packs import write_packs
 from gateway.engine.resealing import Destroyer, Resealer
 from gateway.engine.rewrap import LeakedVersions
+from gateway.engine.rowless import find_rowless
 from gateway.engine.shredding import Scope, Shredder
 from keys.kms.memory import DEFAULT_KEY_ID
 from storage import seams
-from storage.catalogue.base import NoSuchVersion
+from storage.catalogue.base import DeleteVersion, NoSuchVersion
+from storage.sealed.header import BlobKind
+from storage.sealed.journal import decode_pack
 from tests.gateway.engine.keys_rig import KeysRig, run_keys
 from tests.gateway.engine.test_rewrap import check_all, fill
 
@@ -40,7 +44,7 @@ def resealer_of(keys: KeysRig) -> Resealer:
 
 
 async def incident(keys: KeysRig, versions: frozenset[str]) -> int:
-    job = Incident(catalogue=keys.rig.catalogue, resealer=resealer_of(keys), rewrapper=keys.rewrapper)
+    job = Incident(catalogue=keys.rig.catalogue, resealer=resealer_of(keys), rewrapper=keys.rewrapper, packs=keys.packs)
     leaked = LeakedVersions(DEFAULT_KEY_ID, versions)
     report = await job.run(leaked, abort_uploads=False, patience_s=0.0, progress=lambda _: None)
     return report.left_count
@@ -53,10 +57,23 @@ async def shred(keys: KeysRig, prefix: bytes) -> None:
         resealer=resealer_of(keys),
         rewrapper=keys.rewrapper,
         envelopes=keys.envelopes,
+        packs=keys.packs,
         destroyer=Destroyer(rig.catalogue, rig.blobs),
         clock=rig.clock,
     )
     await job.shred(Scope((rig.bucket,), prefix), lambda _: None)
+
+
+async def pack_all(keys: KeysRig) -> None:
+    """Carry what rests in the catalogue to the store, as the journal does."""
+    await write_packs(keys.packs._records, keys.rig.catalogue._inline.items())
+
+
+async def packed(keys: KeysRig) -> set[bytes]:
+    """Ids of all that lies in packs."""
+    found = await find_rowless(keys.rig.blobs, keys.rig.catalogue)
+    payloads = [await keys.packs._records.read(BlobKind.PACK, stat.blob_id) for stat in found.packs]
+    return {blob_id for payload in payloads for blob_id, _ in decode_pack(payload)}
 
 
 async def points_of(job: Callable[[], Coroutine[Any, Any, Any]]) -> list[str]:
@@ -99,14 +116,17 @@ def test_an_incident_loses_nothing(wrapping: WrappingMode) -> None:
             return frozenset(str(number + 1) for number in range(len(rig.kms._keys[DEFAULT_KEY_ID].versions) - 1))
 
         leaked = await rotated()
+        await pack_all(keys)
         points = await points_of(lambda: incident(keys, leaked))
         assert {"reseal.sealed", "reseal.blob_durable", "reseal.replaced", "reseal.destroyed"} <= set(points)
         for number in range(len(points)):
             leaked = await rotated()
+            await pack_all(keys)
             await killed_at(number, lambda leaked=leaked: incident(keys, leaked))  # type: ignore[misc]
             keys.realm.root, keys.realm.canary = keys.realm.saved
             await check_all(keys, contents)
             assert await incident(keys, leaked) == 0
+            assert await packed(keys) <= keys.rig.catalogue._inline.keys(), "what was sealed anew is in no pack"
             await check_all(keys, contents)
             await rig.catalogue.verify()
 
@@ -122,6 +142,10 @@ SHREDDED = b"b"
 def test_a_shredding_destroys_what_is_named_and_nothing_else(wrapping: WrappingMode) -> None:
     async def prepared(keys: KeysRig) -> dict[bytes, bytes]:
         contents = await fill(keys.rig)
+        await keys.rig.put(b"brief, before", b"deleted by now")
+        await keys.rig.put(b"brief", b"in a pack")
+        await pack_all(keys)
+        await keys.rig.objects.delete(keys.rig.bucket, [DeleteVersion(b"brief, before")])
         keys.rig.kms.rotate_key()
         await keys.rewrap()  # so that envelopes blobs carry what goes
         return {name: content for name, content in contents.items() if not name.startswith(SHREDDED)}
@@ -139,12 +163,16 @@ def test_a_shredding_destroys_what_is_named_and_nothing_else(wrapping: WrappingM
             for blob in (await keys.rig.objects.find(keys.rig.bucket, b"big")).content.blobs  # type: ignore[union-attr]
         ]
         assert set(gone) <= set(before)
+        in_packs = await packed(keys)
         await killed_at(number, lambda: shred(keys, SHREDDED))
         await check_all(keys, survivors)
         await shred(keys, SHREDDED)
         await check_all(keys, survivors)
         with pytest.raises(NoSuchVersion):
             await keys.rig.objects.find(keys.rig.bucket, b"big")
+        left = keys.rig.catalogue._inline.keys() & in_packs
+        assert len(left) == len(in_packs) - 2, "of the prefix there were two"
+        assert await packed(keys) == left
         # What a kill left condemned is for the sweep, after its time of grace.
         await keys.rig.sweeper.sweep()
         keys.rig.clock.now += 25 * HOUR
@@ -157,5 +185,6 @@ def test_a_shredding_destroys_what_is_named_and_nothing_else(wrapping: WrappingM
     assert {"shred.row_gone", "shred.versions_gone", "shred.envelopes_durable", "shred.envelopes_replaced"} <= set(
         found
     )
+    assert {"packs.written", "packs.deleted"} <= set(found)
     for number in range(len(found)):
         run_keys(partial(cut, number=number), wrapping=wrapping)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.engine import rowless
 from gateway.engine import sweep as module
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.objects import new_id
@@ -143,6 +144,7 @@ def test_the_share_counts_where_there_are_many_blobs(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_batches_cover_every_blob_once_and_tell_how_far(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_SIZE", size)
+    monkeypatch.setattr(rowless, "BATCH_SIZE", size)
     told: list[int] = []
 
     async def body(rig: Rig) -> None:
