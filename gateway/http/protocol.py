@@ -150,6 +150,8 @@ class S3Protocol(HttpToolsProtocol):
         self._head_began_in_read = False
         self._head_bytes = 0
         self._head_reads_bytes = 0
+        self._has_chunks = False
+        self._framing_bytes = 0
         self._body_bytes = 0
         self._was_held_back = False
         self._seen: set[bytes] = set()
@@ -204,12 +206,18 @@ class S3Protocol(HttpToolsProtocol):
         if self._is_deaf or self.transport.is_closing():
             return
         self._head_began_in_read = False
+        began_in_chunks, body_bytes = self._has_chunks, self._body_bytes
         super().data_received(data)
         if self._in_head and not self._head_began_in_read:
             # llhttp holds an unfinished header without telling; counting whole reads inside the head bounds it.
             self._head_reads_bytes += len(data)
             if self._head_reads_bytes > self._limits.max_head_bytes and not self._is_deaf:
                 self._refuse_now(S3Error(REQUEST_HEADER_SECTION_TOO_LARGE))
+        if began_in_chunks and self._has_chunks:
+            # Nor does it tell of a chunk's size and extensions, which have no bound of their own (RFC 9112 section 7.1.1).
+            self._framing_bytes = 0 if self._body_bytes > body_bytes else self._framing_bytes + len(data)
+            if self._framing_bytes > self._limits.max_head_bytes and not self._is_deaf:
+                self._refuse_now(S3Error(BAD_REQUEST, "The size and the extensions of a chunk are too long."))
         if self._running_cycle() is None and self._deadline is None and self.timeout_keep_alive_task is None:
             # llhttp drops blank lines before a request line without telling, and uvicorn has just ended the wait for
             # a further request: without a new one such a connection would stay for ever.
@@ -281,7 +289,8 @@ class S3Protocol(HttpToolsProtocol):
             self.expect_100_continue = False  # RFC 9110 section 10.1.1: such a client may not know what 100 means
         self._in_head = False
         self._disarm()
-        self._body_bytes = 0
+        self._has_chunks = has_chunks
+        self._framing_bytes = self._body_bytes = 0
         self._was_held_back = False
         super().on_headers_complete()
         self._answer = _HeadFirst(self.transport)
@@ -307,6 +316,7 @@ class S3Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End the wait for a body."""
         self._disarm()
+        self._has_chunks = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -130,6 +130,17 @@ def test_a_head_that_never_ends_is_refused_at_the_limit(certificate: Certificate
     on_loop(main())
 
 
+@pytest.mark.parametrize("line", [b"3;a=" + b"x" * 1_000_000, b"0" * 1_000_000 + b"3"], ids=["extension", "zeros"])
+def test_a_body_that_is_all_framing_is_refused_at_the_limit(line: bytes, certificate: Certificate) -> None:
+    async def main() -> None:
+        async with serving(Application(), certificate) as running:
+            answer = await running.say(HEAD + CHUNKED + b"\r\n" + line + b"\r\nabc\r\n0\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 400 "), answer[:200]
+            assert b"chunk" in answer
+
+    on_loop(main())
+
+
 def test_a_connection_serves_requests_one_after_the_other(certificate: Certificate) -> None:
     async def main() -> None:
         async with serving(Application(), certificate) as running:
