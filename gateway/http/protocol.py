@@ -214,7 +214,7 @@ class S3Protocol(HttpToolsProtocol):
             if self._head_reads_bytes > self._limits.max_head_bytes and not self._is_deaf:
                 self._refuse_now(S3Error(REQUEST_HEADER_SECTION_TOO_LARGE))
         if began_in_chunks and self._has_chunks:
-            # Nor does it tell of a chunk's size and extensions, which have no bound of their own (RFC 9112 section 7.1.1).
+            # Nor does it tell of the size line of a chunk, whose extensions have no bound (RFC 9112 section 7.1.1).
             self._framing_bytes = 0 if self._body_bytes > body_bytes else self._framing_bytes + len(data)
             if self._framing_bytes > self._limits.max_head_bytes and not self._is_deaf:
                 self._refuse_now(S3Error(BAD_REQUEST, "The size and the extensions of a chunk are too long."))
