@@ -152,7 +152,7 @@ _NO_CATALOGUE: Final = (
     " else `sealgate recover` makes it anew from the journal beside the blobs"
 )
 _NO_BLOBS: Final = (
-    "after `sealgate migrate` give the new place as the setting blobs, and where it was cut off the same command again;"
+    "after `sealgate migrate` give the new place in the settings, and where it was cut off the same command again;"
     " else restore the blobs folder, since the catalogue refers to what was in it"
 )
 

@@ -1,30 +1,34 @@
 """The blobs of one realm from one store to another, with nobody serving: copied, compared, then handed over.
 
 The hand-over gives up the old store's claim before the new one is claimed. So there is no moment at which both say that
-they are the live one; a crash between leaves neither, no gateway starts, and the same command goes on. Small objects
-stay in the catalogue. Nothing is deleted.
+they are the live one; a crash between leaves neither, no gateway starts, and the same command goes on: with a target
+that is the whole copy by then, and with no other. Small objects stay in the catalogue. Nothing is deleted.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from gateway.moving.places import PIECE_BYTES, PlaceFailed
 from storage.blobs.base import BlobReader, BlobStore
 from storage.catalogue.base import Catalogue
 from storage.catalogue.records import BlobState
-from storage.errors import BlobMissing, Damaged
+from storage.errors import BlobExists, Damaged
 from storage.seams import reach
 
 _BATCH: Final = 1000
 """Blob ids that the catalogue is asked about at a time."""
 
-Tell = Callable[[], None]
-Prove = Callable[[bytes, BlobReader], Awaitable[None]]
-"""(blob id, reader) -> nothing, where the blob is authentic. Raises: Damaged."""
+_ANY_AGE: Final = datetime.max.replace(tzinfo=UTC)
+
+Showing = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+"""(what is done, to how many blobs) -> told after each of them: a progress bar."""
+Prove = Callable[[bytes, BlobReader], Awaitable[str]]
+"""(blob id, reader) -> the kind of the blob, where it is authentic. Raises: Damaged."""
 
 
 @dataclass(slots=True)
@@ -35,12 +39,17 @@ class Migrated:
     already_there: int = 0
     copied_bytes: int = 0
     compared: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    """How many authentic blobs there are of each kind: objects and their parts, journal, snapshots, packs."""
     damaged: list[str] = field(default_factory=list)
     """Blobs that do not authenticate, on either side alike: they were copied as they are."""
 
 
 class BlobMigration:
-    """From `source` to `target`; whoever calls it holds the lock that keeps gateways out."""
+    """From `source` to `target`; whoever calls it holds the lock that keeps gateways out.
+
+    It holds the ids of all blobs: about 100 bytes of memory for each.
+    """
 
     def __init__(
         self,
@@ -59,7 +68,7 @@ class BlobMigration:
         self._parallel = parallel
         self.report = Migrated()
 
-    async def run(self, tell: Tell) -> Migrated:
+    async def run(self, showing: Showing) -> Migrated:
         """Copy, compare, hand over; called again it goes on.
 
         Raises:
@@ -68,66 +77,83 @@ class BlobMigration:
         held, wanted = await self._source.realm_id(), await self._target.realm_id()
         for realm_id in (held, wanted):
             if realm_id not in (None, self._realm_id):
-                raise PlaceFailed("one of the stores belongs to another realm: correct the folders")
+                raise PlaceFailed("one of the stores belongs to another realm: correct the places")
         if wanted is not None and held is not None:
             raise PlaceFailed("both stores say that they are the live one: this is no migration that was cut off")
-        if wanted is None:
-            await self._each(self._source, self._copy, tell)
-            reach("migrate.copied")
-            await self._compare(tell)
-            reach("migrate.compared")
-            await self._source.release(self._realm_id)
-            reach("migrate.released")
-            await self._target.claim(self._realm_id)
-            reach("migrate.claimed")
+        if wanted is not None:
+            return self.report
+        ours = await _ids(self._source)
+        lacking = await self._lacking(ours)
+        if lacking and held is None:
+            # It was given up once all was copied: what lacks a blob is not where it went.
+            raise PlaceFailed(
+                "the blobs were handed over already, and not to this place: give the settings of where they are now"
+            )
+        with showing("blobs, copied", len(lacking)) as tell:
+            await self._each(sorted(lacking), self._copy, tell)
+        reach("migrate.copied")
+        with showing("blobs, compared", len(ours)) as tell:
+            await self._compare(ours, tell)
+        await self._target.reclaim_debris(_ANY_AGE)
+        reach("migrate.compared")
+        await self._source.release(self._realm_id)
+        reach("migrate.released")
+        await self._target.claim(self._realm_id)
+        reach("migrate.claimed")
         return self.report
 
-    async def _each(self, store: BlobStore, work: Callable[[bytes], Awaitable[None]], tell: Tell) -> None:
-        """Do something with every blob of a store, several at a time; the first failure ends it."""
-        running: set[asyncio.Task[None]] = set()
+    async def _lacking(self, ours: set[bytes]) -> set[bytes]:
+        """What the target does not have yet. Raises: PlaceFailed where it has what is none of this store."""
+        stranger = await self._target.stranger()
+        theirs = await _ids(self._target)
+        if stranger is None and not theirs <= ours:
+            stranger = f"blob {next(iter(theirs - ours)).hex()}"
+        if stranger is not None:
+            raise PlaceFailed(f"the target holds {stranger}, which is none of this store: give an empty place")
+        self.report.already_there = len(theirs)
+        return ours - theirs
 
-        async def some_end() -> None:
-            ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            running.difference_update(ended)
-            for task in ended:
-                task.result()
+    async def _each(
+        self, blob_ids: Iterable[bytes], work: Callable[[bytes], Awaitable[None]], tell: Callable[[], None]
+    ) -> None:
+        """Do something with every blob, several at a time; the first failure ends it."""
+        waiting = iter(blob_ids)
+
+        async def go_on() -> None:
+            for blob_id in waiting:
+                await work(blob_id)
                 tell()
 
+        tasks = [asyncio.create_task(go_on()) for _ in range(self._parallel)]
         try:
-            async for stat in store.iterate():
-                if len(running) >= self._parallel:
-                    await some_end()
-                running.add(asyncio.create_task(_as_task(work(stat.blob_id))))
-            while running:
-                await some_end()
+            await asyncio.gather(*tasks)
         finally:
-            for task in running:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _copy(self, blob_id: bytes) -> None:
         """A put is whole or not there, so that a blob which the target has needs no second copy."""
         reader = await self._source.open(blob_id)
         try:
-            if await _size(self._target, blob_id) == reader.sealed_size:
-                self.report.already_there += 1
-                return
             await self._target.put(blob_id, _pieces(reader))
             self.report.copied += 1
             self.report.copied_bytes += reader.sealed_size
+        except BlobExists:
+            # What a killed run had sent arrived after all. It is compared as all are.
+            self.report.already_there += 1
         finally:
             await reader.close()
         reach("migrate.blob")
 
-    async def _compare(self, tell: Tell) -> None:
+    async def _compare(self, ours: set[bytes], tell: Callable[[], None]) -> None:
         """See that the target is the store: every blob, and no other; and all that the catalogue counts on."""
-        await self._each(self._target, self._compare_one, tell)
-        in_source = [stat.blob_id async for stat in self._source.iterate()]
-        if len(in_source) != self.report.compared:
-            raise PlaceFailed("the source changed while it was copied: is a gateway using it?")
-        live = 0
-        for begin in range(0, len(in_source), _BATCH):
-            states = await self._catalogue.blob_states(in_source[begin : begin + _BATCH])
+        await self._each(sorted(ours), self._compare_one, tell)
+        if not ours == await _ids(self._source) == await _ids(self._target):
+            raise PlaceFailed("a store changed while it was copied: is a gateway using it?")
+        live, in_order = 0, sorted(ours)
+        for begin in range(0, len(in_order), _BATCH):
+            states = await self._catalogue.blob_states(in_order[begin : begin + _BATCH])
             live += sum(state is BlobState.LIVE for state in states.values())
         expected = await self._catalogue.count_live_blobs()
         if live != expected:
@@ -136,33 +162,28 @@ class BlobMigration:
             )
 
     async def _compare_one(self, blob_id: bytes) -> None:
-        if await _size(self._source, blob_id) is None:
-            raise PlaceFailed(
-                f"the target holds blob {blob_id.hex()}, which is none of this store: give an empty place"
-            )
-        ours, theirs = await self._source.open(blob_id), await self._target.open(blob_id)
+        ours = await self._source.open(blob_id)
         try:
-            if ours.sealed_size != theirs.sealed_size or await _digest(ours) != await _digest(theirs):
-                raise PlaceFailed(f"blob {blob_id.hex()} is not the same on both sides: remove it from the target")
+            theirs = await self._target.open(blob_id)
             try:
-                await self._prove(blob_id, theirs)
-            except Damaged:
-                self.report.damaged.append(blob_id.hex())
+                one, other = await asyncio.gather(_digest(ours), _digest(theirs))
+                if ours.sealed_size != theirs.sealed_size or one != other:
+                    raise PlaceFailed(f"blob {blob_id.hex()} is not the same on both sides: remove it from the target")
+                try:
+                    kind = await self._prove(blob_id, theirs)
+                except Damaged:
+                    self.report.damaged.append(blob_id.hex())
+                else:
+                    self.report.kinds[kind] = self.report.kinds.get(kind, 0) + 1
+            finally:
+                await theirs.close()
         finally:
             await ours.close()
-            await theirs.close()
         self.report.compared += 1
 
 
-async def _as_task(work: Awaitable[None]) -> None:
-    await work
-
-
-async def _size(store: BlobStore, blob_id: bytes) -> int | None:
-    try:
-        return (await store.stat(blob_id)).sealed_size
-    except BlobMissing:
-        return None
+async def _ids(store: BlobStore) -> set[bytes]:
+    return {stat.blob_id async for stat in store.iterate()}
 
 
 async def _pieces(reader: BlobReader) -> AsyncGenerator[bytes]:

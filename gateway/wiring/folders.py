@@ -1,6 +1,6 @@
 """Where everything of one deployment lies, and nothing else: paths are spelled here once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +44,10 @@ class Folders:
             connections=settings.postgres_connections,
         )
         return cls(data, keys, database, settings.postgres_password_file, moved, bucket)
+
+    def with_blobs(self, moved_blobs: Path | None, bucket: BucketPlace | None) -> "Folders":
+        """The same deployment with its blobs in another place: that of a folder or of a bucket."""
+        return replace(self, moved_blobs=moved_blobs, bucket=bucket)
 
     @property
     def are_shared(self) -> bool:

@@ -111,6 +111,12 @@ class BlobStore(Protocol):
     def iterate(self) -> AsyncIterator[BlobStat]:
         """Every visible blob, in no stated order. Blobs that come or go meanwhile may or may not be seen."""
 
+    async def stranger(self) -> str | None:
+        """The name of something in the store's place that is none of a blob store's; None where there is nothing.
+
+        Raises: StorageUnavailable.
+        """
+
     async def reclaim_debris(self, older_than: datetime) -> int:
         """Remove unfinished writes (temporary files, stale backend uploads) older than that; return their count."""
 

@@ -55,6 +55,8 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 _TEMPORARY_SUFFIX = ".tmp"
+_OF_THE_SYSTEM = frozenset({"lost+found"})
+"""What lies in the root of an empty file system."""
 
 _T = TypeVar("_T")
 
@@ -454,6 +456,22 @@ class DiskBlobStore:
         except OSError as error:
             raise _as_read_error(error, "walking the store") from error
         return stats
+
+    async def stranger(self) -> str | None:
+        """An entry beside ours, also where the folder is not there yet. Raises: StorageUnavailable."""
+
+        def look() -> str | None:
+            temporary = self._realm_file.with_suffix(_TEMPORARY_SUFFIX)
+            ours = {self._blobs.name, self._realm_file.name, temporary.name, *_OF_THE_SYSTEM}
+            try:
+                found = sorted({entry.name for entry in self._root.iterdir()} - ours)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise _as_storage_error(error, "looking at the folder") from error
+            return found[0] if found else None
+
+        return await self._run(look)
 
     async def reclaim_debris(self, older_than: datetime) -> int:
         """Remove temporary files that were last written before that. Raises: BlobReadFailed, StorageUnavailable."""

@@ -92,6 +92,10 @@ class MemoryBlobStore:
             yield BlobStat(blob_id, len(content), modified_at)
             await asyncio.sleep(0)
 
+    async def stranger(self) -> str | None:
+        """A dictionary of one's own holds nothing else."""
+        return None
+
     async def reclaim_debris(self, older_than: datetime) -> int:
         """There is none: nothing is visible before it is whole."""
         del older_than

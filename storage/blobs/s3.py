@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 
 from storage.blobs.base import BLOB_ID_SIZE, BlobStat, Buffer
 from storage.blobs.s3_backend import Backend, Call, S3Target
-from storage.blobs.s3_probe import Traits, delete_object, probe
+from storage.blobs.s3_probe import PROBES, Traits, delete_object, probe
 from storage.blobs.s3_reader import S3BlobReader, open_reader
 from storage.blobs.s3_writer import HeldBytes, Putting, of_bytes
 from storage.errors import BlobExists, BlobMissing, BlobReadFailed, RealmMismatch, StorageUnavailable
@@ -165,6 +165,18 @@ class S3BlobStore:
                 raise BlobReadFailed("the backend's pages of names lead in a circle")
             seen.add(token)
             more = {"continuation-token": token}
+
+    async def stranger(self) -> str | None:
+        """A name behind the prefix that is none of ours, looked for by first words. Raises: StorageUnavailable."""
+        prefix = self._backend.target.prefix
+        async for page in self._pages({"list-type": "2", "prefix": prefix, "delimiter": "/"}, "ListBucketResult"):
+            listed = [entry.findtext("Key") or "" for entry in page.iterfind("Contents")]
+            listed += [entry.findtext("Prefix") or "" for entry in page.iterfind("CommonPrefixes")]
+            for name in listed:
+                # Some servers list the prefix itself, as the folder that it stands for.
+                if name.removeprefix(prefix) not in ("", _REALM, _BLOBS, PROBES):
+                    return name
+        return None
 
     async def reclaim_debris(self, older_than: datetime) -> int:
         """Abort uploads that were begun before that. Raises: StorageUnavailable."""

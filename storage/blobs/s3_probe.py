@@ -15,6 +15,8 @@ from storage.errors import StorageError, StorageUnavailable
 _OK, _NO_CONTENT, _PARTIAL, _NOT_FOUND, _FAILED = 200, 204, 206, 404, 412
 _REFUSED: Final = frozenset({400, 403, 409, 412, 422})
 _CONTENT: Final = b"0123456789" * 100
+PROBES: Final = "probe/"
+"""What the names of all that a probe makes begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ async def probe(backend: Backend) -> Traits:
 
     Raises: StorageUnavailable and other StorageErrors, in one line that names what the backend lacks.
     """
-    name = f"probe/{secrets.token_hex(16)}"
+    name = PROBES + secrets.token_hex(16)
     try:
         versioned = await _setting(backend, "versioning", "VersioningConfiguration", "Status")
         locks = await _setting(backend, "object-lock", "ObjectLockConfiguration", "ObjectLockEnabled")

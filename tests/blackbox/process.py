@@ -129,6 +129,10 @@ class Gateway:
         """Give a setting, as a variable, to what is started from now on."""
         self._settings[name] = value
 
+    def unset(self, name: str) -> None:
+        """Leave a setting out from now on."""
+        self._settings.pop(name, None)
+
     def environment(self) -> dict[str, str]:
         """Return the environment of the gateway and of its own commands: nothing of this machine but the path."""
         return bare_environment(self.folder, SEALGATE_DATA=str(self.data), **self._settings)

@@ -1,8 +1,9 @@
-"""kill -9 in the middle of imports and exports, at the points that they name: nothing is lost or doubled."""
+"""kill -9 in the middle of imports, exports and migrations, where they name a point: nothing is lost or doubled."""
 
 import json
 import os
 import signal
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from gateway.moving.folder import INDEX_NAME
 from tests.blackbox.clients import MIB, payload, s3_client
 from tests.blackbox.process import PROGRAM, GatewayFailed
 from tests.faults.crashing import CrashingGateway
+from tests.servers.s3_servers import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server, SeaweedFs
+from tests.storage.blobs.s3.support import make_bucket, running
 
 FILES = 20
 
@@ -95,43 +98,159 @@ def test_a_killed_export_goes_on(gateway: CrashingGateway, source: Path, tmp_pat
     s3.close()
 
 
-def _migrate(gateway: CrashingGateway, to: Path) -> int:
-    """`sealgate migrate` in a process that a trap can strike; its exit code."""
-    command = [PROGRAM, "migrate", "--to", str(to), "--data", str(gateway.data), "--keys", str(gateway.keys), "--json"]
-    return gateway.spawned(list(map(str, command))).wait(60)
+class _Migrating:
+    """One gateway, and the places that its blobs go through."""
+
+    def __init__(self, folder: Path, server: S3Server) -> None:
+        self.gateway = CrashingGateway(folder, {"SEALGATE_INLINE_MAX_BYTES": "1024"})
+        self._folder = folder
+        self._server = server
+        self._credentials = folder / "backend.env"
+        self._credentials.touch(mode=0o600)
+        self._credentials.write_text(f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n")
+
+    def bucket(self, prefix: str) -> Path:
+        """A settings file that names a place in the server's bucket."""
+        file = self._folder / f"{prefix}.toml"
+        told = {
+            "blob_store": "s3",
+            "s3_endpoint": self._server.endpoint,
+            "s3_bucket": "moved",
+            "s3_prefix": f"{prefix}/",
+            "s3_credentials_file": self._credentials,
+            "s3_ca_file": self._server.authority.certificate,
+        }
+        file.write_text("".join(f"{name} = {json.dumps(str(value))}\n" for name, value in told.items()))
+        return file
+
+    def migrate(self, *to: str | Path) -> int:
+        """`sealgate migrate` in a process that a trap can strike; its exit code."""
+        return self.run("migrate", *to)
+
+    def run(self, *command: str | Path) -> int:
+        """A command on the deployment, forked; its exit code."""
+        folders = ("--data", self.gateway.data, "--keys", self.gateway.keys)
+        return self.gateway.spawned([str(word) for word in (PROGRAM, *command, *folders, "--json")]).wait(60)
+
+    def told(self) -> dict[str, Any]:
+        """What the last command said."""
+        answer: dict[str, Any] = json.loads(self.gateway.log.read_text().splitlines()[-1])
+        return answer
+
+    def realms(self) -> set[str]:
+        """Every place that says that it is the live one."""
+        places = {f"s3://{key}" for key in self.names() if key.endswith("/realm")}
+        return places | {str(file.parent) for file in self._folder.rglob("realm")}
+
+    def names(self) -> list[str]:
+        """Every object of the server's bucket."""
+        client = self._server.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket="moved")
+        names = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        client.close()
+        return names
+
+    def uploads(self) -> list[Any]:
+        """Unfinished uploads of the server's bucket."""
+        client = self._server.client()
+        found: list[Any] = client.list_multipart_uploads(Bucket="moved").get("Uploads", [])
+        client.close()
+        return found
+
+    def use(self, settings: Path) -> None:
+        """Start the gateway with those settings from now on."""
+        for name, value in tomllib.loads(settings.read_text()).items():
+            self.gateway.set(f"SEALGATE_{name.upper()}", value)
 
 
-def test_a_killed_migration_goes_on_and_never_leaves_two_live_stores(tmp_path: Path) -> None:
-    gateway = CrashingGateway(tmp_path, {"SEALGATE_INLINE_MAX_BYTES": "1024"})
-    gateway.start()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running(SeaweedFs(tmp_path_factory.mktemp("seaweedfs"))) as started:
+        make_bucket(started, "moved")
+        yield started
+
+
+@pytest.fixture
+def migrating(tmp_path: Path, server: S3Server) -> Iterator[_Migrating]:
+    moving = _Migrating(tmp_path, server)
     try:
-        s3 = s3_client(gateway)
-        s3.create_bucket(Bucket="bucket")
-        contents = {f"{number}": payload(number * 999, number) for number in range(12)}
-        for key, content in contents.items():
-            s3.put_object(Bucket="bucket", Key=key, Body=content)
-        new, old = tmp_path / "elsewhere", gateway.data / "blobs"
-        assert gateway.run("migrate", "--to", str(new)).returncode == 8, "a gateway serves"
-        gateway.stop()
-        for seam, number in (("blob", 1), ("blob", 5), ("copied", 1), ("compared", 1), ("released", 1)):
-            gateway.arm(f"migrate.{seam}", number)
-            assert _migrate(gateway, new) == -signal.SIGKILL
-            claims = [place for place in (old, new) if (place / "realm").exists()]
-            assert claims == ([] if seam == "released" else [old])
-        with pytest.raises(GatewayFailed, match="sealgate migrate"):
-            gateway.start()
-        assert _migrate(gateway, new) == 0
-        assert _migrate(gateway, new) == 0, "done is done"
-        with pytest.raises(GatewayFailed, match="sealgate migrate"):
-            gateway.start()
-        old.rename(tmp_path / "away")
-        gateway.set("SEALGATE_BLOBS", str(new))
-        gateway.start()
-        for key, content in contents.items():
-            assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == content
-        s3.put_object(Bucket="bucket", Key="more", Body=payload(5000))
-        assert gateway.run("verify").returncode == 0
-        assert json.loads(gateway.run("sweep", "--json", "--dry-run").stdout)
-        s3.close()
+        yield moving
     finally:
-        gateway.close()
+        moving.gateway.close()
+
+
+def _fill(s3: Any) -> dict[str, bytes]:
+    """Objects of every kind of blob; their contents."""
+    s3.create_bucket(Bucket="bucket")
+    contents = {f"{number}": payload(number * 999, number) for number in range(12)}
+    contents["large"] = payload(9 * MIB)  # more than one part of the backend's
+    for key, content in contents.items():
+        s3.put_object(Bucket="bucket", Key=key, Body=content)
+    upload = {"Bucket": "bucket", "Key": "parts"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    etag = s3.upload_part(**upload, PartNumber=1, Body=contents["7"])["ETag"]
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
+    contents["parts"] = contents["7"]
+    return contents
+
+
+def test_blobs_migrate_from_store_to_store_killed_on_every_step(migrating: _Migrating, tmp_path: Path) -> None:
+    """From disk to disk, to a bucket, to another place in it, and back to a disk; never two that say they are live."""
+    gateway = migrating.gateway
+    gateway.start()
+    s3 = s3_client(gateway)
+    contents = _fill(s3)
+    assert gateway.run("snapshot").returncode == 0
+    old, disk = gateway.data / "blobs", tmp_path / "elsewhere"
+    first, second, last = migrating.bucket("first"), migrating.bucket("second"), tmp_path / "last"
+    legs: list[tuple[str, Path, list[tuple[str, int]], list[Path]]] = [
+        ("--to", disk, [("migrate.blob", 1), ("migrate.released", 1)], []),
+        (
+            "--to-settings",
+            first,
+            [
+                *(("blob.sending", 3), ("blob.sent", 4), ("migrate.blob", 2)),
+                *((f"migrate.{step}", 1) for step in ("copied", "compared", "released", "claimed")),
+            ],
+            [first],
+        ),
+        ("--to-settings", second, [("blob.sent", 2), ("migrate.compared", 1), ("migrate.released", 1)], [second]),
+        ("--to", last, [("blob.synced", 3), ("migrate.copied", 1), ("migrate.released", 1)], []),
+    ]
+    live = str(old)
+    for flag, place, seams, settings in legs:
+        assert migrating.migrate(flag, place) == 8, "a gateway serves"
+        gateway.stop()
+        goal = f"s3://{place.stem}/realm" if settings else str(place)
+        for seam, number in seams:
+            gateway.arm(seam, number)
+            assert migrating.migrate(flag, place) == -signal.SIGKILL, (seam, gateway.log_tail())
+            assert migrating.realms() == {"migrate.released": set(), "migrate.claimed": {goal}}.get(seam, {live})
+            if seam == "migrate.released":
+                with pytest.raises(GatewayFailed, match="sealgate migrate"):
+                    gateway.start()
+                assert migrating.migrate("--to", tmp_path / "third") == 3, "handed over, and not to this place"
+        assert migrating.migrate(flag, place) == 0, gateway.log_tail()
+        assert (migrating.realms(), migrating.uploads()) == ({goal}, [])
+        if seams[-1][0] == "migrate.released":
+            assert migrating.told()["kinds"].keys() >= {"object", "part", "manifest", "journal", "snapshot", "pack"}
+        assert migrating.told()["damaged"] == []
+        with pytest.raises(GatewayFailed, match="sealgate migrate"):
+            gateway.start()
+        for file in settings:
+            migrating.use(file)
+        if not settings:
+            gateway.set("SEALGATE_BLOB_STORE", "disk")
+            gateway.set("SEALGATE_BLOBS", str(place))
+        elif live == str(disk):
+            gateway.unset("SEALGATE_BLOBS")
+        live = goal
+        gateway.start()
+        assert {key: s3.get_object(Bucket="bucket", Key=key)["Body"].read() for key in contents} == contents
+        contents[place.stem] = payload(5000, len(contents))
+        s3.put_object(Bucket="bucket", Key=place.stem, Body=contents[place.stem])
+        assert migrating.run("scrub") == 0, gateway.log_tail()
+        scrubbed = migrating.told()
+        assert (scrubbed["damaged"], scrubbed["blobs"] > len(contents)) == (0, True)
+    assert migrating.run("verify") == 0
+    s3.close()

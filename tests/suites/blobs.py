@@ -301,6 +301,13 @@ class BlobStoreSuite(ABC):
         assert await read_all(store, blob_id(1)) == b"kept"
         assert await read_all(store, blob_id(2)) == b"under way!"
 
+    async def test_what_a_store_makes_is_no_stranger(self, store: BlobStore) -> None:
+        assert await store.stranger() is None
+        await store.claim(REALM)
+        await store.put(blob_id(1), chunks(b"ours"))
+        await store.check()
+        assert await store.stranger() is None
+
     async def test_a_released_store_keeps_its_blobs_and_can_be_claimed_anew(self, store: BlobStore) -> None:
         await store.release(REALM)  # nobody's: nothing to give up
         await store.claim(REALM)

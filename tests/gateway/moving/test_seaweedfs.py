@@ -1,4 +1,4 @@
-"""A real S3 of another maker as source and target of moves, and as a blob store that is migrated to and from."""
+"""A real S3 of another maker as source and target of moves."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,16 +7,11 @@ from typing import Any
 import pytest
 from boto3.s3.transfer import TransferConfig
 
-from gateway.moving.migrating import BlobMigration
-from storage.blobs.base import BlobReader
-from storage.blobs.disk import DiskBlobStore
-from storage.blobs.s3 import S3BlobStore
 from tests.blackbox.clients import ODD_NAMES, payload
 from tests.gateway.moving.moving import bring, send
 from tests.gateway.operations.stage import MIB, Stage
 from tests.servers.s3_servers import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server, SeaweedFs
-from tests.storage.blobs.s3.support import new_target, running
-from tests.suites.blobs import REALM, names, pieces, read_all
+from tests.storage.blobs.s3.support import running
 
 
 @pytest.fixture(scope="module")
@@ -71,30 +66,3 @@ def test_a_bucket_moves_in_and_out(stage: Stage, server: S3Server, place: dict[s
     assert (told["Metadata"], told["ContentType"]) == ({"who": "me"}, "text/odd")
     assert send(stage, "s3://target/", parallel=8, **place)["already_there"] == len(wanted)
     theirs.close()
-
-
-async def _sound(blob_id: bytes, reader: BlobReader) -> None:
-    del blob_id, reader
-
-
-def test_blobs_migrate_from_disk_to_s3_and_back(stage: Stage, server: S3Server, tmp_path: Path) -> None:
-    async def run() -> None:
-        disk, bucket = DiskBlobStore(tmp_path / "one"), S3BlobStore(new_target(server))
-        (tmp_path / "one").mkdir()
-        (tmp_path / "two").mkdir()
-        other = DiskBlobStore(tmp_path / "two")
-        await disk.claim(REALM)
-        for number in range(8):
-            await disk.put(number.to_bytes(16), pieces([payload(number * 2_000_000 + 1, number)]))
-        for source, target in ((disk, bucket), (bucket, other)):
-            report = await BlobMigration(source, target, stage.services.catalogue, REALM, _sound, 3).run(lambda: None)
-            assert (report.copied, report.compared) == (8, 8)
-            assert await source.realm_id() is None
-            assert await target.realm_id() == REALM
-        assert await names(other) == await names(disk)
-        for name in await names(disk):
-            assert await read_all(other, name) == await read_all(disk, name)
-        for store in (disk, bucket, other):
-            await store.close()
-
-    stage.run(run())

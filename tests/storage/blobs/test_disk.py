@@ -264,6 +264,16 @@ async def test_lays_blobs_out_as_documented(store: DiskBlobStore, tmp_path: Path
 
 
 @pytest.mark.anyio
+async def test_what_else_lies_in_the_folder_is_a_stranger(store: DiskBlobStore, tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "realm.tmp").write_bytes(b"cut off")
+    assert await store.stranger() is None
+    (tmp_path / "realm.bak").write_bytes(b"")
+    assert await store.stranger() == "realm.bak"
+    assert await DiskBlobStore(tmp_path / "none").stranger() is None
+
+
+@pytest.mark.anyio
 async def test_debris_goes_when_it_is_old(store: DiskBlobStore, tmp_path: Path) -> None:
     await store.put(blob_id(1), chunks(b"x"))
     folder = path_of(tmp_path, 1).parent

@@ -56,6 +56,15 @@ class _S3Suite(BlobStoreSuite):
             await store.put(blob_id(1), breaking(content(2 * PART_BYTES + 5)))
         await self.check_absent(store, blob_id(1))
 
+    @pytest.mark.parametrize("name", ["file", "folder/file", "realm.bak"])
+    async def test_what_else_lies_behind_the_prefix_is_a_stranger(self, store: BlobStore, name: str) -> None:
+        client = self.server.client()
+        client.put_object(Bucket=self.target.bucket, Key=self.target.prefix + name, Body=b"theirs")
+        client.close()
+        found = await store.stranger()
+        assert found is not None
+        assert (self.target.prefix + name).startswith(found)
+
     async def test_an_open_reader_survives_the_delete(self, store: BlobStore) -> None:
         """Nothing holds an object for its readers: what was not fetched is missing then, and never other bytes."""
         data = content(2 * PART_BYTES)
