@@ -111,9 +111,10 @@ def renew_certificate(files: TlsFiles, names: tuple[str, ...], now: datetime) ->
     return True
 
 
-def _make_ca(files: TlsFiles, now: datetime) -> None:
+def new_authority(common_name: str, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Make a CA that signs certificates of servers and clients, and no further CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("Sealgate private CA")
+    name = _name(common_name)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -128,36 +129,55 @@ def _make_ca(files: TlsFiles, now: datetime) -> None:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_private_file(files.ca_key, _key_pem(key), replace=True)
-    write_private_file(files.ca_certificate, _pem(certificate), replace=False)
+    return certificate, key
+
+
+def issue(
+    authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
+    public_key: ec.EllipticCurvePublicKey,
+    common_name: str,
+    hosts: tuple[str, ...],
+    now: datetime,
+) -> x509.Certificate:
+    """Sign a server's certificate for these DNS names and addresses, or with none of them a client's."""
+    certificate, key = authority
+    authority_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    usage = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(common_name))
+        .issuer_name(certificate.subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SLACK)
+        .not_valid_after(min(now + SERVER_VALIDITY - _CLOCK_SLACK, certificate.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority_id), critical=False)
+    )
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName(_alternative_names(hosts)), critical=False)
+    return builder.sign(key, hashes.SHA256())
+
+
+def _make_ca(files: TlsFiles, now: datetime) -> None:
+    certificate, key = new_authority("Sealgate private CA", now)
+    write_private_file(files.ca_key, key_pem(key), replace=True)
+    write_private_file(files.ca_certificate, certificate_pem(certificate), replace=False)
 
 
 def _make_server(files: TlsFiles, names: tuple[str, ...], now: datetime) -> None:
     authority, authority_key = _load_certificate(files.ca_certificate), _load_key(files.ca_key)
     if authority_key.public_key() != authority.public_key():
         raise SetupError(f"{files.ca_key} is not the key of {files.ca_certificate}: restore both from one backup")
-    authority_id = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     # A renewal keeps the key, so that a crash between two files never leaves a pair that does not match.
     key = _load_key(files.key) if files.key.exists() else ec.generate_private_key(ec.SECP256R1())
     if not files.key.exists():
-        write_private_file(files.key, _key_pem(key), replace=False)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(_name("Sealgate"))
-        .issuer_name(authority.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SLACK)
-        .not_valid_after(min(now + SERVER_VALIDITY - _CLOCK_SLACK, authority.not_valid_after_utc))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(_alternative_names(names)), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority_id), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    write_private_file(files.certificate, _pem(certificate), replace=True)
+        write_private_file(files.key, key_pem(key), replace=False)
+    certificate = issue((authority, authority_key), key.public_key(), "Sealgate", names, now)
+    write_private_file(files.certificate, certificate_pem(certificate), replace=True)
 
 
 def _alternative_names(names: tuple[str, ...]) -> list[x509.GeneralName]:
@@ -190,11 +210,13 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
+def certificate_pem(certificate: x509.Certificate) -> bytes:
+    """A certificate as files hold it."""
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as files of mode 0600 hold it."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from gateway.cli.addresses import machine_addresses
 from gateway.cli.exits import SetupError
-from gateway.cli.pki import TlsFiles, make_certificates, renew_certificate, server_names
+from gateway.cli.pki import TlsFiles, issue, make_certificates, new_authority, renew_certificate, server_names
 from gateway.config import Settings
 from keys.errors import KeyringError
 
@@ -178,3 +179,15 @@ def test_a_missing_or_foreign_file_is_refused(files: TlsFiles, name: str, tmp_pa
 def test_an_ended_ca_is_refused(files: TlsFiles) -> None:
     with pytest.raises(SetupError, match="has ended"):
         renew_certificate(files, NAMES, NOW + timedelta(days=3653))
+
+
+def test_a_clients_certificate_is_one_of_clients_alone() -> None:
+    authority = new_authority("an authority", NOW)
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = issue(authority, key.public_key(), "prometheus", (), NOW)
+    usage = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert made.subject.rfc4514_string() == "CN=prometheus"
+    with pytest.raises(x509.ExtensionNotFound):
+        made.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    made.verify_directly_issued_by(authority[0])
