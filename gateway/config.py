@@ -189,6 +189,15 @@ def _http_port_of(values: Mapping[str, Any]) -> int:
     return DEFAULT_HTTP_PORT if port == DEFAULT_PORT else port + 2
 
 
+_PAIRS: Final = (
+    ("tls_certificate", "tls_key"),
+    ("postgres_client_certificate", "postgres_client_key"),
+    ("s3_client_certificate", "s3_client_key"),
+    ("monitor_port", "monitor_client_ca"),
+)
+"""Settings that say nothing without each other."""
+
+
 class Settings(BaseSettings):
     """The table. Order matters: a default may follow from rows above it."""
 
@@ -299,6 +308,17 @@ class Settings(BaseSettings):
         shown="9480, or `port` + 2 where `port` is given",
         ge=0,
         le=_MAX_PORT,
+    )
+    monitor_host: Host = _row(lambda values: values["host"], "Address of the monitor listener.", shown="`host`")
+    monitor_port: int = _row(
+        0,
+        "Port of the monitor listener: the pages of the admin listener for other machines, over TLS, to who shows a"
+        " certificate of `monitor_client_ca`. 0 turns it off.",
+        ge=0,
+        le=_MAX_PORT,
+    )
+    monitor_client_ca: FilePath | None = _row(
+        None, "PEM file with the CAs whose certificates let Prometheus and load balancers in at `monitor_port`."
     )
     domains: Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], NoDecode, BeforeValidator(_split)] = _row(
         ("s3.localhost",), "Base names of virtual-hosted requests (bucket.<name>), separated by commas.", max_length=32
@@ -539,26 +559,23 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key belong together: give both or neither")
-        if (self.postgres_client_certificate is None) != (self.postgres_client_key is None):
-            raise ValueError("postgres_client_certificate and postgres_client_key belong together: give both")
+        for one, other in _PAIRS:
+            if bool(getattr(self, one)) != bool(getattr(self, other)):
+                raise ValueError(f"{one} and {other} belong together: give both or neither")
         if self.catalogue == "postgres" and self.postgres_password_file is None and self.postgres_client_key is None:
             raise ValueError("catalogue = postgres needs postgres_password_file or a client certificate")
         if self.kms != "local" and self.kms_file is None:
             raise ValueError(f"kms is {self.kms!r}, which is a table of kms_file: give kms_file, or leave kms at local")
-        if (self.s3_client_certificate is None) != (self.s3_client_key is None):
-            raise ValueError("s3_client_certificate and s3_client_key belong together: give both or neither")
         if self.blob_store == "s3" and not (self.s3_endpoint and self.s3_bucket and self.s3_credentials_file):
             raise ValueError("blob_store = s3 needs s3_endpoint, s3_bucket and s3_credentials_file")
         if self.blob_store == "s3" and self.blobs is not None:
             raise ValueError("blobs is the folder of blob_store = disk: leave one of them out")
-        ports = [self.port, self.admin_port, *([self.http_port] if self.http_port else [])]
+        ports = [port for port in (self.port, self.admin_port, self.http_port, self.monitor_port) if port]
         names = [webhook.partition("=")[0] for webhook in self.webhooks]
         if len(set(names)) != len(names):
             raise ValueError("two webhooks have one name: give each a name of its own")
         if len(set(ports)) != len(ports):
-            raise ValueError("port, admin_port and http_port must differ: give each a number of its own")
+            raise ValueError("port, admin_port, http_port and monitor_port must differ: give each a number of its own")
         return self
 
 
@@ -607,6 +624,7 @@ _KINDS: Final = {
     "postgres_host": "address",
     "host": "address",
     "http_host": "address",
+    "monitor_host": "address",
 }
 
 

@@ -16,10 +16,11 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from keys.errors import KeysError
@@ -206,6 +207,26 @@ class _CatalogueCollector(Collector):
         yield CounterMetricFamily("sealgate_catalogue_commands", "Commands that they carried.", value=now.command_count)
 
 
+class _DiskCollector(Collector):
+    """Shows the space of the file systems below named folders, as they are at a scrape."""
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self._folders = folders
+
+    def collect(self) -> Iterable[Metric]:
+        """Give both gauges; a folder that cannot be looked at has none."""
+        free = GaugeMetricFamily("sealgate_disk_free_bytes", "Space that the gateway may still use.", labels=["folder"])
+        size = GaugeMetricFamily("sealgate_disk_size_bytes", "Size of the file system.", labels=["folder"])
+        for name, folder in self._folders.items():
+            try:
+                told = os.statvfs(folder)
+            except OSError:
+                continue
+            free.add_metric([name], told.f_bavail * told.f_frsize)
+            size.add_metric([name], told.f_blocks * told.f_frsize)
+        return free, size
+
+
 class Telemetry:
     """Counters, audit events and the access log of one process.
 
@@ -244,6 +265,9 @@ class Telemetry:
             (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         )
         self.kms_up = gauge("sealgate_kms_up", "Whether the last call of a KMS was answered.", ("provider",))
+        self.canary_proved_at = gauge(
+            "sealgate_canary_proved_at_seconds", "When the KMS last proved that it holds the right key (Unix time)."
+        )
         self.lifecycle = gauge(
             "sealgate_lifecycle_run", "Counts of the lifecycle run that is under way, or of the last one.", ("what",)
         )
@@ -261,6 +285,10 @@ class Telemetry:
     def watch_catalogue(self, read: Callable[[], CatalogueStatistics]) -> None:
         """Show what the catalogue counts by itself; read at every scrape."""
         self.registry.register(_CatalogueCollector(read))
+
+    def watch_disks(self, folders: Mapping[str, Path]) -> None:
+        """Show the space of the disks that hold these folders; read at every scrape."""
+        self.registry.register(_DiskCollector(folders))
 
     def lifecycle_progress(self, counts: Mapping[str, int]) -> None:
         """Show how far a lifecycle run has come, by the names of its report."""

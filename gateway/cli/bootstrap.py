@@ -346,7 +346,8 @@ def refresh_certificate(settings: Settings, folders: Folders) -> None:
         renew_certificate(TlsFiles(folders.tls), server_names(settings), utc_now())
     elif settings.tls_key is not None and settings.tls_key.exists() and settings.tls_key.stat().st_mode & stat.S_IRWXO:
         raise SetupError(f"tls_key {settings.tls_key} is open to every user: run chmod o= {settings.tls_key}")
-    server_context(server_settings(settings, folders).certificate)
+    for certificate in server_settings(settings, folders).certificates():
+        server_context(certificate)
 
 
 async def prepare(settings: Settings, folders: Folders) -> bool:

@@ -1,7 +1,8 @@
-"""Health, readiness and metrics, on a listener of their own that is bound to loopback.
+"""Health, readiness and metrics: on a listener of their own that is bound to loopback, and on monitor.
 
 Paths match exactly; everything else is 404, so that no prefix can slip past (FAULTS.md W70). No S3 data and no
-secret passes here, which is why plain HTTP is allowed on it, and only on it.
+secret passes here, which is why plain HTTP is allowed on loopback, and only there; monitor speaks TLS, and only with
+who shows a certificate.
 """
 
 import asyncio
@@ -26,10 +27,16 @@ class _Page:
 
 
 class AdminApp:
-    """The ASGI application of that listener. `is_ready` tells whether requests can be served now."""
+    """The ASGI application of both. `is_ready` tells whether requests can be served now.
 
-    def __init__(self, registry: CollectorRegistry, is_ready: Callable[[], Awaitable[bool]]) -> None:
+    `is_for_loopback`: nobody signs in, so that a Host of another machine's is refused.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, is_ready: Callable[[], Awaitable[bool]], *, is_for_loopback: bool = True
+    ) -> None:
         self._registry = registry
+        self._is_for_loopback = is_for_loopback
         self._is_ready = is_ready
         self._pages: dict[bytes, Callable[[], Awaitable[_Page]]] = {
             b"/healthz": self._health,
@@ -43,7 +50,7 @@ class AdminApp:
         assert scope["type"] == "http"
         page = _Page(404, b"not found\n")
         found = self._pages.get(scope["raw_path"])
-        if not _names_loopback(scope):
+        if self._is_for_loopback and not _names_loopback(scope):
             page = _Page(421, b"this listener answers to loopback names only\n")
         elif found is not None and scope["method"] in {"GET", "HEAD"}:
             page = await found()

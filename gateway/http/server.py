@@ -1,4 +1,4 @@
-"""Three listeners in one process and one loop: S3 over HTTPS, the plain-HTTP refuser, and admin on loopback.
+"""The listeners in one process and one loop: S3 over HTTPS, the plain-HTTP refuser, admin on loopback, and monitor.
 
 uvicorn's protocol and lifespan serve here without uvicorn's own server, whose signals end the process with a signal
 status and which knows one listener (DESIGN D10, D11; docs/decisions/0004-server.md).
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import uvloop
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
@@ -35,10 +35,23 @@ _LOG = logging.getLogger(__name__)
 _POLL_S = 0.02
 _CANCEL_GRACE_S = 5.0
 _ADMIN_CONNECTIONS = 64
+"""Of admin, and of monitor."""
+_ADMIN_LIMITS = EdgeLimits(max_connections=_ADMIN_CONNECTIONS)
 _LEAST_CONNECTIONS = 64
 """With room for fewer connections than that (or than were asked for) serving is not begun."""
 _GOODBYE_S = 0.1
 """How long a client that has all it asked for may take to answer the end of TLS, which most never do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """Where admin's pages are shown over TLS. `certificate.client_ca` says to whom, and is never left out."""
+
+    endpoint: Endpoint
+    certificate: Certificate
+
+    def __post_init__(self) -> None:
+        assert self.certificate.client_ca is not None, "nobody signs in there: a certificate is what lets one in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +68,18 @@ class ServerSettings:
     """Open files that are kept for blobs, catalogue and libraries, whatever connections there are."""
     certificate_check_s: float = 60.0
     """How often the files of the certificate are looked at, for whoever renews them without telling."""
+    monitor: Monitor | None = None
+    """Shows the pages of admin to other machines; None shows them to nobody."""
 
     def listeners(self) -> tuple[tuple[Endpoint, str], ...]:
         """Every address to listen on, with the flag of its port."""
         plain = () if self.plain is None else ((self.plain, "http-port"),)
-        return ((self.https, "port"), (self.admin, "admin-port"), *plain)
+        monitor = () if self.monitor is None else ((self.monitor.endpoint, "monitor-port"),)
+        return ((self.https, "port"), (self.admin, "admin-port"), *plain, *monitor)
+
+    def certificates(self) -> tuple[Certificate, ...]:
+        """What is shown at each listener that speaks TLS, and who must show one there."""
+        return (self.certificate,) if self.monitor is None else (self.certificate, self.monitor.certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +89,7 @@ class Bound:
     https: Endpoint
     admin: Endpoint
     plain: Endpoint | None
+    monitor: Endpoint | None
 
 
 class Server:
@@ -88,16 +109,25 @@ class Server:
         self._settings = settings
         self._is_app_ready = is_ready
         self._hosts = hosts or AcceptedHosts()
-        self._context: ssl.SSLContext | None = None
+        self._contexts: tuple[ssl.SSLContext, ...] = ()
+        """As `settings.certificates()`."""
         self._stamp: tuple[tuple[int, ...], ...] = ()
         self._watch: asyncio.Task[None] | None = None
         self._turned_away = TurnedAway(registry)
+        self._expiry = Gauge(
+            "sealgate_certificate_expires_at_seconds",
+            "When the served certificate ends (Unix time).",
+            registry=registry,
+        )
         self._acceptor: Acceptor | None = None
+        self._monitor_acceptor: Acceptor | None = None
         self._config = _config(app, lifespan="on")
         self._lifespan = LifespanOn(self._config)
         self._state = ServerState()
         self._admin_config = _config(AdminApp(registry, self._is_ready), lifespan="off")
+        self._monitor_config = _config(AdminApp(registry, self._is_ready, is_for_loopback=False), lifespan="off")
         self._admin_state = ServerState()
+        self._monitor_state = ServerState()
         self._refusers: set[PlainRefuser] = set()
         self._listeners: list[asyncio.Server] = []
         self._admin_listener: asyncio.Server | None = None
@@ -118,7 +148,7 @@ class Server:
 
     @property
     def handshake_count(self) -> int:
-        """Connections that have not yet spoken TLS."""
+        """Connections of clients that have not yet spoken TLS."""
         return self._acceptor.handshake_count if self._acceptor is not None else 0
 
     async def start(self) -> Bound:
@@ -145,12 +175,21 @@ class Server:
                 max_handshakes=min(room, settings.limits.max_handshakes),
             )
             self._admin_listener = await _listen(
-                lambda: S3Protocol(
-                    self._admin_config, self._admin_state, {}, EdgeLimits(max_connections=_ADMIN_CONNECTIONS)
-                ),
+                lambda: S3Protocol(self._admin_config, self._admin_state, {}, _ADMIN_LIMITS),
                 settings.admin,
                 "admin-port",
             )
+            monitor = None
+            if settings.monitor is not None:
+                monitor = await asyncio.to_thread(listen_on, settings.monitor.endpoint, "monitor-port")
+                self._monitor_acceptor = Acceptor(
+                    monitor,
+                    self._greet_monitor,
+                    cast("set[S3Protocol]", self._monitor_state.connections),
+                    self._turned_away,
+                    max_connections=_ADMIN_CONNECTIONS,
+                    max_handshakes=_ADMIN_CONNECTIONS,
+                )
             plain = None
             if settings.plain is not None:
                 plain = await _listen(lambda: PlainRefuser(self._refusers), settings.plain, "http-port")
@@ -163,12 +202,13 @@ class Server:
             _bound(https[0]),
             _bound(self._admin_listener.sockets[0]),
             _bound(plain.sockets[0]) if plain is not None else None,
+            _bound(monitor[0]) if monitor is not None else None,
         )
 
     def _room_for_connections(self) -> int:
         """How many connections the open files suffice for. Raises: ServeError where that is next to none."""
         wanted = self._settings.limits.max_connections
-        beside = self._settings.files_beside + MAX_CONNECTIONS + _ADMIN_CONNECTIONS
+        beside = self._settings.files_beside + MAX_CONNECTIONS + 2 * _ADMIN_CONNECTIONS
         room = room_for_connections(wanted, beside)
         if room < min(wanted, _LEAST_CONNECTIONS):
             raise ServeError(
@@ -180,30 +220,31 @@ class Server:
         return room
 
     async def _greet(self, connection: socket.socket) -> None:
-        """Speak TLS, and from then on HTTP. Raises: OSError, ssl's among them."""
+        """Speak TLS, and from then on S3. Raises: OSError, ssl's among them."""
         limits = self._settings.limits
         protocol = S3Protocol(self._config, self._state, self._lifespan.state, limits)
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: protocol,
-                connection,
-                ssl=self._context,
-                ssl_handshake_timeout=limits.head_timeout_s,
-                ssl_shutdown_timeout=limits.write_timeout_s,
-            )
-        except BaseException:
-            protocol.let_go()  # nobody tells it of a handshake that failed
-            raise
+        await _speak_tls(connection, protocol, self._contexts[0], limits)
+
+    async def _greet_monitor(self, connection: socket.socket) -> None:
+        """Speak TLS with who shows a certificate, and answer as admin does. Raises: OSError, ssl's among them."""
+        protocol = S3Protocol(self._monitor_config, self._monitor_state, {}, _ADMIN_LIMITS)
+        await _speak_tls(connection, protocol, self._contexts[1], _ADMIN_LIMITS)
 
     # The certificate
 
     def _serve_certificate(self) -> None:
         """Serve what the files hold now to every handshake to come. Raises: TlsError, and then nothing has changed."""
         certificate = self._settings.certificate
-        stamp = certificate.stamp()
-        context, names = server_context(certificate), certificate.names()
-        self._context, self._stamp = context, stamp
+        stamp = self._stamp_of_files()
+        contexts = tuple(server_context(one) for one in self._settings.certificates())
+        names, expires_at = certificate.names(), certificate.expires_at()
+        self._contexts, self._stamp = contexts, stamp
         self._hosts.serve(names)
+        self._expiry.set(expires_at.timestamp())
+
+    def _stamp_of_files(self) -> tuple[tuple[int, ...], ...]:
+        """What changes with any of the files. Raises: TlsError where one is gone."""
+        return tuple(part for one in self._settings.certificates() for part in one.stamp())
 
     def reload_certificate(self) -> None:
         """Serve the certificate that the files hold now; where they hold none, log that and keep the old one."""
@@ -219,7 +260,7 @@ class Server:
         while True:
             await asyncio.sleep(self._settings.certificate_check_s)
             try:
-                has_changed = self._settings.certificate.stamp() != self._stamp
+                has_changed = self._stamp_of_files() != self._stamp
             except TlsError:
                 continue  # in the middle of being replaced
             if has_changed:
@@ -228,7 +269,7 @@ class Server:
     async def drain(self) -> None:
         """Accept no more, let running requests end within the time they have, then stop the application.
 
-        Admin answers until the end, so that a load balancer reads "not ready" meanwhile.
+        Admin and monitor answer until the end, so that a load balancer reads "not ready" meanwhile.
         """
         self._is_draining = True
         if self._watch is not None:
@@ -243,8 +284,11 @@ class Server:
         await self._end_connections()
         if self._admin_listener is not None:
             self._admin_listener.close()
-            for connection in list(self._admin_state.connections):
-                connection.shutdown()
+        if self._monitor_acceptor is not None:
+            monitor, self._monitor_acceptor = self._monitor_acceptor, None
+            await monitor.close()
+        for connection in [*self._admin_state.connections, *self._monitor_state.connections]:
+            connection.shutdown()
         await self._lifespan.shutdown()
 
     async def _end_connections(self) -> None:
@@ -261,6 +305,23 @@ class Server:
             for connection in list(connections):
                 connection.abort()
             await _emptied(self._state, _CANCEL_GRACE_S)
+
+
+async def _speak_tls(
+    connection: socket.socket, protocol: S3Protocol, context: ssl.SSLContext, limits: EdgeLimits
+) -> None:
+    """Speak TLS on an accepted connection, and hand it to its protocol. Raises: OSError, ssl's among them."""
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: protocol,
+            connection,
+            ssl=context,
+            ssl_handshake_timeout=limits.head_timeout_s,
+            ssl_shutdown_timeout=limits.write_timeout_s,
+        )
+    except BaseException:
+        protocol.let_go()  # nobody tells it of a handshake that failed
+        raise
 
 
 async def _listen(

@@ -9,6 +9,7 @@ import logging
 import ssl
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -47,6 +48,13 @@ class Certificate:
         """DNS names and addresses that it is made out to. Raises: TlsError."""
         try:
             return names_in_certificate(self.certfile.read_bytes())
+        except (OSError, ValueError) as error:
+            raise TlsError(f"certificate {self.certfile} cannot be read: {error}") from error
+
+    def expires_at(self) -> datetime:
+        """When the server's own certificate ends. Raises: TlsError."""
+        try:
+            return x509.load_pem_x509_certificate(self.certfile.read_bytes()).not_valid_after_utc
         except (OSError, ValueError) as error:
             raise TlsError(f"certificate {self.certfile} cannot be read: {error}") from error
 

@@ -36,6 +36,7 @@ class CanaryWatch:
         self._deadline_s = deadline_s
         self._on_wrong = on_wrong
         self._look_at_others = look_at_others
+        telemetry.canary_proved_at.set_to_current_time()  # the realm's keys were opened by that proof
         self.is_kms_right = True
         """The KMS answered, and rightly, when it was last asked."""
         self.is_wrong_kms = False
@@ -60,3 +61,4 @@ class CanaryWatch:
             _log.warning("the KMS did not answer the canary: %s", error)
         else:
             self.is_kms_right = True
+            self._telemetry.canary_proved_at.set_to_current_time()

@@ -95,6 +95,12 @@ class Folders:
         return str(self.bucket or self.blobs)
 
     @property
+    def on_disks(self) -> dict[str, Path]:
+        """The folders whose disks may fill up."""
+        blobs = {"blobs": self.blobs} if self.bucket is None else {}
+        return {"data": self.data, "keys": self.keys} | blobs
+
+    @property
     def tls(self) -> Path:
         """The private CA and the server certificate."""
         return self.keys / "tls"

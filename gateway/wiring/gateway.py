@@ -114,6 +114,7 @@ class Gateway:
             anchor=settings.anchor,
         )
         self.telemetry.watch_catalogue(stores.catalogue.statistics)
+        self.telemetry.watch_disks(opened.folders.on_disks)
         for provider in providers_of(opened.kms):
             provider.watch.observe = self.telemetry.kms_called
         self.keyring = Keyring(

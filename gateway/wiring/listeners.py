@@ -3,7 +3,7 @@
 from gateway.config import Settings
 from gateway.http.ports import Endpoint as Address
 from gateway.http.protocol import EdgeLimits
-from gateway.http.server import ServerSettings
+from gateway.http.server import Monitor, ServerSettings
 from gateway.http.tls import Certificate
 from gateway.wiring.folders import Folders
 
@@ -14,6 +14,10 @@ def server_settings(settings: Settings, folders: Folders) -> ServerSettings:
     certfile, keyfile = own if own[0] is not None else (folders.tls / "server.pem", folders.tls / "server-key.pem")
     assert certfile is not None, "the settings take both or neither"
     assert keyfile is not None, "the settings take both or neither"
+    monitor = None
+    if settings.monitor_port:
+        pair = Certificate(certfile, keyfile, settings.monitor_client_ca)
+        monitor = Monitor(Address(settings.monitor_host, settings.monitor_port), pair)
     admin_host = "127.0.0.1" if settings.admin_host == "localhost" else settings.admin_host
     return ServerSettings(
         https=Address(settings.host, settings.port),
@@ -32,6 +36,7 @@ def server_settings(settings: Settings, folders: Folders) -> ServerSettings:
             drain_timeout_s=settings.drain_timeout_s,
         ),
         files_beside=files_beside(settings),
+        monitor=monitor,
     )
 
 

@@ -58,6 +58,13 @@ def test_ports_and_keys_follow_from_what_is_given() -> None:
     assert load_settings({"port": "7000", "http_port": "0", "admin_port": "7009"}, environ={}).http_port == 0
 
 
+def test_the_monitor_listener_needs_its_authority_and_a_port_of_its_own() -> None:
+    given = {"monitor_port": "9446", "monitor_client_ca": "/ca.pem", "host": "0.0.0.0"}  # noqa: S104
+    assert load_settings(given, environ={}).monitor_host == "0.0.0.0"  # noqa: S104
+    assert "belong together" in refused({"monitor_port": "9446"})
+    assert "must differ" in refused(given | {"monitor_port": "9444"})
+
+
 def test_domains_are_a_list_with_commas() -> None:
     assert load_settings({"domains": "s3.Localhost, b.test"}, environ={}).domains == ("s3.localhost", "b.test")
 
@@ -97,6 +104,10 @@ def test_unknown_names_are_errors_in_every_source(tmp_path: Path) -> None:
         ("http_port", "9443"),
         ("http_port", "9444"),
         ("http_port", "65536"),
+        ("monitor_port", "9446"),  # without the authority of those who may look
+        ("monitor_client_ca", "/only/one"),
+        ("monitor_port", "-1"),
+        ("monitor_host", "a b"),
         ("domains", "a..b"),
         ("domains", "a b"),
         ("domains", "a,,b"),

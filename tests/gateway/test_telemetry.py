@@ -2,6 +2,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -240,6 +241,16 @@ def test_no_text_is_taken_for_harmless_that_is_not(words: list[str]) -> None:
 
 def test_a_record_shows_no_key() -> None:
     assert "my-key" not in repr(RequestRecord("R", object_key=b"my-key"))
+
+
+def test_the_space_of_each_disk_is_shown_and_a_missing_folder_is_left_out(tmp_path: Path) -> None:
+    telemetry = Telemetry(bytes(32))
+    telemetry.watch_disks({"data": tmp_path, "keys": tmp_path / "gone"})
+    shown = generate_latest(telemetry.registry).decode()
+    values = dict(line.split() for line in shown.splitlines() if line.startswith("sealgate_disk_"))
+    assert set(values) == {'sealgate_disk_free_bytes{folder="data"}', 'sealgate_disk_size_bytes{folder="data"}'}
+    free, size = (float(values[f'sealgate_disk_{what}_bytes{{folder="data"}}']) for what in ("free", "size"))
+    assert 0 < free <= size
 
 
 def test_the_catalogues_own_counts_are_shown_as_counters() -> None:

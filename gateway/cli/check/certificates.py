@@ -53,7 +53,8 @@ def _check_private_ca(report: Report, settings: Settings, folders: Folders, now:
     for key in (files.ca_key, files.key):
         _check_permissions(report, key)
     with report.failing(AREA):
-        server_context(server_settings(settings, folders).certificate)
+        for certificate in server_settings(settings, folders).certificates():
+            server_context(certificate)
     authority = _load(report, files.ca_certificate, files.ca_key)
     chain = _load(report, files.certificate, files.key)
     if not authority or not chain:

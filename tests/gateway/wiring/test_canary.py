@@ -1,6 +1,7 @@
 """A KMS that is silent, and one that answers wrongly."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,11 +64,15 @@ def test_a_silent_kms_degrades_and_heals(place: Path) -> None:
     async def look(gateway: Gateway) -> None:
         right = gateway.canary._kms
         gateway.canary._kms = _Kms(KmsUnavailable("away"))  # type: ignore[assignment]  # as above
+        proved_at = gateway.telemetry.canary_proved_at._value.get()
+        assert 0 <= time.time() - proved_at < 60
         with counted_sigterm() as seen:
             await gateway.canary.ask()
             assert not await gateway.is_ready()
+            assert gateway.telemetry.canary_proved_at._value.get() == proved_at
             gateway.canary._kms = right
             await gateway.canary.ask()
+            assert gateway.telemetry.canary_proved_at._value.get() > proved_at
         assert await gateway.is_ready()
         assert seen == []
         assert not gateway.canary.is_wrong_kms
