@@ -5,6 +5,7 @@ Source: docs/decisions/0002-wrapping-record.md. Contexts hold random ids only, n
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 ID_SIZE = 16
 """Bytes of every id: realm, bucket, content, blob."""
@@ -36,12 +37,17 @@ def canonical(label: str, *fields: bytes) -> bytes:
     Raises:
         ValueError: a field is longer than 65,535 bytes.
     """
-    parts: list[bytes] = []
-    for part in (label.encode("ascii"), *fields):
+    parts = [_prefixed(label)]
+    for part in fields:
         if len(part) > _MAX_FIELD_BYTES:
             raise ValueError(f"a context field has {len(part)} bytes; the limit is {_MAX_FIELD_BYTES}")
-        parts += [len(part).to_bytes(2, "big"), part]
+        parts += (len(part).to_bytes(2, "big"), part)
     return b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _prefixed(label: str) -> bytes:
+    return len(label).to_bytes(2, "big") + label.encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,9 @@ class WrapContext:
     encryption_context: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("realm_id", "bucket_id", "content_id", "blob_id"):
-            if len(getattr(self, name)) != ID_SIZE:
-                raise ValueError(f"{name} has {len(getattr(self, name))} bytes instead of {ID_SIZE}")
+        if not len(self.realm_id) == len(self.bucket_id) == len(self.content_id) == len(self.blob_id) == ID_SIZE:
+            sizes = {name: len(getattr(self, name)) for name in ("realm_id", "bucket_id", "content_id", "blob_id")}
+            raise ValueError(f"ids of a context have {ID_SIZE} bytes: {sizes}")
         if len(self.encryption_context) > MAX_ENCRYPTION_CONTEXT_BYTES:
             raise ValueError(f"an encryption context has at most {MAX_ENCRYPTION_CONTEXT_BYTES} bytes")
 

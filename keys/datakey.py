@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NoReturn, SupportsIndex, final
 
 from keys.errors import UnwrapFailed
@@ -99,11 +100,9 @@ class WrappedKey:
 
     def __post_init__(self) -> None:
         if (
-            not _PROVIDER.fullmatch(self.provider)
-            or not _KMS_KEY_ID.fullmatch(self.kms_key_id)
-            or not _KMS_KEY_VERSION.fullmatch(self.kms_key_version)
+            not _are_names(self.provider, self.kms_key_id, self.kms_key_version)
             or len(self.provider_ciphertext) > MAX_PROVIDER_CIPHERTEXT_SIZE
-            or len(self.record.encode()) != _RECORD_SIZE
+            or self.record.size != _RECORD_SIZE
         ):
             raise ValueError("a field of a wrapped key is outside its limits")
 
@@ -141,25 +140,38 @@ class WrappedKey:
         if len(data) > MAX_ENCODED_SIZE or data[:1] != _VERSION.to_bytes(1, "big"):
             raise UnwrapFailed("a wrapped key is too long or of an unknown version")
         offset = 1
-        fields: list[bytes] = []
-        for length_size in (1, 2, 1, 2):
-            start = offset + length_size
-            end = start + int.from_bytes(data[offset:start], "big")
-            if end > len(data):
-                raise UnwrapFailed("a wrapped key is cut short")
-            fields.append(data[start:end])
-            offset = end
-        provider, kms_key_id, kms_key_version, provider_ciphertext = fields
+        for length_size in (1, 2, 1):
+            offset += length_size + int.from_bytes(data[offset : offset + length_size], "big")
+        start = offset + 2
+        end = start + int.from_bytes(data[offset:start], "big")
+        if end > len(data):
+            raise UnwrapFailed("a wrapped key is cut short")
         try:
-            return cls(
-                provider.decode("ascii"),
-                kms_key_id.decode("ascii"),
-                kms_key_version.decode("ascii"),
-                provider_ciphertext,
-                Record.decode(data[offset:]),
-            )
+            return cls(*_decode_names(data[1:offset]), data[start:end], Record.decode(data[end:]))
         except ValueError:  # UnicodeDecodeError is one, too
             raise UnwrapFailed("a field of a wrapped key is outside its limits") from None
+
+
+@lru_cache(maxsize=256)
+def _decode_names(encoded: bytes) -> tuple[str, str, str]:
+    """Provider, key id and key version, which are the same in most wrapped keys. Raises: UnicodeDecodeError."""
+    names = []
+    offset = 0
+    for length_size in (1, 2, 1):
+        start = offset + length_size
+        offset = start + int.from_bytes(encoded[offset:start], "big")
+        names.append(encoded[start:offset].decode("ascii"))
+    provider, kms_key_id, kms_key_version = names
+    return provider, kms_key_id, kms_key_version
+
+
+@lru_cache(maxsize=256)
+def _are_names(provider: str, kms_key_id: str, kms_key_version: str) -> bool:
+    return bool(
+        _PROVIDER.fullmatch(provider)
+        and _KMS_KEY_ID.fullmatch(kms_key_id)
+        and _KMS_KEY_VERSION.fullmatch(kms_key_version)
+    )
 
 
 def _prefixed(field: bytes, length_size: int) -> bytes:

@@ -13,7 +13,7 @@ from keys.context import ID_SIZE, NIL_ID, Purpose, WrapContext, canonical
 from keys.datakey import DataKey, WrappedKey
 from keys.deadline import KMS_DEADLINE_S, within
 from keys.errors import UnwrapFailed
-from keys.kms.base import KeyDescription, Kms
+from keys.kms.base import KeyDescription, Kms, PromptKms
 from keys.record import seal, unseal
 
 BUCKET_PROVIDER = "bucket"
@@ -74,6 +74,7 @@ class Keyring:
         cache_entries: int = MAX_ENTRIES,
     ) -> None:
         self._kms = kms
+        self._prompt = kms if isinstance(kms, PromptKms) else None
         self._clock = clock
         self._deadline_s = deadline_s
         self._cache = KeyCache(clock, ttl_s=cache_ttl_s, max_entries=cache_entries)
@@ -217,6 +218,8 @@ class Keyring:
         return data_key, wrapped
 
     async def _rewrap(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
+        if self._prompt is not None:
+            return self._prompt.move(wrapped, context, kms_key_id)
         moved = await within(self._deadline_s, self._kms.rewrap(wrapped, context, kms_key_id))
         # The old wrap is about to be given up: what takes its place is opened once, past the cache. Its record binds
         # the data key, and did not change, so it opens under the right K alone.

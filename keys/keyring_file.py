@@ -200,9 +200,11 @@ class LocalKeyring:
         """
         if name is None or name == ALIAS_PREFIX + MANAGED_ALIAS:
             name = self._default_key_id
+        if name in self._keys:
+            return self._keys[name]
         alias = name.removeprefix(ALIAS_PREFIX) if name.startswith(ALIAS_PREFIX) else None
         for key in self._keys.values():
-            if name == key.kms_key_id or alias in key.aliases:
+            if alias in key.aliases:
                 return key
         raise KmsKeyNotFound("the local keyring has no such wrapping key")
 

@@ -40,6 +40,11 @@ class Record:
         """Salt, nonce, ciphertext, one after the other."""
         return self.salt + self.nonce + self.ciphertext
 
+    @property
+    def size(self) -> int:
+        """Bytes of the encoding."""
+        return SALT_SIZE + NONCE_SIZE + len(self.ciphertext)
+
     @classmethod
     def decode(cls, data: bytes) -> "Record":
         """Read what `encode` wrote.
@@ -58,7 +63,8 @@ def seal(wrapping_key: bytes, secret: bytes, context: bytes) -> Record:
     Every record has a salt, so a key, of its own: one wrapping key may seal any number of records. The nonce is
     random as well, which costs 12 bytes and makes a repeated salt harmless.
     """
-    salt, nonce = secrets.token_bytes(SALT_SIZE), secrets.token_bytes(NONCE_SIZE)
+    drawn = secrets.token_bytes(SALT_SIZE + NONCE_SIZE)
+    salt, nonce = drawn[:SALT_SIZE], drawn[SALT_SIZE:]
     return Record(salt, nonce, _cipher(wrapping_key, salt, context).encrypt(nonce, secret, None))
 
 

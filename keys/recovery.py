@@ -153,9 +153,11 @@ class Copies:
     @classmethod
     def decode(cls, data: bytes) -> "Copies":
         """Read exactly what `encode` writes. Raises: UnwrapFailed."""
+        if not data:
+            return NO_COPIES
         step = RECIPIENT_ID_SIZE + _COPY_SIZE
         count = (len(data) - 2) // step
-        if data and (len(data) != 2 + count * step or not 0 < count <= MAX_RECIPIENTS):
+        if len(data) != 2 + count * step or not 0 < count <= MAX_RECIPIENTS:
             raise UnwrapFailed("the recovery copies of a key slot are cut short or too many")
         entries = {
             data[start : start + RECIPIENT_ID_SIZE]: data[start + RECIPIENT_ID_SIZE : start + step]
@@ -175,17 +177,15 @@ class Recipients:
 
     def __init__(self, recipients: Iterable[Recipient] = ()) -> None:
         self._public: dict[bytes, X25519PublicKey] = {}
+        self.ids: frozenset[bytes] = frozenset()
+        """Their ids."""
         self.set(recipients)
 
     def set(self, recipients: Iterable[Recipient]) -> None:
         """Let these be the recipients."""
         self._public = {each.recipient_id: X25519PublicKey.from_public_bytes(each.public) for each in recipients}
         assert len(self._public) <= MAX_RECIPIENTS, "whoever adds one keeps to the limit"
-
-    @property
-    def ids(self) -> frozenset[bytes]:
-        """Their ids."""
-        return frozenset(self._public)
+        self.ids = frozenset(self._public)
 
     def copy(self, data_key: DataKey, context: WrapContext) -> Copies:
         """Copies of a key for all of them; about 0.15 ms each."""

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 from weakref import WeakSet
 
@@ -112,10 +113,21 @@ class Envelope:
             if rest and wrapped.provider in _NOT_OF_A_KMS:
                 raise UnwrapFailed("bytes follow the envelope of a key slot")
             return cls(wrapped, None, Copies.decode(rest))
-        bucket_wrapped, trailing = take_sized(rest[ID_SIZE:])
         if rest[:ID_SIZE] != bucket_key_id:
             raise UnwrapFailed("a key slot carries another bucket key than the one that wrapped its key")
-        return cls(wrapped, BucketKey(bucket_key_id, bucket_wrapped), Copies.decode(trailing))
+        return cls(wrapped, *_bucket_part(rest))
+
+    def with_bucket_part(self, other: "Envelope") -> "Envelope":
+        """The same content key, beside the bucket key that another envelope has, which is the same one wrapped anew."""
+        assert other.bucket_key is not None, "it lies under a bucket key"
+        return Envelope(self.wrapped, other.bucket_key, other.copies)
+
+
+@lru_cache(maxsize=256)
+def _bucket_part(rest: bytes) -> tuple[BucketKey, Copies]:
+    """What follows the wrapped content key of an envelope; the same bytes for all contents under one bucket key."""
+    wrapped, trailing = take_sized(rest[ID_SIZE:])
+    return BucketKey(rest[:ID_SIZE], wrapped), Copies.decode(trailing)
 
 
 def sized(wrapped: WrappedKey) -> bytes:
@@ -301,7 +313,7 @@ class Custody:
             kms_key_id,
             encryption_context=unlock.context.encode("utf-8"),
         )
-        moved = replace(envelope, wrapped=wrapped)
+        moved = Envelope(wrapped, None, envelope.copies)
         if envelope.copies.ids != self.recipients.ids:
             data_key = await self.open_content_key(bucket_id, wrap_id, moved.encode(), unlock)
             context = content_context(self._realm_id, bucket_id, wrap_id, unlock.context.encode("utf-8"))

@@ -9,8 +9,8 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -321,12 +321,8 @@ class Rewrapper:
         """Move up to a blob's worth of wraps: KMS, envelopes blob, rows, in this order."""
         await pace.wait(len(found))
         await self._move_bucket_keys(found, report, bucket_keys)
-        moves: list[WrapMove] = []
-        for start in range(0, len(found), KMS_CALLS_AT_ONCE):
-            some = found[start : start + KMS_CALLS_AT_ONCE]
-            envelopes = await asyncio.gather(*(self._moved(one, report, bucket_keys) for one in some))
-            moves += (_move_of(one, envelope) for one, envelope in zip(some, envelopes, strict=True) if envelope)
-            await asyncio.sleep(0)
+        envelopes = await _each(found, lambda one: self._moved(one, report, bucket_keys))
+        moves = [_move_of(one, envelope) for one, envelope in zip(found, envelopes, strict=True) if envelope]
         reach("rewrap.wrapped")
         moved = await self._store(moves, report) if moves else frozenset()
         report.moved_count += len(moved)
@@ -349,14 +345,10 @@ class Rewrapper:
         wanted = {name: one for one in found if (name := _bucket_key_name(one)) and name not in bucket_keys}
         while len(bucket_keys) + len(wanted) > MAX_BUCKET_KEYS and bucket_keys:
             del bucket_keys[next(iter(bucket_keys))]
-        names = list(wanted)
-        for start in range(0, len(names), KMS_CALLS_AT_ONCE):
-            some = names[start : start + KMS_CALLS_AT_ONCE]
-            moved = await asyncio.gather(*(self._ask(wanted[name]) for name in some))
-            for name, envelope in zip(some, moved, strict=True):
-                if envelope is not None and envelope.bucket_key is not None:
-                    bucket_keys[name] = envelope
-                    report.bucket_key_count += 1
+        for name, envelope in zip(wanted, await _each(list(wanted.values()), self._ask), strict=True):
+            if envelope is not None and envelope.bucket_key is not None:
+                bucket_keys[name] = envelope
+                report.bucket_key_count += 1
 
     async def _moved(self, one: _Found, report: RewrapReport, bucket_keys: _BucketKeys) -> Envelope | None:
         name = _bucket_key_name(one)
@@ -364,9 +356,7 @@ class Rewrapper:
             envelope = await self._ask(one)
         else:
             moved = bucket_keys.get(name)
-            envelope = (
-                None if moved is None else replace(one.envelope, bucket_key=moved.bucket_key, copies=moved.copies)
-            )
+            envelope = None if moved is None else one.envelope.with_bucket_part(moved)
         if envelope is None:
             report.failed_count += 1
             _count_left(report, [one.kept])
@@ -415,6 +405,29 @@ class Rewrapper:
             if not await self._count_on_their_way(aim):
                 return
             await asyncio.sleep(_POLL_S)
+
+
+async def _each(found: Sequence[_Found], ask: Callable[[_Found], Awaitable[Envelope | None]]) -> list[Envelope | None]:
+    """What the KMS makes of each, in order: so many wait for it together, and the loop comes round in between.
+
+    Raises: whatever the first to fail raised; no further one is begun.
+    """
+    answers: list[Envelope | None] = [None] * len(found)
+    numbers = iter(range(len(found)))
+
+    async def work() -> None:
+        try:
+            for number in numbers:
+                answers[number] = await ask(found[number])
+                if number % KMS_CALLS_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # a KMS in this process never waits
+        except BaseException:
+            for _ in numbers:
+                pass
+            raise
+
+    await asyncio.gather(*(work() for _ in range(min(KMS_CALLS_AT_ONCE, len(found)))))
+    return answers
 
 
 class _Pace:

@@ -59,6 +59,17 @@ class RotatingKms(Protocol):
         """Let a new version wrap from now on, durably; what older ones wrapped still opens. Raises: as `Kms`."""
 
 
+@runtime_checkable
+class PromptKms(Protocol):
+    """A `Kms` in this process, which moves a key without waiting for anybody; asked for by `isinstance`.
+
+    A job over millions of wraps spends more on deadlines and turns of the loop than on such a move itself.
+    """
+
+    def move(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
+        """What `Kms.rewrap` gives, proved by `Kms.unwrap` of it. Raises: as they do."""
+
+
 class Kms(Protocol):
     """Wraps data keys; lives in another trust zone.
 

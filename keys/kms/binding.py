@@ -9,7 +9,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from keys.context import NIL_ID, Purpose, WrapContext
@@ -119,12 +119,15 @@ class RecordKms(ABC):
 
     async def unwrap(self, wrapped: WrappedKey, context: WrapContext) -> DataKey:
         """See `Kms.unwrap`."""
-        secret = await self.open_secret(wrapped, context)
+        return self._opened(wrapped, await self.open_secret(wrapped, context), context)
+
+    def _opened(self, wrapped: WrappedKey, secret: DataKey, context: WrapContext) -> DataKey:
+        """The data key under K. Raises: UnwrapFailed."""
         try:
             material = unseal(secret.material(), wrapped.record, context.encode())
         except UnwrapFailed:
             _fail(wrapped, "does not authenticate under its context")
-        return _checked(material, wrapped)
+        return checked(material, wrapped)
 
     async def rewrap(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
         """See `Kms.rewrap`. The record stays as it is: only K moves."""
@@ -143,16 +146,10 @@ class RecordKms(ABC):
     async def open_secret(self, wrapped: WrappedKey, context: WrapContext) -> DataKey:
         """K, which is a key like any other, for `unwrap` and for moves between providers. Raises: as `unwrap`."""
         self._check_provider(wrapped)
-        return _checked(await self._watched("unwrap", self._unwrap_secret(wrapped, context)), wrapped)
+        return checked(await self._watched("unwrap", self._unwrap_secret(wrapped, context)), wrapped)
 
     def _moved(self, wrapped: WrappedKey, done: ProviderWrap) -> WrappedKey:
-        return replace(
-            wrapped,
-            provider=self.provider,
-            kms_key_id=done.kms_key_id,
-            kms_key_version=done.kms_key_version,
-            provider_ciphertext=done.ciphertext,
-        )
+        return WrappedKey(self.provider, done.kms_key_id, done.kms_key_version, done.ciphertext, wrapped.record)
 
     async def prove(self) -> None:
         """See `Kms.prove`."""
@@ -174,7 +171,7 @@ class RecordKms(ABC):
             _fail(wrapped, f"is not of provider {self.provider!r}")
 
 
-def _checked(secret: bytes, wrapped: WrappedKey) -> DataKey:
+def checked(secret: bytes, wrapped: WrappedKey) -> DataKey:
     """A key as it came from a KMS: 32 bytes that could be random, or nothing. No padding, no default, no cutting."""
     try:
         return DataKey(secret)

@@ -13,6 +13,10 @@ SCHEMA_VERSION = 5
 """Stands in the realm row. `MIGRATIONS` says which older ones are brought to it; a newer one is refused."""
 
 
+MANY_KEYS = 64
+"""Rows that are found at once by their keys."""
+
+
 class RealmRow(NamedTuple):
     """The one row that says whose catalogue this is, with the counters that every commit carries on."""
 
@@ -246,6 +250,11 @@ class Table(Generic[R]):
     def by_key(self) -> str:
         """The condition that names one row."""
         return "WHERE " + " AND ".join(f"{column} = ?" for column in self.columns[: self.key_size])
+
+    @cached_property
+    def by_keys(self) -> str:
+        """The condition that names `MANY_KEYS` rows of a table whose primary key is one column."""
+        return f"WHERE {self.columns[0]} IN ({', '.join('?' * MANY_KEYS)})"
 
     @cached_property
     def update(self) -> str:

@@ -15,7 +15,7 @@ from storage.catalogue.findings import Findings
 from storage.catalogue.records import Notice
 from storage.catalogue.rowlog import LOGGED, Written
 from storage.catalogue.rowmac import describe
-from storage.catalogue.schema import OUTBOX, REALM, BucketRow, ChangeRow, R, RealmRow, Table
+from storage.catalogue.schema import MANY_KEYS, OUTBOX, REALM, BucketRow, ChangeRow, R, RealmRow, Table
 from storage.errors import CatalogueConflict, RowDamaged
 
 T = TypeVar("T")
@@ -51,6 +51,24 @@ class Session(ABC):
         if row is not None and row[: table.key_size] != key:
             raise RowDamaged(f"a row is not where its key leads: {describe(table, key)}")
         return row
+
+    def find_each(self, table: Table[R], keys: Sequence[Binding]) -> dict[Binding, R]:
+        """The rows of many primary keys of one column, by key; without those that are not there.
+
+        Raises:
+            RowDamaged: as `find`.
+        """
+        found: dict[Binding, R] = {}
+        for start in range(0, len(keys), MANY_KEYS):
+            some = list(keys[start : start + MANY_KEYS])
+            wanted = set(some)
+            # One statement for every number of keys: the last one is asked for again instead of fewer.
+            for row in self.all(table, table.by_keys, *some, *some[-1:] * (MANY_KEYS - len(some))):
+                key: Binding = row[0]  # type: ignore[assignment]  # columns are bindings
+                if key not in wanted:
+                    raise RowDamaged(f"a row is not where its key leads: {describe(table, row)}")
+                found[key] = row
+        return found
 
     @abstractmethod
     def first(self, table: Table[R], condition: str, *bindings: Binding) -> R | None:
@@ -126,6 +144,18 @@ class Transaction(Session):
         if is_logged:
             self._note(table, row[: table.key_size], row)
 
+    def insert_each(self, table: Table[R], rows_of: Sequence[R]) -> None:
+        """Add many rows. Raises: CatalogueConflict where a key is taken."""
+        self._insert_each(table, rows_of)
+        for row in rows_of:
+            self._note(table, row[: table.key_size], row)
+
+    def update_each(self, table: Table[R], rows_of: Sequence[R], *, is_logged: bool = True) -> None:
+        """Replace many rows, all with different keys; as `update`. Raises: RowDamaged."""
+        self._update_each(table, rows_of)
+        for row in rows_of if is_logged else ():
+            self._note(table, row[: table.key_size], row)
+
     def delete(self, table: Table[R], row: R) -> None:
         """Remove the row of that primary key."""
         self.delete_where(table, table.by_key, *row[: table.key_size])  # type: ignore[arg-type]  # columns are bindings
@@ -141,6 +171,14 @@ class Transaction(Session):
 
     @abstractmethod
     def _update(self, table: Table[R], row: R) -> None: ...
+
+    def _insert_each(self, table: Table[R], rows_of: Sequence[R]) -> None:
+        for row in rows_of:
+            self._insert(table, row, id_taken)
+
+    def _update_each(self, table: Table[R], rows_of: Sequence[R]) -> None:
+        for row in rows_of:
+            self._update(table, row)
 
     @abstractmethod
     def delete_where(self, table: Table[R], condition: str, *bindings: Binding) -> int:

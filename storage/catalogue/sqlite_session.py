@@ -3,7 +3,7 @@
 What each method promises is told in `session`. Source: DESIGN part 4.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -24,8 +24,11 @@ class SqliteSession(Session):
         self.connection = connection
         self._mac = mac
         # One cursor is kept: apsw remembers every cursor that it makes, and making them dominates a point read.
-        self.execute = connection.cursor().execute
+        cursor = connection.cursor()
+        self.execute = cursor.execute
         """Runs one statement; its rows must be fetched before the next one."""
+        self.execute_each = cursor.executemany
+        """Runs one statement with many bindings, one after the other."""
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -114,6 +117,17 @@ class SqliteTransaction(SqliteSession, Transaction):
         self.execute(table.update, (*row[size:], self._mac.sign(table, row), *row[:size]))
         if self.connection.changes() != 1:
             raise RowDamaged(f"a row went missing: {describe(table, row)}")
+
+    def _insert_each(self, table: Table[R], rows_of: Sequence[R]) -> None:
+        sign = self._mac.sign
+        self.execute_each(table.insert, ((*row, sign(table, row)) for row in rows_of))
+
+    def _update_each(self, table: Table[R], rows_of: Sequence[R]) -> None:
+        sign, size = self._mac.sign, table.key_size
+        before = self.connection.total_changes()
+        self.execute_each(table.update, ((*row[size:], sign(table, row), *row[:size]) for row in rows_of))
+        if self.connection.total_changes() - before != len(rows_of):
+            raise RowDamaged(f"rows of {table.name} went missing")
 
     def delete_where(self, table: Table[R], condition: str, *bindings: Binding) -> int:
         """See `Transaction.delete_where`."""

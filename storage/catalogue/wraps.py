@@ -6,6 +6,8 @@ counts for each such blob the wraps that name it, so that the last one to go con
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
 
 from storage.catalogue import blobs, rows
 from storage.catalogue.base import (
@@ -29,8 +31,11 @@ from storage.catalogue.schema import (
     MOVED_WRAPS,
     UPLOADS,
     VERSIONS,
+    ContentRow,
     EnvelopesRow,
     MovedWrapRow,
+    Table,
+    UploadRow,
     VersionRow,
 )
 from storage.catalogue.session import SLICE_ROWS, Binding, Scan, Session, Transaction
@@ -48,14 +53,14 @@ def list_wraps(session: Session, mark: WrapsMark, limit: int) -> Scan[WrapsPage]
     found: list[KeptWrap] = []
     count = 0
     if mark.upload_id is None:
-        for row in _versions_behind(session, mark):
-            if count == limit:
-                return WrapsPage(tuple(found), mark)
-            found += _wraps_of(session, row)
-            mark = WrapsMark(row.bucket_id, row.object_key, row.sequence)
-            count += 1
-            if count % SLICE_ROWS == 0:
-                yield
+        walked = _versions_behind(session, mark)
+        while some := list(islice(walked, min(SLICE_ROWS, limit - count))):
+            found += _wraps_of(session, some)
+            count += len(some)
+            mark = WrapsMark(some[-1].bucket_id, some[-1].object_key, some[-1].sequence)
+            yield
+        if count == limit:
+            return WrapsPage(tuple(found), mark)
         mark = WrapsMark(upload_id=b"")
     condition = "WHERE upload_id > ? AND completed_at IS NULL ORDER BY upload_id"
     for upload_row in session.walk(UPLOADS, condition, mark.upload_id):
@@ -80,20 +85,24 @@ def _versions_behind(session: Session, mark: WrapsMark) -> Iterator[VersionRow]:
     yield from session.walk(VERSIONS, condition, mark.bucket_id, mark.object_key)
 
 
-def _wraps_of(session: Session, row: VersionRow) -> Iterator[KeptWrap]:
-    """Of a version: its content's, its manifest's where it has one, its link's where it is a copy."""
-    if row.content_id is None:
-        return
-    version = rows.version(row)
-    content = blobs.require_content(session, row.content_id)
-    yield KeptWrap(WrapOwner.CONTENT, row.content_id, content.bucket_id, content.wrapped_key, version)
-    if content.blob_count > 1:
-        manifest = session.first(BLOBS, "WHERE content_id = ? ORDER BY part_number", row.content_id)
-        if manifest is None or manifest.role != BlobRole.MANIFEST:
-            raise RowDamaged(f"the manifest of a content is missing: {row.content_id.hex()}")
-        yield _blob_wrap(session, manifest.blob_id, content.bucket_id, version)
-    if row.link_id is not None:
-        yield _blob_wrap(session, row.link_id, row.bucket_id, version)
+def _wraps_of(session: Session, some: Sequence[VersionRow]) -> Iterator[KeptWrap]:
+    """Of each version: its content's, its manifest's where it has one, its link's where it is a copy."""
+    contents = session.find_each(CONTENTS, [row.content_id for row in some if row.content_id is not None])
+    for row in some:
+        if row.content_id is None:
+            continue
+        version = rows.version(row)
+        content = contents.get(row.content_id)
+        if content is None:
+            raise RowDamaged(f"a referenced content row is missing: {row.content_id.hex()}")
+        yield KeptWrap(WrapOwner.CONTENT, row.content_id, content.bucket_id, content.wrapped_key, version)
+        if content.blob_count > 1:
+            manifest = session.first(BLOBS, "WHERE content_id = ? ORDER BY part_number", row.content_id)
+            if manifest is None or manifest.role != BlobRole.MANIFEST:
+                raise RowDamaged(f"the manifest of a content is missing: {row.content_id.hex()}")
+            yield _blob_wrap(session, manifest.blob_id, content.bucket_id, version)
+        if row.link_id is not None:
+            yield _blob_wrap(session, row.link_id, row.bucket_id, version)
 
 
 def _blob_wrap(session: Session, blob_id: bytes, bucket_id: bytes, version: ObjectVersion) -> KeptWrap:
@@ -109,59 +118,76 @@ def move_wraps(tx: Transaction, command: MoveWraps, lease: Lease) -> tuple[bytes
     require_lease(tx, lease)
     envelopes_id = command.envelopes.blob_id
     blobs.add(tx, command.envelopes, None)
-    moved = [move.wrap_id for move in command.moves if _MOVERS[move.owner](tx, move)]
+    done = {wrap_id for owner, move_each in _MOVERS.items() for wrap_id in move_each(tx, _of(command, owner))}
+    moved = [move.wrap_id for move in command.moves if move.wrap_id in done]
     if not moved:
         blobs.condemn_named(tx, envelopes_id)
         return ()
     tx.insert(ENVELOPES, EnvelopesRow(envelopes_id, command.epoch, len(moved)))
-    left: Counter[bytes] = Counter()
+    before = tx.find_each(MOVED_WRAPS, moved)
+    new: list[MovedWrapRow] = []
+    old: list[MovedWrapRow] = []
     for wrap_id in moved:
-        row = MovedWrapRow(wrap_id, envelopes_id)
-        before = tx.find(MOVED_WRAPS, wrap_id)
-        if before is None:
-            tx.insert(MOVED_WRAPS, row)
-        else:
-            left[before.envelopes_id] += 1
-            tx.update(MOVED_WRAPS, row)
-    for left_id, count in left.items():
+        (old if wrap_id in before else new).append(MovedWrapRow(wrap_id, envelopes_id))
+    tx.insert_each(MOVED_WRAPS, new)
+    tx.update_each(MOVED_WRAPS, old)
+    for left_id, count in Counter(row.envelopes_id for row in before.values()).items():
         blobs.leave_envelopes(tx, left_id, count)
     tx.record("move_wraps")
     return tuple(moved)
 
 
-def _move_content(tx: Transaction, move: WrapMove) -> bool:
-    row = tx.find(CONTENTS, move.wrap_id)
-    if row is None or row.wrapped_key != move.expected:
-        return False
-    kms_key_id = row.kms_key_id if move.kms_key_id is None else move.kms_key_id
-    changed = row._replace(wrapped_key=move.envelope, kms_key_id=kms_key_id)
-    tx.update(CONTENTS, changed, is_logged=kms_key_id != row.kms_key_id)
-    return True
+def _of(command: MoveWraps, owner: WrapOwner) -> list[WrapMove]:
+    return [move for move in command.moves if move.owner is owner]
 
 
-def _move_upload(tx: Transaction, move: WrapMove) -> bool:
-    row = tx.find(UPLOADS, move.upload_id)
-    if row is None or row.completed_at is not None or row.wrapped_key != move.expected:
-        return False
-    kms_key_id = row.kms_key_id if move.kms_key_id is None else move.kms_key_id
-    changed = row._replace(wrapped_key=move.envelope, kms_key_id=kms_key_id)
-    tx.update(UPLOADS, changed, is_logged=kms_key_id != row.kms_key_id)
-    return True
+def _move_contents(tx: Transaction, moves: Sequence[WrapMove]) -> list[bytes]:
+    found = tx.find_each(CONTENTS, [move.wrap_id for move in moves])
+    changed = [(move, row) for move in moves if (row := found.get(move.wrap_id)) and row.wrapped_key == move.expected]
+    return _update_moved(tx, CONTENTS, changed)
 
 
-def _move_blob(tx: Transaction, move: WrapMove) -> bool:
-    row = tx.find(BLOBS, move.wrap_id)
-    if row is None or row.state != BlobState.LIVE or row.wrapped_key != move.expected:
-        return False
-    tx.update(BLOBS, row._replace(wrapped_key=move.envelope), is_logged=False)
-    return True
+def _move_uploads(tx: Transaction, moves: Sequence[WrapMove]) -> list[bytes]:
+    found = tx.find_each(UPLOADS, [move.upload_id for move in moves])
+    changed = [
+        (move, row)
+        for move in moves
+        if (row := found.get(move.upload_id)) and row.completed_at is None and row.wrapped_key == move.expected
+    ]
+    return _update_moved(tx, UPLOADS, changed)
 
 
-_MOVERS: dict[WrapOwner, Callable[[Transaction, WrapMove], bool]] = {
-    WrapOwner.CONTENT: _move_content,
-    WrapOwner.UPLOAD: _move_upload,
-    WrapOwner.BLOB: _move_blob,
-    WrapOwner.REALM: lambda _tx, _move: True,
+_Keyed = TypeVar("_Keyed", ContentRow, UploadRow)
+
+
+def _update_moved(tx: Transaction, table: Table[_Keyed], changed: Sequence[tuple[WrapMove, _Keyed]]) -> list[bytes]:
+    """Let rows have their new envelopes, and name another wrapping key where they are told to, which is logged."""
+    for is_logged in (False, True):
+        some = []
+        for move, row in changed:
+            kms_key_id = row.kms_key_id if move.kms_key_id is None else move.kms_key_id
+            if (kms_key_id != row.kms_key_id) is is_logged:
+                some.append(row._replace(wrapped_key=move.envelope, kms_key_id=kms_key_id))
+        tx.update_each(table, some, is_logged=is_logged)
+    return [move.wrap_id for move, _ in changed]
+
+
+def _move_blobs(tx: Transaction, moves: Sequence[WrapMove]) -> list[bytes]:
+    found = tx.find_each(BLOBS, [move.wrap_id for move in moves])
+    changed = [
+        row._replace(wrapped_key=move.envelope)
+        for move in moves
+        if (row := found.get(move.wrap_id)) and row.state == BlobState.LIVE and row.wrapped_key == move.expected
+    ]
+    tx.update_each(BLOBS, changed, is_logged=False)
+    return [row.blob_id for row in changed]
+
+
+_MOVERS: dict[WrapOwner, Callable[[Transaction, Sequence[WrapMove]], list[bytes]]] = {
+    WrapOwner.CONTENT: _move_contents,
+    WrapOwner.UPLOAD: _move_uploads,
+    WrapOwner.BLOB: _move_blobs,
+    WrapOwner.REALM: lambda _tx, moves: [move.wrap_id for move in moves],
 }
 
 

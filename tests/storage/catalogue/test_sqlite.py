@@ -24,11 +24,18 @@ from storage.catalogue.base import (
 from storage.catalogue.connection import check_library, connect
 from storage.catalogue.owner import Reserve
 from storage.catalogue.records import Notice
+from storage.catalogue.schema import ACCOUNTS, MANY_KEYS, TABLES, AccountRow, Table
 from storage.catalogue.schema import REALM as REALM_TABLE
-from storage.catalogue.schema import TABLES, AccountRow, Table
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.catalogue.sqlite_session import SqliteSession, SqliteTransaction
-from storage.errors import CatalogueBusy, CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
+from storage.errors import (
+    CatalogueBusy,
+    CatalogueConflict,
+    CatalogueUnsafe,
+    RealmMismatch,
+    RowDamaged,
+    StorageUnavailable,
+)
 from tests.suites.catalogue import ALICE, BUCKET, REALM, CatalogueSuite, FakeClock, Maker, populate
 from tests.suites.wraps import WrapsSuite
 
@@ -620,6 +627,27 @@ async def test_a_row_must_have_the_key_that_it_was_found_by(catalogue: SqliteCat
     astray.__dict__["by_key"] = "WHERE account_id != ?"
     with pytest.raises(RowDamaged, match=f"not where its key leads: accounts account_id={bytes(16).hex()}"):
         catalogue._point.find(astray, bytes(16))
+    astray.__dict__["by_keys"] = f"WHERE account_id NOT IN ({', '.join('?' * MANY_KEYS)})"
+    with pytest.raises(RowDamaged, match="not where its key leads: accounts"):
+        catalogue._point.find_each(astray, [bytes(16)])
+
+
+async def test_many_rows_are_found_and_changed_at_once(catalogue: SqliteCatalogue) -> None:
+    made = [AccountRow(bytes(15) + bytes([number]), f"{number}", 1) for number in range(2 * MANY_KEYS + 2)]
+    await catalogue._write(lambda tx: tx.insert_each(ACCOUNTS, made))
+    keys = [row.account_id for row in made]
+    assert catalogue._point.find_each(ACCOUNTS, [*keys, b"x" * 16]) == {row.account_id: row for row in made}
+    assert catalogue._point.find_each(ACCOUNTS, []) == {}
+    changed = [row._replace(created_at=2) for row in made]
+    await catalogue._write(lambda tx: tx.update_each(ACCOUNTS, changed))
+    assert set(catalogue._point.find_each(ACCOUNTS, keys).values()) == set(changed)
+    with pytest.raises(CatalogueConflict):
+        await catalogue._write(lambda tx: tx.insert_each(ACCOUNTS, made[:1]))
+    absent = AccountRow(b"x" * 16, "x", 1)
+    with pytest.raises(RowDamaged, match="went missing"):
+        await catalogue._write(lambda tx: tx.update_each(ACCOUNTS, [made[0], absent]))
+    assert catalogue._point.find(ACCOUNTS, keys[0]) == changed[0], "all or none"
+    assert await catalogue.verify() > len(made)
 
 
 async def test_the_realm_row_is_read_verified(catalogue: SqliteCatalogue, path: Path, clock: FakeClock) -> None:
