@@ -1,10 +1,12 @@
 """An HTTPS server of our own, in threads of the test: the ground under doubles of a KMS and under fault proxies."""
 
+import http.client
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,13 +24,45 @@ class Request:
     body: bytes
 
 
+Pace = Callable[[bytes], Iterable[bytes]]
+"""What of an answer's bytes, head and body, is sent, and when: pieces, which may come late or end early."""
+
+
+def at_once(answer: bytes) -> Iterable[bytes]:
+    """The whole answer."""
+    return (answer,)
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What goes back."""
+    """What goes back. Headers may state another Content-Length than the body's."""
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    pace: Pace = at_once
+    """Where it ends early, the connection is closed."""
+
+
+def _encoded(answer: Answer) -> bytes:
+    reason = http.client.responses.get(answer.status, "Unknown")
+    told = {"content-length": str(len(answer.body))}
+    told |= {name.lower(): value for name, value in answer.headers.items()}
+    lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in told.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body
+
+
+def _sent(out: BufferedIOBase, answer: Answer) -> bool:
+    """Send an answer at its pace; tell whether that was all of it."""
+    raw, sent = _encoded(answer), 0
+    for piece in answer.pace(raw):
+        out.write(piece)
+        sent += len(piece)
+    return sent == len(raw)
+
+
+def _take_all(_request: Request) -> None:
+    """Read every body at once."""
 
 
 class HttpsDouble:
@@ -39,6 +73,8 @@ class HttpsDouble:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.show_certificate(*self.authority.server("double"))
         self.requests: list[Request] = []
+        self.before_body: Callable[[Request], None] = _take_all
+        """Called with the head of a request, before its body is read; may block."""
         double = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -53,17 +89,14 @@ class HttpsDouble:
             def _answer(self) -> None:
                 length = int(self.headers.get("Content-Length", "0"))
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                double.before_body(Request(self.command, self.path, headers, b""))
                 request = Request(self.command, self.path, headers, self.rfile.read(length))
                 double.requests.append(request)
                 answer = answer_of(request)
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer.body)))
-                self.end_headers()
-                self.wfile.write(answer.body)
+                if not _sent(self.wfile, answer):
+                    self.close_connection = True
 
-            do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - the names belong to http.server
+            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - the names belong to http.server
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as above
                 pass
@@ -79,7 +112,7 @@ class HttpsDouble:
             def finish_request(self, request: Any, client_address: Any) -> None:
                 try:
                     wrapped = double._context.wrap_socket(request, server_side=True)
-                except (OSError, ssl.SSLError):  # a client that does not trust us
+                except (OSError, ssl.SSLError):  # a client that does not trust us, or that we do not
                     return
                 with wrapped:
                     Handler(wrapped, client_address, self)
@@ -95,6 +128,11 @@ class HttpsDouble:
     def show_certificate(self, certificate: Path, key: Path) -> None:
         """What new connections are shown from now on."""
         self._context.load_cert_chain(certificate, key)
+
+    def demand_certificate(self, authority: Authority) -> None:
+        """From now on new connections are refused without a client certificate of that authority."""
+        self._context.load_verify_locations(authority.certificate)
+        self._context.verify_mode = ssl.CERT_REQUIRED
 
     def __enter__(self) -> Self:
         self._thread.start()

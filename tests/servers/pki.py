@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1")
+_DAY = timedelta(days=1)
 
 
 class Authority:
@@ -39,15 +40,17 @@ class Authority:
         self.certificate = folder / f"{name}.pem"
         self.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, name: str, hosts: Sequence[str] = LOOPBACK_NAMES) -> tuple[Path, Path]:
-        """Certificate and key of a server that answers to `hosts`."""
-        return self._issue(name, ExtendedKeyUsageOID.SERVER_AUTH, hosts)
+    def server(self, name: str, hosts: Sequence[str] = LOOPBACK_NAMES, lifetime: timedelta = _DAY) -> tuple[Path, Path]:
+        """Certificate and key of a server that answers to `hosts`; a negative lifetime has ended."""
+        return self._issue(name, ExtendedKeyUsageOID.SERVER_AUTH, hosts, lifetime)
 
     def client(self, name: str) -> tuple[Path, Path]:
         """Certificate and key of a client; its common name is `name`."""
         return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, ())
 
-    def _issue(self, name: str, usage: x509.ObjectIdentifier, hosts: Sequence[str]) -> tuple[Path, Path]:
+    def _issue(
+        self, name: str, usage: x509.ObjectIdentifier, hosts: Sequence[str], lifetime: timedelta = _DAY
+    ) -> tuple[Path, Path]:
         key = ec.generate_private_key(ec.SECP256R1())
         extensions: list[x509.ExtensionType] = [
             x509.BasicConstraints(ca=False, path_length=None),
@@ -55,7 +58,7 @@ class Authority:
         ]
         if hosts:
             extensions.append(x509.SubjectAlternativeName([_general_name(host) for host in hosts]))
-        certificate = self._signed(_name(name), key.public_key(), extensions)
+        certificate = self._signed(_name(name), key.public_key(), extensions, lifetime)
         certificate_file, key_file = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         key_file.touch(mode=0o600)
@@ -67,7 +70,11 @@ class Authority:
         return certificate_file, key_file
 
     def _signed(
-        self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey, extensions: Sequence[x509.ExtensionType]
+        self,
+        subject: x509.Name,
+        public_key: ec.EllipticCurvePublicKey,
+        extensions: Sequence[x509.ExtensionType],
+        lifetime: timedelta = _DAY,
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         builder = (
@@ -77,7 +84,7 @@ class Authority:
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_after(now + lifetime)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
