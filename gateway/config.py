@@ -281,7 +281,14 @@ class Settings(BaseSettings):
     s3_checksum: Literal["crc32c", "sha256", "md5"] = _row(
         "crc32c", "How the server verifies what arrives; at start it must refuse bytes that do not match."
     )
-    s3_timeout_s: float = _row(20, "Longest silence in the middle of a request to the bucket.", unit="s", ge=1, le=300)
+    s3_timeout_s: float = _row(
+        20,
+        "Longest silence in the middle of a request to the bucket, and longest wait for its turn. All tries of one take"
+        " three times this at most, and what its body takes at 64 KiB/s.",
+        unit="s",
+        ge=1,
+        le=300,
+    )
     s3_tries: int = _row(4, "How often a request to the bucket is sent at most.", ge=1, le=10)
     s3_connections: int = _row(16, "Requests to the bucket under way at once.", ge=2, le=256)
     s3_held_bytes: int = _row(

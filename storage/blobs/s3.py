@@ -228,8 +228,8 @@ class S3BlobStore:
 
 async def _undo(putting: Putting, run: "asyncio.Future[int]") -> None:
     """Wait for a put to end, and take away what it made."""
-    if not run.done():
-        # Before anything was sent there is nothing to wait for; what was sent ends by its own limits.
+    if not run.done() and not putting.is_sent:
+        # What makes the object visible may still arrive once it was sent, so that is waited for by its own limits.
         run.cancel()
     await asyncio.wait({run})
     await putting.undo()

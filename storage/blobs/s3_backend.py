@@ -1,19 +1,22 @@
-"""One bucket of an S3 server: signed requests over verified TLS, bounded in tries and in silence, never redirected.
+"""One bucket of an S3 server: signed requests over verified TLS, bounded in tries, silence and time, never redirected.
 
-Signatures are those of `minio.signer`, the bytes go through urllib3 in threads of this backend's own, so that the event
-loop never waits for a socket. A body is a list of buffers that stay with the caller: a retry sends the same bytes.
+Signatures are those of `minio.signer`, the bytes go through urllib3 in threads of this backend's own (s3_wire.py), so
+that the event loop never waits for a socket. A body is a list of buffers that stay with the caller: a retry sends the
+same bytes.
 
 Sources: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and .../RetryStrategies; decision 0011.
 """
 
 import asyncio
 import base64
+import concurrent.futures
 import hashlib
+import math
 import random
 import re
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -27,6 +30,7 @@ from minio.credentials.credentials import Credentials
 from minio.signer import sign_v4_s3
 
 from storage.blobs.base import Buffer
+from storage.blobs.s3_wire import Stream, Turn, pool_of
 from storage.errors import StorageError, StorageFull, StorageUnavailable
 
 SEND_BYTES: Final = 256 * 1024
@@ -34,6 +38,12 @@ SEND_BYTES: Final = 256 * 1024
 
 MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
 """No answer that is read whole is longer: a page of 1,000 names takes under 1 MiB."""
+
+LEAST_RATE_BYTES_S: Final = 64 * 1024
+"""A backend that takes or sends more slowly than this is as good as silent."""
+
+SILENCES: Final = 3
+"""How often `timeout_s` a request may take, all its tries together and beside what its body takes at the least rate."""
 
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 3.0
@@ -107,7 +117,7 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
-    stream: urllib3.BaseHTTPResponse | None = None
+    stream: Stream | None = None
 
     @property
     def code(self) -> str:
@@ -160,32 +170,74 @@ class Backend:
         self._host = f"{target.bucket}.{host}" if target.virtual_hosted else host
         self._root = "/" if target.virtual_hosted else f"/{target.bucket}/"
         self._credentials = Credentials(target.access_key_id, target.secret_access_key, target.session_token or None)
-        self._http = urllib3.PoolManager(
-            maxsize=target.connections,
-            retries=False,
-            timeout=urllib3.Timeout(connect=target.timeout_s, read=target.timeout_s),
-            ssl_context=target.tls,
-        )
-        self._threads = ThreadPoolExecutor(target.connections, thread_name_prefix="s3")
+        self._http = pool_of(target.tls, target.connections, target.timeout_s)
+        self._threads = concurrent.futures.ThreadPoolExecutor(target.connections, thread_name_prefix="s3")
 
-    def run(self, function: Callable[..., _T], *arguments: object) -> "asyncio.Future[_T]":
-        """Run something that waits for a socket in a thread."""
-        return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+    async def run(
+        self,
+        function: Callable[..., _T],
+        *arguments: object,
+        limit_s: float = math.inf,
+        abort: Callable[[], None] = lambda: None,
+    ) -> _T:
+        """Run something that waits for a socket in a thread, and come back no sooner than the thread.
 
-    async def ask(self, call: Call, doing: str, *, stream: bool = False, tries: int = 0) -> Answer:
+        `abort` is called from the loop and makes the function end soon: after `limit_s` of its work, or where the
+        caller is cancelled. Whatever it gives after that is thrown away.
+
+        Raises:
+            StorageUnavailable: it was not its turn within `timeout_s`.
+            TimeoutError: the limit. And what the function raises.
+        """
+        asked, began = time.monotonic(), math.inf
+
+        def job() -> _T:
+            nonlocal began
+            began = time.monotonic()
+            return function(*arguments)
+
+        submitted = self._threads.submit(job)
+        future = asyncio.wrap_future(submitted)
+        try:
+            while True:
+                ends = asked + self.target.timeout_s if began == math.inf else began + limit_s
+                left_s = ends - time.monotonic()
+                if left_s > 0:
+                    done, _ = await asyncio.wait({future}, timeout=None if left_s == math.inf else left_s)
+                    if done:
+                        return future.result()
+                elif submitted.cancel():
+                    raise StorageUnavailable("more requests are under way than s3_connections has room for")
+                elif began != math.inf:
+                    break
+        except asyncio.CancelledError:
+            await _ended(submitted, future, abort)
+            raise
+        await _ended(submitted, future, abort)
+        raise TimeoutError("it did not end in time")
+
+    async def ask(
+        self, call: Call, doing: str, *, stream: bool = False, tries: int = 0, silences: int = SILENCES
+    ) -> Answer:
         """Send a call until there is an answer that trying again cannot change; it may still be a refusal.
 
-        `stream` leaves the body of a 206 unread. Any try but the last may have taken effect.
+        `stream` leaves the body of a 206 unread. Any try but the last may have taken effect. All of it takes about
+        `silences` times `timeout_s` at most, and what the body takes at the least rate.
 
         Raises: StorageUnavailable, where every try met silence, a broken connection or a server in trouble.
         """
         why = ""
+        ends = time.monotonic() + silences * self.target.timeout_s + call.body_size / LEAST_RATE_BYTES_S
         for number in range(tries or self.target.tries):
             if number:
                 pause = min(_FIRST_PAUSE_S * 2 ** (number - 1), _LONGEST_PAUSE_S)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            left_s = ends - time.monotonic()
+            if left_s <= 0:
+                break
+            turn = Turn()
             try:
-                answer = await self.run(self._send, call, stream)
+                answer = await self.run(self._send, call, stream, turn, limit_s=left_s, abort=turn.abort)
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 why = _reason(error)
                 continue
@@ -194,8 +246,9 @@ class Backend:
             why = f"{answer.status} {answer.code}".rstrip()
         raise StorageUnavailable(f"the backend cannot be used while {doing}: {why}")
 
-    def _send(self, call: Call, stream: bool) -> Answer:
+    def _send(self, call: Call, stream: bool, turn: Turn) -> Answer:
         url, headers = self._signed(call)
+        turn.begin()
         response = self._http.request(
             call.method,
             url,
@@ -208,7 +261,7 @@ class Backend:
         try:
             given = {name.lower(): value for name, value in response.headers.items()}
             if stream and response.status == 206:
-                return Answer(response.status, given, b"", response)
+                return Answer(response.status, given, b"", Stream(response, turn))
             body = response.read(MAX_DOCUMENT_BYTES + 1, decode_content=False)
         except BaseException:
             response.close()
@@ -216,6 +269,10 @@ class Backend:
         if len(body) > MAX_DOCUMENT_BYTES:
             response.close()
             raise urllib3.exceptions.HTTPError("an endless answer")
+        if response.length_remaining:
+            response.close()
+            raise urllib3.exceptions.HTTPError("an answer shorter than it said")
+        turn.end()
         response.release_conn()
         return Answer(response.status, given, body)
 
@@ -253,6 +310,25 @@ class Backend:
         """End the threads and close the connections."""
         self._threads.shutdown(wait=True)
         self._http.clear()
+
+
+async def _ended(
+    submitted: "concurrent.futures.Future[_T]", future: "asyncio.Future[_T]", abort: Callable[[], None]
+) -> None:
+    """Make a thread end that nobody waits for any more, and wait: it still reads the caller's buffers."""
+    if submitted.cancel():
+        return
+    if not submitted.done():
+        abort()
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait({future})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    future.exception()  # seen, and of no more interest
+    if cancelled is not None:
+        raise cancelled
 
 
 def checksum_headers(checksum: Checksum, body: Sequence[Buffer]) -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import Final
 
 import urllib3
 
-from storage.blobs.s3_backend import Answer, Backend, Call, refusal
+from storage.blobs.s3_backend import LEAST_RATE_BYTES_S, Answer, Backend, Call, refusal
+from storage.blobs.s3_wire import Stream
 from storage.errors import BlobMissing, BlobReadFailed, StorageError, StorageUnavailable
 
 HEAD_BYTES: Final = 288 * 1024
@@ -20,9 +21,6 @@ HEAD_BYTES: Final = 288 * 1024
 FIRST_STREAM_BYTES: Final = 8 * 1024 * 1024
 MOST_STREAM_BYTES: Final = 64 * 1024 * 1024
 """Bytes asked for at once by who reads on; each time four times as many, since whoever stops wastes a connection."""
-
-LEAST_RATE_BYTES_S: Final = 64 * 1024
-"""A backend that sends more slowly than this is as good as silent."""
 
 _MISSING_PAUSES_S: Final = (0.05, 0.2)
 """A store that is consistent only in a while may not yet know what it has acknowledged."""
@@ -37,12 +35,12 @@ _OK, _PARTIAL, _NOT_FOUND, _NO_SUCH_RANGE = 200, 206, 404, 416
 class _Stream:
     """The unread rest of an answer: half-open span of the object."""
 
-    response: urllib3.BaseHTTPResponse
+    body: Stream
     offset: int
     end: int
 
     def close(self) -> None:
-        self.response.close()
+        self.body.close()
 
 
 class _Lied(Exception):
@@ -135,18 +133,17 @@ class S3BlobReader:
         return _Stream(answer.stream, offset, end)
 
     async def _take(self, stream: _Stream, length: int) -> bytes:
-        job = self._backend.run(_read_exactly, stream.response, length)
+        limit_s = self._backend.target.timeout_s + length / LEAST_RATE_BYTES_S
         try:
-            async with asyncio.timeout(self._backend.target.timeout_s + length / LEAST_RATE_BYTES_S):
-                data = await asyncio.shield(job)
+            data = await self._backend.run(
+                stream.body.read_exactly, length, limit_s=limit_s, abort=stream.body.turn.abort
+            )
         except BaseException:
-            # Wakes the thread, which may not be left with a connection that nobody wants.
-            _abandon(stream)
-            job.add_done_callback(lambda done: done.cancelled() or done.exception())
+            stream.close()
             raise
         stream.offset += length
         if stream.offset == stream.end:
-            stream.response.release_conn()
+            stream.body.release()
         return data
 
     async def close(self) -> None:
@@ -233,17 +230,3 @@ def _check_span(answer: Answer, offset: int, end: int, size: int) -> None:
         raise _Lied("gave another span than it was asked for, or of another size")
     if answer.headers.get("content-length") != str(end - offset):
         raise _Lied("gave another length than that of the span")
-
-
-def _read_exactly(response: urllib3.BaseHTTPResponse, length: int) -> bytes:
-    data = response.read(length, decode_content=False)
-    if len(data) != length:
-        raise urllib3.exceptions.HTTPError("an answer shorter than it said")
-    return data
-
-
-def _abandon(stream: _Stream) -> None:
-    try:
-        stream.response.shutdown()
-    except (OSError, ValueError):  # it is not connected any more
-        stream.close()

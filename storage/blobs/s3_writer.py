@@ -13,7 +13,7 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 from storage.blobs.base import Buffer
-from storage.blobs.s3_backend import Backend, Call, Checksum, checksum_headers, refusal
+from storage.blobs.s3_backend import SILENCES, Backend, Call, Checksum, checksum_headers, refusal
 from storage.errors import BlobExists, StorageError, StorageUnavailable
 from storage.seams import reach
 
@@ -21,6 +21,8 @@ PART_BYTES: Final = 8 * 1024 * 1024
 """Bytes of every part but the last; all alike, since some servers want that."""
 
 MAX_PARTS: Final = 10_000
+COMPLETED_PER_SILENCE: Final = 100
+"""Parts for which completing may take one `timeout_s` longer: servers that copy them send blanks meanwhile."""
 PARTS_AT_ONCE: Final = 3
 """Parts of one blob that are under way while the next one is gathered."""
 
@@ -99,7 +101,8 @@ class Putting:
         self._parts: list[asyncio.Task[str]] = []
         self._places = 0
         self._size = 0
-        self._is_sent = False
+        self.is_sent = False
+        """Whether what makes the object visible may be on its way."""
 
     async def run(self, chunks: AsyncIterable[Buffer]) -> int:
         """Store what `chunks` gives. Raises: BlobExists, StorageError, and what `chunks` raises."""
@@ -194,14 +197,14 @@ class Putting:
         body = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</CompleteMultipartUpload>'
         headers = {"Content-Type": "application/xml"} | ({"If-None-Match": "*"} if self._conditional[1] else {})
         call = Call("POST", self._name, {"uploadId": self._upload_id}, headers, (body.encode("ascii"),))
-        await self._publish(call, "completing a blob")
+        await self._publish(call, "completing a blob", SILENCES + len(self._parts) // COMPLETED_PER_SILENCE)
 
-    async def _publish(self, call: Call, doing: str) -> None:
+    async def _publish(self, call: Call, doing: str, silences: int = SILENCES) -> None:
         """Send what makes the object visible, and believe nothing but that it is there, ours and whole."""
-        self._is_sent = True
+        self.is_sent = True
         refused: StorageError | None = None
         try:
-            answer = await self._backend.ask(call, doing)
+            answer = await self._backend.ask(call, doing, silences=silences)
         except StorageUnavailable as error:  # every acknowledgement was lost, or nothing was done
             refused = error
         else:
@@ -221,7 +224,7 @@ class Putting:
     async def _found(self) -> tuple[str, int] | None:
         """Token and size of the object that is there."""
         doing = "looking for a blob"
-        for pause in (0.0, 0.1, 0.4) if self._is_sent else (0.0,):
+        for pause in (0.0, 0.1, 0.4) if self.is_sent else (0.0,):
             await asyncio.sleep(pause)
             answer = await self._backend.ask(Call("HEAD", self._name), doing)
             if answer.status != _NOT_FOUND:
@@ -238,7 +241,7 @@ class Putting:
             if self._upload_id:
                 await self._backend.ask(Call("DELETE", self._name, {"uploadId": self._upload_id}), "undoing an upload")
         with contextlib.suppress(StorageError):
-            if self._is_sent and (found := await self._found()) is not None and found[0] == self._token:
+            if self.is_sent and (found := await self._found()) is not None and found[0] == self._token:
                 await self._delete(self._name)
 
     def release(self) -> None:

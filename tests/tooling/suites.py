@@ -35,7 +35,7 @@ TABLE: Final = (
     Suite("keys", ("keys",), 150, 600, tools=("openbao", "softhsm", "moto")),
     Suite("kms", ("kms",), 400, 400, tools=("openbao", "softhsm", "moto")),
     Suite("storage", ("storage",), 200, 1800, tools=("strace",)),
-    Suite("s3", ("storage/blobs/s3",), 120, 400, tools=("seaweedfs",), full_tools=("minio",)),
+    Suite("s3", ("storage/blobs/s3",), 190, 900, tools=("seaweedfs",), full_tools=("minio",)),
     Suite("boto3-s3", ("blackbox/test_s3_backend.py",), 150, 300, tools=("seaweedfs",)),
     Suite("postgres", ("storage/catalogue/postgres",), 300, 600, tools=("postgresql",)),
     Suite("several", ("several",), 450, 1800, tools=("postgresql",)),

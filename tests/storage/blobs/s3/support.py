@@ -1,18 +1,36 @@
 """What tests of the S3 store share: a target in a bucket of its own, on a server that all of them use."""
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
+from storage.blobs.s3 import S3BlobStore
 from storage.blobs.s3_backend import S3Target
+from storage.blobs.s3_probe import Traits
 from tests.servers.pki import Authority
 from tests.servers.s3_servers import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, S3Server
 
 _NUMBERS = count(1)
+TRIES: Final = 3
+TRAITS: Final = Traits(conditional_put=True, conditional_complete=True, versioned=False, locks=False)
+"""Of SeaweedFS in a plain bucket; a test sees that they are right."""
+
+
+def probed(target: S3Target, traits: Traits = TRAITS, **changes: Any) -> S3BlobStore:
+    """A store that has probed its backend already."""
+    store = S3BlobStore(replace(target, **changes))
+    store._probing = asyncio.ensure_future(asyncio.sleep(0, traits))
+    return store
+
+
+async def walked(store: S3BlobStore) -> int:
+    """The number of blobs that a walk finds."""
+    return len([stat async for stat in store.iterate()])
 
 
 @contextmanager

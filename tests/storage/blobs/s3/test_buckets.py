@@ -1,0 +1,123 @@
+"""What lies in the backend's bucket beside blobs: versions, unfinished uploads, and what a walk meets."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from storage.blobs.s3 import S3BlobStore
+from storage.blobs.s3_backend import S3Target
+from storage.blobs.s3_writer import PART_BYTES
+from storage.errors import BlobExists, BlobMissing, BlobReadFailed, StorageUnavailable
+from tests.servers import s3_faults as faults
+from tests.servers.https_double import Answer
+from tests.servers.s3_faults import S3FaultProxy
+from tests.servers.s3_servers import S3Server
+from tests.storage.blobs.s3.support import make_bucket, new_target, probed, uploads_of, walked
+from tests.suites.blobs import blob_id, chunks, content, read_all
+
+pytestmark = pytest.mark.anyio
+
+SMALL = content(300_000)
+LARGE = content(PART_BYTES + 4321)
+
+
+@pytest.fixture(params=["seaweedfs", pytest.param("minio", marks=pytest.mark.slow)])
+def server(request: pytest.FixtureRequest) -> S3Server:
+    made: S3Server = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.mark.parametrize("status", ["Enabled", "Suspended"])
+async def test_a_bucket_that_keeps_versions_keeps_none_of_a_deleted_blob(server: S3Server, status: str) -> None:
+    bucket = make_bucket(server, f"versions-{status.lower()}")
+    client: Any = server.client()
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
+    target = new_target(server, bucket=bucket)
+    store = S3BlobStore(target)
+    assert (await store.traits()).versioned
+    for number, data in ((1, SMALL), (2, LARGE)):
+        await store.put(blob_id(number), chunks(data, 1_000_003))
+        with pytest.raises(BlobExists):
+            await store.put(blob_id(number), chunks(data, 1_000_003))
+        assert await read_all(store, blob_id(number)) == data
+    # Somebody else deleted it as one deletes there: its bytes are under a marker.
+    client.delete_object(Bucket=bucket, Key=f"{target.prefix}b/00/{blob_id(1).hex()}")
+    with pytest.raises(BlobMissing):
+        await store.open(blob_id(1))
+    for number in (1, 2):
+        await store.delete(blob_id(number))
+    left = client.list_object_versions(Bucket=bucket, Prefix=target.prefix)
+    assert left.get("Versions", []) == []
+    if status == "Enabled":  # SeaweedFS leaves a marker of a suspended bucket, which has no bytes
+        assert left.get("DeleteMarkers", []) == []
+    await store.close()
+    client.close()
+
+
+async def test_uploads_that_nobody_ends_are_swept_once_they_are_old(
+    proxy: S3FaultProxy, store: S3BlobStore, seaweedfs: S3Server, target: S3Target
+) -> None:
+    # Its acknowledgement was lost, so that it was begun twice; a gateway that was killed leaves the same.
+    proxy.on("begin", faults.lost)
+    await store.put(blob_id(1), chunks(LARGE, 1_000_003))
+    assert len(uploads_of(seaweedfs, target)) == 1
+    assert await store.reclaim_debris(datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert len(uploads_of(seaweedfs, target)) == 1
+    assert await store.reclaim_debris(datetime.now(UTC) + timedelta(seconds=5)) == 1
+    assert uploads_of(seaweedfs, target) == []
+    assert await read_all(store, blob_id(1)) == LARGE
+
+
+async def test_the_uploads_of_others_in_the_bucket_are_left_alone(
+    store: S3BlobStore, seaweedfs: S3Server, target: S3Target
+) -> None:
+    client: Any = seaweedfs.client()
+    other = client.create_multipart_upload(Bucket=target.bucket, Key="another-realm/b/00/x")
+    assert await store.reclaim_debris(datetime.now(UTC) + timedelta(hours=1)) == 0
+    client.abort_multipart_upload(Bucket=target.bucket, Key="another-realm/b/00/x", UploadId=other["UploadId"])
+    client.close()
+
+
+_PAGE = (
+    b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>again</NextContinuationToken>"
+    b"</ListBucketResult>"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (_PAGE, BlobReadFailed),
+        (_PAGE.replace(b"<NextContinuationToken>again</NextContinuationToken>", b""), BlobReadFailed),
+        (b"<Error><Code>InternalError</Code></Error>", StorageUnavailable),
+        (b"<ListBucketResult>", StorageUnavailable),
+        (b"<Other/>", StorageUnavailable),
+        (b'<!DOCTYPE x [<!ENTITY a "b">]><ListBucketResult>&a;</ListBucketResult>', StorageUnavailable),
+        (b"<ListBucketResult>" + b" " * (8 * 1024 * 1024) + b"</ListBucketResult>", StorageUnavailable),
+    ],
+    ids=["a circle", "no token", "an error inside", "no end", "another document", "entities", "no end of it"],
+)
+async def test_a_list_that_cannot_be_right_ends_the_walk(
+    proxy: S3FaultProxy, store: S3BlobStore, body: bytes, error: type[Exception]
+) -> None:
+    proxy.on("list", lambda _request, _forward: Answer(200, body), times=1000)
+    with pytest.raises(error):
+        await walked(store)
+    assert len(proxy.seen("list")) <= 3
+
+
+async def test_a_walk_over_many_pages_finds_every_blob_once(
+    proxy: S3FaultProxy, target: S3Target, seaweedfs: S3Server
+) -> None:
+    """Pages break off and are asked for again; what is no blob of ours is passed over."""
+    store = probed(target)
+    for number in range(5):
+        await store.put(blob_id(number << 100), chunks(b"x"))
+    client: Any = seaweedfs.client()
+    client.put_object(Bucket=target.bucket, Key=f"{target.prefix}b/00/not-a-blob", Body=b"x")
+    client.close()
+    proxy.on("list", faults.paced(faults.cut_in_the_body()))
+    assert await walked(store) == 5
+    await store.close()
