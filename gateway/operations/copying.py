@@ -40,7 +40,6 @@ from gateway.s3.types import (
 )
 from keys.datakey import DataKey
 from storage.catalogue.base import ContentGone, Found, NoSuchUpload, NoSuchVersion, PreconditionRefused
-from storage.catalogue.records import Bucket, ObjectVersion
 
 SHARE_ATTEMPTS = 3
 """Times that a copy looks its source up again when it was replaced meanwhile."""
@@ -97,7 +96,6 @@ async def copy_object(context: Context, request: CopyObjectInput, _: Body) -> Co
                 f"The specified copy source is larger than the maximum allowable size for a copy source: "
                 f"{MAX_SINGLE_UPLOAD_BYTES}",
             )
-        _refuse_copy_onto_itself(context, request, there.bucket, found.version)
         if request.new_tags is None:
             tags = ObjectAttributes.decode(found.version.attributes).tags
             await _admit_tags(context, there, request.source, request.object_key, tags)
@@ -144,20 +142,6 @@ async def _copy(
     lacks_checksum = wanted is not None and (held.checksum is None or held.checksum.algorithm is not wanted)
     expectation = PayloadExpectation(algorithm=wanted) if lacks_checksum else None
     return await context.services.objects.copy(found, context.bucket, new, expectation, source_key)
-
-
-def _refuse_copy_onto_itself(
-    context: Context, request: CopyObjectInput, source_bucket: Bucket, source: ObjectVersion
-) -> None:
-    """AWS: a copy onto itself must change something; making an older version current again does."""
-    here = source_bucket.bucket_id == context.bucket.bucket_id and request.source.object_key == request.object_key
-    changes = request.replace_metadata or request.encryption.names_any or request.checksum_algorithm is not None
-    if here and source.is_latest and not changes:
-        raise S3Error(
-            INVALID_REQUEST,
-            "This copy request is illegal because it is trying to copy an object to itself without changing the "
-            "object's metadata, storage class, website redirect location or encryption attributes.",
-        )
 
 
 async def upload_part_copy(context: Context, request: UploadPartCopyInput, _: Body) -> UploadPartCopyOutput:

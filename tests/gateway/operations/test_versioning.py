@@ -172,6 +172,10 @@ def test_an_older_version_is_made_current_by_a_copy_onto_itself(versioned: Stage
     versioned.alice.copy_object(**K, CopySource={**K, "VersionId": old})
     assert versioned.body_of("k") == b"old"
     refused(versioned.alice.copy_object, 400, "InvalidRequest", **K, CopySource=K)
+    current = versioned.alice.head_object(**K)["VersionId"]
+    again = versioned.alice.copy_object(**K, CopySource={**K, "VersionId": current})
+    assert again["CopySourceVersionId"] == current != again["VersionId"]
+    assert versioned.body_of("k") == b"old"
 
 
 def test_bad_version_ids_are_no_versions(versioned: Stage) -> None:
