@@ -5,13 +5,15 @@ ever served, so an unfinished start is simply finished; once it is gone, whateve
 made again, because making a keyring or a catalogue anew would bury the data of the old one.
 """
 
+import asyncio
 import fcntl
 import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -47,6 +49,8 @@ EARLIEST: Final = datetime(2025, 1, 1, tzinfo=UTC)
 """No right clock shows an earlier time: certificates, version order and signatures rest on it."""
 MARKER: Final = "first-start-unfinished"
 _REALM_ID_SIZE: Final = 16
+_KEYS_FOLDER_S: Final = 60
+_LOOK_S: Final = 0.1
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _IGNORED: Final = frozenset({"lost+found", f".{MARKER}.new"})
 """What may lie in an empty folder: a file system's own, and the trace of a crash before the first step."""
@@ -87,32 +91,81 @@ def _same_place(one: Path, other: Path) -> bool:
 
 
 @asynccontextmanager
-async def owned(folders: Folders, *, may_share: bool = False) -> AsyncIterator[None]:
+async def owned(folders: Folders, *, may_share: bool = False, holds_keys: bool = False) -> AsyncIterator[None]:
     """Hold the data folder: one process at a time bootstraps, serves or changes it.
 
     Where the catalogue is no file, those who leave the folder's own files alone may hold it together (`may_share`).
+    Where every gateway has a data folder of its own, the keys folder is what all of them hold; the caller may hold it
+    already (`holds_keys`).
 
     Raises:
         CommandError: another process holds it.
         SetupError: there is no such folder.
     """
-    try:
-        descriptor = os.open(folders.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise SetupError(
-            f"the data folder {folders.data} cannot be opened ({error.strerror}): correct --data"
-        ) from None
-    try:
+    with ExitStack() as stack:
         try:
-            kind = fcntl.LOCK_SH if may_share and folders.are_shared else fcntl.LOCK_EX
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
+            data = _opened(folders.data, stack)
+        except OSError as error:
+            raise SetupError(
+                f"the data folder {folders.data} cannot be opened ({error.strerror}): correct --data"
+            ) from None
+        kind = fcntl.LOCK_SH if may_share and folders.are_shared else fcntl.LOCK_EX
+        if not _locked(data, kind):
             raise CommandError(
                 f"another sealgate process works on {folders.data}: stop it first, or give another --data", Exit.BUSY
-            ) from None
+            )
+        if folders.are_stores_elsewhere and not holds_keys:
+            keys = _opened(folders.keys, stack)
+            if not (await _locked_in_time(keys, kind) if may_share else _locked(keys, kind)):
+                raise CommandError(
+                    f"another sealgate process works with {folders.keys}: stop every gateway that does, and try again",
+                    Exit.BUSY,
+                )
         yield
-    finally:
-        os.close(descriptor)
+
+
+@asynccontextmanager
+async def judged_alone(folders: Folders) -> AsyncIterator[None]:
+    """Hold the keys folder while a start looks at what is there, and makes what is not.
+
+    Where others serve with data folders of their own, everything was made, and holding it with them is enough.
+
+    Raises:
+        CommandError: another one makes everything, and takes longer than a minute.
+    """
+    kinds = (fcntl.LOCK_EX, fcntl.LOCK_SH) if folders.are_stores_elsewhere else (fcntl.LOCK_EX,)
+    with ExitStack() as stack:
+        if not await _locked_in_time(_opened(folders.keys, stack), *kinds):
+            raise CommandError(
+                f"another process has been working with {folders.keys} for {_KEYS_FOLDER_S} s: a gateway in its first"
+                " start (see its log), or a command that needs all of them stopped; then start this one again",
+                Exit.BUSY,
+            )
+        yield
+
+
+def _opened(folder: Path, stack: ExitStack) -> int:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _locked(descriptor: int, *kinds: int) -> bool:
+    """Whether one of these locks could be had, the first that can."""
+    for kind in kinds:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+async def _locked_in_time(descriptor: int, *kinds: int) -> bool:
+    """Whether it could within a minute; whoever keeps all others out for longer is no start."""
+    deadline = time.monotonic() + _KEYS_FOLDER_S
+    # Nobody tells of the end of a lock but to a thread that waits for it in flock.
+    while not (held := _locked(descriptor, *kinds)) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_S)
+    return held
 
 
 def make_folders(folders: Folders) -> None:
@@ -169,6 +222,13 @@ def is_first_start(folders: Folders) -> bool:
     if not data and not keys:
         return True
     _check_neither_lost(folders)
+    if folders.are_stores_elsewhere and not data:
+        if not folders.realm_copy.exists():
+            raise SetupError(
+                f"the keys folder {folders.keys} is in use but holds no {REALM_FILE}: the first start of the gateway"
+                " that made it did not end; start that one again with its data folder, or all with empty folders"
+            )
+        return False
     if REALM_FILE not in data and not folders.catalogue.exists() and not folders.blobs.exists():
         raise SetupError(f"the data folder {folders.data} holds other files: give --data an empty folder")
     keyring = folders.keys / KEYRING_FILE
@@ -200,7 +260,7 @@ def _needs_keyring(folders: Folders) -> bool:
 def _check_neither_lost(folders: Folders) -> None:
     """Refuse one folder without the other. Raises: SetupError."""
     data, keys = _entries(folders.data), _entries(folders.keys)
-    if keys and not data:
+    if keys and not data and not folders.are_stores_elsewhere:
         raise SetupError(
             f"the keys folder {folders.keys} is in use, but the data folder {folders.data} is empty or missing:"
             " give --data the folder that these keys belong to, or begin anew with other --keys"
@@ -217,6 +277,22 @@ def _entries(folder: Path) -> set[str]:
         return {entry.name for entry in folder.iterdir()} - _IGNORED
     except FileNotFoundError:
         return set()
+
+
+def follow_realm(folders: Folders) -> None:
+    """Take the realm from the keys folder where each gateway has a data folder of its own.
+
+    All of them share the keys folder, and any of them may have moved the wraps there. Where the data folder holds
+    catalogue or blobs its own file is the first to be written, and stays.
+
+    Raises:
+        KeyringError: a realm file cannot be read or written.
+    """
+    if not folders.are_stores_elsewhere:
+        return
+    kept = RealmRecord.read(folders.realm_copy).encode()
+    if not folders.realm_file.exists() or RealmRecord.read(folders.realm_file).encode() != kept:
+        write_private_file(folders.realm_file, kept, replace=True)
 
 
 async def first_start(settings: Settings, folders: Folders) -> None:
@@ -361,6 +437,7 @@ async def prepare(settings: Settings, folders: Folders) -> bool:
     if is_first_start(folders):
         await first_start(settings, folders)
         return True
+    follow_realm(folders)
     return False
 
 

@@ -13,6 +13,7 @@ import uvloop
 from gateway.cli.bootstrap import (
     check_apart,
     is_first_start,
+    judged_alone,
     make_folders,
     owned,
     prepare,
@@ -63,10 +64,12 @@ async def _serve(settings: Settings) -> None:
     check_apart(settings, folders)
     is_first = False
     told = server_settings(settings, folders)
-    if folders.are_shared and is_first_start(folders):
+    if folders.are_shared:
         # What is made at the first start is made by one alone; then any number may serve.
-        async with owned(folders):
-            is_first = await _prepare(settings, folders, told)
+        async with judged_alone(folders):
+            if is_first_start(folders):
+                async with owned(folders, holds_keys=True):
+                    is_first = await _prepare(settings, folders, told)
     async with owned(folders, may_share=True):
         is_first = await _prepare(settings, folders, told) or is_first
         async with open_gateway(settings, folders) as gateway:

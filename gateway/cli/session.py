@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from typing import Any
 
-from gateway.cli.bootstrap import check_apart, is_first_start, owned
+from gateway.cli.bootstrap import check_apart, follow_realm, is_first_start, owned
 from gateway.cli.control import Command, ask_gateway
 from gateway.cli.directory import Answer, Directory
 from gateway.cli.exits import CommandError, Exit, SetupError
@@ -127,6 +127,7 @@ async def opened_here(settings: Settings, folders: Folders) -> AsyncIterator[dic
             raise SetupError(f"there is no keys folder {folders.keys}: give --keys")
         if is_first_start(folders):
             raise SetupError(f"{folders.data} was never served: run `sealgate serve` once, which makes everything")
+        follow_realm(folders)
         async with open_gateway(settings, folders) as gateway:
             yield commands_of(gateway)
             await gateway.journal.tend()

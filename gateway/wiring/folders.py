@@ -55,6 +55,11 @@ class Folders:
         return self.database is not None
 
     @property
+    def are_stores_elsewhere(self) -> bool:
+        """Whether the data folder holds neither catalogue nor blobs, so that each gateway may have one of its own."""
+        return self.database is not None and (self.bucket is not None or self.moved_blobs is not None)
+
+    @property
     def realm_file(self) -> Path:
         """Realm id, wrapped root and canary: public, useless without the KMS."""
         return self.data / REALM_FILE

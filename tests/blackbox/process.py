@@ -58,14 +58,20 @@ class Gateway:
     """One deployment: `folder` holds data, keys and logs; `settings` are further `SEALGATE_*` variables.
 
     The ports stay the same over restarts. Logs of every run are kept, at debug level, in `folder/logs`. Beside another
-    gateway it serves the same data with the same keys, out of a folder of its own.
+    gateway it serves the same data with the same keys, out of a folder of its own; with `has_own_data` only the keys
+    folder is shared, and the settings say where catalogue and blobs are.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str] | None = None, *, beside: "Gateway | None" = None
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        beside: "Gateway | None" = None,
+        has_own_data: bool = False,
     ) -> None:
         self.folder = folder
-        self.data: Path = folder / "sealgate-data" if beside is None else beside.data
+        self.data: Path = folder / "sealgate-data" if beside is None or has_own_data else beside.data
         self.keys: Path = folder / "sealgate-keys" if beside is None else beside.keys
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)

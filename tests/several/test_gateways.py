@@ -1,9 +1,12 @@
 """Several gateways over one PostgreSQL and one blob store: what one does the others know at once."""
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,8 @@ from botocore.exceptions import ClientError
 
 from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway, GatewayFailed
-from tests.several.conftest import Start
+from tests.several.conftest import Start, postgres_settings
+from tests.tooling.postgresql import PostgresServer
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +122,52 @@ def test_over_sqlite_a_second_gateway_is_refused(tmp_path: Any) -> None:
             Gateway(tmp_path / "1", beside=first).start()
     finally:
         first.close()
+
+
+def test_each_may_have_a_data_folder_of_its_own_and_lose_it(
+    server: PostgresServer, tmp_path: Path, clients: Callable[[Gateway], Any]
+) -> None:
+    """They share a database, a blob store and the keys folder alone; whichever starts first makes everything."""
+    server.create_database("apart")
+    told = postgres_settings(server, "apart", tmp_path) | {"SEALGATE_BLOBS": str(tmp_path / "blobs")}
+    one = Gateway(tmp_path / "one", told)
+    two = Gateway(tmp_path / "two", told, beside=one, has_own_data=True)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(Gateway.start, (one, two)))
+    try:
+        assert [("Made keys" in gateway.log.read_text()) for gateway in (one, two)].count(True) == 1
+        client, other = map(clients, (one, two))
+        client.create_bucket(Bucket="apart")
+        for size in (100, 3 << 20):
+            client.put_object(Bucket="apart", Key=f"{size}", Body=bytes(size))
+            assert other.get_object(Bucket="apart", Key=f"{size}")["Body"].read() == bytes(size)
+        # The wraps of the realm move with one gateway; the other, which comes up with an older file or none, follows.
+        assert one.run("key", "rotate", "alias/default").returncode == 0
+        assert one.run("key", "rewrap").returncode == 0
+        two.stop()
+        assert one.run("key", "retire", "alias/default", "--version", "1", "--destroy").returncode == 0
+        assert (two.data / "realm.json").read_bytes() != (one.data / "realm.json").read_bytes()
+        two.start()
+        assert (two.data / "realm.json").read_bytes() == (one.data / "realm.json").read_bytes()
+        two.stop()
+        shutil.rmtree(two.data)
+        two.start()
+        assert other.get_object(Bucket="apart", Key="100")["Body"].read() == bytes(100)
+        assert two.run("verify").returncode == 0
+        two.stop()
+        refused = two.run("unseal", "--output", str(tmp_path / "opened"))  # which needs every gateway stopped
+        assert refused.returncode == 8
+        assert f"another sealgate process works with {one.keys}" in refused.stderr
+    finally:
+        one.close()
+        two.close()
+
+
+def test_keys_of_a_start_that_never_ended_are_told(server: PostgresServer, tmp_path: Path) -> None:
+    server.create_database("never")
+    told = postgres_settings(server, "never", tmp_path) | {"SEALGATE_BLOBS": str(tmp_path / "blobs")}
+    gateway = Gateway(tmp_path / "one", told)
+    gateway.keys.mkdir(mode=0o700)
+    (gateway.keys / "keyring.json").touch(0o600)
+    with pytest.raises(GatewayFailed, match="the first start of the gateway that made it did not end"):
+        gateway.start()
