@@ -359,6 +359,7 @@ class MultipartEngine:
                 manifest=manifest,
                 conditions=conditions,
                 notices=notices(version),
+                manifest_wrap=upload.content.wrapped_key,
             )
             reach("complete.before_commit")
             try:

@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -30,6 +30,7 @@ from gateway.engine.journal.chain import Chain
 from gateway.engine.journal.packs import Packs
 from gateway.engine.journal.runner import Journal
 from gateway.engine.journal.synced import synced
+from gateway.engine.journal.upload_wraps import UploadWraps
 from gateway.engine.lifecycle import LifecycleRunner, Lifecycles
 from gateway.engine.multipart import MultipartEngine
 from gateway.engine.notifying import Announcements
@@ -64,7 +65,7 @@ from keys.keyring import Keyring
 from keys.kms.routing import RoutingKms, local_kms, providers_of
 from keys.realm import RealmKeys
 from keys.recovery import Recipients
-from storage.catalogue.base import LeaseLost
+from storage.catalogue.base import Change, Lease, LeaseLost
 from storage.errors import StorageError
 
 HASHING_THREADS: Final = 2
@@ -98,6 +99,7 @@ class Gateway:
             clock=utc_now,
             readers=tuple(map(cursor_name, webhooks)),
             observe=self.telemetry.journal_lag.set,
+            carry=self._carry,
         )
         self._packs = Packs(
             catalogue=stores.catalogue, records=records, settle=self.journal.settle, holder=self._holder
@@ -226,6 +228,7 @@ class Gateway:
             objects=objects,
             packs=self._packs,
         )
+        self._upload_wraps = UploadWraps(stores.catalogue, self.key_life.envelopes, writer)
         self.canary = CanaryWatch(
             opened.kms,
             realm_files,
@@ -276,6 +279,9 @@ class Gateway:
         if journal or anchor is not None:
             answer |= await self.journalling.verify(anchor)
         return answer
+
+    async def _carry(self, changes: Sequence[Change], lease: Lease) -> None:
+        await self._upload_wraps.carry(changes, lease)
 
     async def is_ready(self) -> bool:
         """Whether requests can be served now: keys proved, catalogue answering."""

@@ -17,12 +17,13 @@ from gateway.engine.journal.snapshots import Snapshots
 from gateway.wiring.folders import Folders
 from gateway.wiring.realm import OpenedKeys, open_keys
 from gateway.wiring.records import record_blobs
-from gateway.wiring.stores import check_same_realm, open_blobs, utc_now
+from gateway.wiring.stores import check_same_realm, open_blobs, peek_catalogue, utc_now
 from keys.keyring import Keyring
 from storage.blobs.base import BlobStore
 from storage.catalogue.restoring import Restoration, Restored
 from storage.catalogue.rows import to_micros
 from storage.catalogue.sqlite import SqliteCatalogue
+from storage.errors import CatalogueUnsafe
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +47,34 @@ class Recovery:
     def __init__(self, opened: OpenedKeys, blobs: BlobStore, path: Path) -> None:
         keys = opened.realm_keys
         self._path = path
+        self.realm_keys = keys
         self._arguments = (keys.realm_id, keys.catalogue_key.material(), keys.row_mac_key.material())
-        self._records = record_blobs(opened, blobs)
+        self.records = record_blobs(opened, blobs)
         custody = Custody(
             Keyring(opened.kms, time.monotonic), keys.realm_id, WrappingMode.DIRECT, time.monotonic, bucket_key_age_s=0
         )
-        self._scan = BlobScan(self._records, custody, keys)
+        self._scan = BlobScan(self.records, custody, keys)
+
+    async def check_place(self, folders: Folders) -> None:
+        """See that no database is to be filled that holds a catalogue. Raises: CatalogueUnsafe, StorageUnavailable."""
+        if folders.database is None:
+            return
+        try:
+            await peek_catalogue(folders, self.realm_keys)
+        except CatalogueUnsafe:
+            return  # it is empty; whatever else there may be is found when it is filled
+        raise CatalogueUnsafe(
+            "the database holds a catalogue, and nothing is replaced there: make an empty one, and name it in the"
+            " settings (postgres_database)"
+        )
 
     async def run(self, progress: Progress, *, from_blobs: bool = False) -> Recovered:
         """Rebuild, and verify what came of it. Raises: StorageError, KeysError."""
-        chain = Chain(self._records)
+        chain = Chain(self.records)
         told: list[Told] = []
         missing: list[tuple[bytes, str]] = []
         cursors: dict[str, int] = {}
-        restoration = Restoration(self._path, *self._arguments)
+        restoration = Restoration(self._path, *self._arguments, tells=not from_blobs)
         try:
             if from_blobs:
                 told = await rebuild(self._scan, restoration, progress, utc_now())

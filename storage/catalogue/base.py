@@ -291,6 +291,9 @@ class CompleteUpload:
     manifest: Blob
     conditions: Conditions = field(default_factory=Conditions)
     notices: tuple[Notice, ...] = ()
+    manifest_wrap: bytes = field(repr=False, default=b"")
+    """The wrap of the content key that the manifest has: where the upload still has that one, no envelopes blob need
+    have it any more."""
 
 
 class WrapOwner(StrEnum):

@@ -680,6 +680,8 @@ class MemoryCatalogue:
         blobs = (*(held.parts[number].blob for number in sorted(kept)), command.manifest)
         content = replace(held.upload.content, blobs=blobs)
         self._contents[content.content_id] = _Held(content, 1)
+        if command.manifest_wrap == content.wrapped_key:
+            self._forget_wrap(content.content_id)
         published = self._make_current(version, None, "complete_upload", command.notices)
         wrapless = replace(held.upload.content, wrapped_key=b"")
         held.upload = replace(held.upload, completed=deepcopy(published), content=wrapless)

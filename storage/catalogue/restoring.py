@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.catalogue import rows
+from storage.catalogue.base import UPKEEP
 from storage.catalogue.connection import connect, translated
 from storage.catalogue.files import create_file
 from storage.catalogue.records import Attributes, BlobState
@@ -24,17 +25,20 @@ from storage.catalogue.schema import (
     ENVELOPES,
     INLINE_BLOBS,
     MOVED_WRAPS,
+    OUTBOX,
     PARTS,
     REALM,
     UPLOADS,
     VERSIONS,
     BlobRow,
+    ChangeRow,
     ContentRow,
     CursorRow,
     InlineRow,
     MovedWrapRow,
     R,
     Table,
+    UploadRow,
     VersionRow,
 )
 from storage.catalogue.sqlite_session import SqliteSession
@@ -50,7 +54,9 @@ class Restored:
     dropped_version_count: int
     """Small objects whose bytes are in no pack: they were deleted in the last moment before the loss."""
     dropped_upload_count: int
-    """Uploads that were open: their keys rested in the catalogue alone, so their clients begin anew."""
+    """Uploads that were open and whose wrap lies in no envelopes blob: their clients begin anew."""
+    open_upload_count: int
+    """Uploads that are open, and go on."""
     lacking_wrap_count: int
     """Contents whose blob is missing or damaged: they are listed, and answer 500."""
 
@@ -58,8 +64,10 @@ class Restored:
 class Restoration:
     """One new catalogue file. Blocks; for one thread. `finish`, then `close`."""
 
-    def __init__(self, path: Path, realm_id: bytes, database_key: bytes, row_mac_key: bytes) -> None:
-        """Make the file. Raises: StorageError, as `SqliteCatalogue.create`."""
+    def __init__(
+        self, path: Path, realm_id: bytes, database_key: bytes, row_mac_key: bytes, *, tells: bool = True
+    ) -> None:
+        """Make the file; `tells` as in `finish`. Raises: StorageError, as `SqliteCatalogue.create`."""
         self._mac = RowMac(row_mac_key, realm_id)
         create_file(path, realm_id, database_key, self._mac)
         self._connection = connect(path, database_key, cache_kib=_CACHE_KIB)
@@ -69,6 +77,8 @@ class Restoration:
         self._execute = self._session.execute
         self._execute("BEGIN IMMEDIATE")
         self._sequence = 0
+        self._tells = tells
+        self._settled: list[Written] = []
 
     @property
     def sequence(self) -> int:
@@ -128,49 +138,81 @@ class Restoration:
             else:
                 self._put(BLOBS, row._replace(wrapped_key=wrapped_key))
 
+    def open_uploads(self) -> Iterator[UploadRow]:
+        """Every upload that was not completed."""
+        yield from self._session.all(UPLOADS, "WHERE completed_at IS NULL")
+
+    def put_upload_wrap(self, row: UploadRow, wrapped_key: bytes) -> None:
+        """Put the wrap of an open upload back."""
+        with translated(self._connection):
+            self._put(UPLOADS, row._replace(wrapped_key=wrapped_key))
+
+    def settle(self, table: Table[R], row: R) -> None:
+        """Put a row that is not as the journal told."""
+        with translated(self._connection):
+            self._put(table, row)
+        self._note(Written(table, row[: table.key_size], row))
+
     def live_blobs(self) -> Iterator[BlobRow]:
         """Every live blob whose bytes rest in the store."""
         yield from self._session.walk(BLOBS, "WHERE state = 'live' AND is_inline = 0")
 
     def finish(self, cursors: dict[str, int], now: int) -> Restored:
-        """Settle what cannot come back, count anew, and commit; `now` in microseconds since 1970."""
+        """Settle what cannot come back, count anew, and commit; `now` in microseconds since 1970.
+
+        Where it `tells`, what is settled is a line of the outbox: the journal comes to know why rows are not as it
+        told. It need not where the chain begins anew.
+        """
         with translated(self._connection):
-            dropped_uploads = self._drop_uploads(now)
+            dropped_uploads, open_uploads = self._settle_uploads(now)
             dropped_versions = self._drop_lost()
             for name, position in cursors.items():
                 self._put(CURSORS, CursorRow(name, position))
             self._settle_envelopes(now)
+            if self._settled:
+                self._sequence += 1
+                self._put(OUTBOX, ChangeRow(self._sequence, UPKEEP, now, rows.change_json((), self._settled)))
             version_count = self._count()
             lacking = self._number("SELECT count(*) FROM contents WHERE length(wrapped_key) = 0")
             self._execute("COMMIT")
-        return Restored(version_count, dropped_versions, dropped_uploads, lacking)
+        return Restored(version_count, dropped_versions, dropped_uploads, open_uploads, lacking)
 
     def _put(self, table: Table[R], row: R) -> None:
         statement = table.insert.replace("INSERT", "INSERT OR REPLACE", 1)
         self._execute(statement, (*row, self._mac.sign(table, row)))
 
+    def _drop(self, table: Table[R], row: R) -> None:
+        """Remove a row that the journal told of."""
+        key = row[: table.key_size]
+        self._execute(table.delete, key)
+        self._note(Written(table, key, None))
+
+    def _note(self, written: Written) -> None:
+        if self._tells:
+            self._settled.append(written)
+
+    def _condemn(self, blob: BlobRow, now: int) -> None:
+        self.settle(BLOBS, rows.condemned_row(blob.blob_id, blob.role, blob.sealed_size, now))
+
     def _number(self, statement: str, *bindings: Any) -> int:
         ((number,),) = self._execute(statement, bindings).fetchall()
         return int(number or 0)
 
-    def _drop_uploads(self, now: int) -> int:
-        """Open uploads go, with their parts condemned; completed ones keep the wrap of what they became."""
+    def _settle_uploads(self, now: int) -> tuple[int, int]:
+        """Open uploads without their wrap go, with their parts condemned; how many went and how many stay."""
         dropped = 0
-        for upload in self._session.all(UPLOADS, ""):
-            content = self.content(upload.content_id)
-            if upload.completed_at is not None and content is not None:
-                self._put(UPLOADS, upload._replace(wrapped_key=content.wrapped_key))
-                continue
-            dropped += upload.completed_at is None
-            self._execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
-            self._execute(UPLOADS.delete, (upload.upload_id,))
-        self._execute(f"DELETE FROM {PARTS.name} WHERE upload_id NOT IN (SELECT upload_id FROM uploads)")  # noqa: S608  # our names
+        for upload in self._session.all(UPLOADS, "WHERE completed_at IS NULL AND length(wrapped_key) = 0"):
+            for part in self._session.all(PARTS, "WHERE upload_id = ?", upload.upload_id):
+                self._drop(PARTS, part)
+            self._drop(UPLOADS, upload)
+            dropped += 1
         loose = (
             "WHERE state = 'live' AND content_id IS NOT NULL AND content_id NOT IN (SELECT content_id FROM contents)"
+            " AND content_id NOT IN (SELECT content_id FROM uploads WHERE completed_at IS NULL)"
         )
         for blob in self._session.all(BLOBS, loose):
-            self._put(BLOBS, rows.condemned_row(blob.blob_id, blob.role, blob.sealed_size, now))
-        return dropped
+            self._condemn(blob, now)
+        return dropped, self._number("SELECT count(*) FROM uploads WHERE completed_at IS NULL")
 
     def _drop_lost(self) -> int:
         """Versions whose inline bytes came from nowhere go, with what is theirs alone."""
@@ -183,43 +225,50 @@ class Restoration:
             for version in self._session.all(VERSIONS, "WHERE content_id = ?", blob.content_id):
                 self._drop_version(version)
                 dropped += 1
-            self._execute(BLOBS.delete, (blob.blob_id,))
-            self._execute(CONTENTS.delete, (blob.content_id,))
+            self._drop(BLOBS, blob)
+            content = self.content(blob.content_id)
+            if content is not None:
+                self._drop(CONTENTS, content)
         self._execute("DELETE FROM inline_blobs WHERE blob_id NOT IN (SELECT blob_id FROM blobs WHERE is_inline = 1)")
         lost_links = "WHERE is_inline = 1 AND role = 'link' AND blob_id NOT IN (SELECT blob_id FROM inline_blobs)"
         for blob in self._session.all(BLOBS, lost_links):
             # A link serves recovery alone: its version stays without it.
             for version in self._session.all(VERSIONS, "WHERE link_id = ?", blob.blob_id):
-                self._put(VERSIONS, version._replace(link_id=None))
-            self._execute(BLOBS.delete, (blob.blob_id,))
+                self.settle(VERSIONS, version._replace(link_id=None))
+            self._drop(BLOBS, blob)
         return dropped
 
     def _settle_envelopes(self, now: int) -> None:
         """Count anew what each envelopes blob carries, after owners of wraps went; one that carries nothing goes."""
-        self._execute(
-            f"DELETE FROM {MOVED_WRAPS.name} WHERE wrap_id NOT IN (SELECT content_id FROM contents)"  # noqa: S608  # our names
+        ownerless = (
+            "WHERE wrap_id NOT IN (SELECT content_id FROM contents)"
             " AND wrap_id NOT IN (SELECT blob_id FROM blobs WHERE state = 'live')"
+            " AND wrap_id NOT IN (SELECT content_id FROM uploads WHERE completed_at IS NULL)"
             " AND wrap_id NOT IN (SELECT realm_id FROM realm)"
         )
+        for moved in self._session.all(MOVED_WRAPS, ownerless):
+            self._drop(MOVED_WRAPS, moved)
         for row in self._session.all(ENVELOPES, ""):
             count = self._number("SELECT count(*) FROM moved_wraps WHERE envelopes_id = ?", row.blob_id)
             if count:
-                self._put(ENVELOPES, row._replace(wrap_count=count))
+                if count != row.wrap_count:
+                    self.settle(ENVELOPES, row._replace(wrap_count=count))
                 continue
-            self._execute(ENVELOPES.delete, (row.blob_id,))
+            self._drop(ENVELOPES, row)
             blob = self.blob(row.blob_id)
             if blob is not None:
-                self._put(BLOBS, rows.condemned_row(blob.blob_id, blob.role, blob.sealed_size, now))
+                self._condemn(blob, now)
 
     def _drop_version(self, version: VersionRow) -> None:
-        self._execute(VERSIONS.delete, (version.bucket_id, version.object_key, version.sequence))
-        if version.link_id is not None:
-            self._execute(INLINE_BLOBS.delete, (version.link_id,))
-            self._execute(BLOBS.delete, (version.link_id,))
+        self._drop(VERSIONS, version)
+        link = None if version.link_id is None else self._session.find(BLOBS, version.link_id)
+        if link is not None:
+            self._execute(INLINE_BLOBS.delete, (link.blob_id,))
+            self._drop(BLOBS, link)
         condition = "WHERE bucket_id = ? AND object_key = ? ORDER BY sequence DESC"
         newest = self._session.first(VERSIONS, condition, version.bucket_id, version.object_key)
         if version.is_latest and newest is not None:
-            self._put(VERSIONS, newest._replace(is_latest=1))
+            self.settle(VERSIONS, newest._replace(is_latest=1))
 
     def _count(self) -> int:
         total = 0

@@ -67,6 +67,8 @@ def complete_upload(tx: Transaction, command: CompleteUpload) -> ObjectVersion:
     blobs.add(tx, command.manifest, upload.content_id)
     content = rows.content_row(rows.upload(upload).content, blob_count=len(command.parts) + 1)
     tx.insert(CONTENTS, content)
+    if command.manifest_wrap == upload.wrapped_key:
+        blobs.forget_wrap(tx, upload.content_id)
     published = versions.make_current(tx, command.version, current, None, "complete_upload", command.notices)
     # The content has the wrap now: one that stays in two rows would have to be moved, and shredded, twice.
     completed = upload._replace(

@@ -18,6 +18,11 @@ SSE_C: Final = {
     "SSECustomerKeyMD5": base64.b64encode(hashlib.md5(CUSTOMER_KEY).digest()).decode(),
 }
 UNTIL: Final = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+LOGS: Final = "logs"
+HOOK_ARN: Final = "arn:sealgate:webhook:::hook"
+SETTINGS: Final = {"SEALGATE_WEBHOOKS": "hook=https://localhost:9/nobody-listens"}
+"""What a gateway needs besides to have all of this."""
+OPEN_PARTS: Final = {2: payload(5 * MIB), 7: b"the last part"}
 POLICY: Final = json.dumps(
     {
         "Version": "2012-10-17",
@@ -31,7 +36,7 @@ POLICY: Final = json.dumps(
 def build(gateway: Gateway, s3: Any) -> Credentials:
     """Make one of everything; the second account's key."""
     other = gateway.create_account("second")
-    for name in ("plain", "versioned", "locked", "empty", "gone"):
+    for name in ("plain", "versioned", "locked", "empty", "gone", LOGS):
         s3.create_bucket(Bucket=name, **({"ObjectLockEnabledForBucket": True} if name == "locked" else {}))
     s3.delete_bucket(Bucket="gone")
     s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
@@ -74,6 +79,8 @@ def build(gateway: Gateway, s3: Any) -> Credentials:
     )
     s3.put_object(Bucket="locked", Key="later", Body=b"later")
     s3.put_object_legal_hold(Bucket="locked", Key="later", LegalHold={"Status": "ON"})
+    configure(s3)
+    begin(s3, "begun")
     # What was sealed so far is wrapped anew, and its old wraps, which its slots still hold, open nothing any more.
     for command in (("rotate", "alias/default"), ("rewrap",), ("disable", "alias/default", "--version", "1")):
         done = gateway.run("key", *command)
@@ -81,11 +88,44 @@ def build(gateway: Gateway, s3: Any) -> Credentials:
     s3.put_object(Bucket="plain", Key="since the rotation", Body=payload(20_009))
     s3.put_object(Bucket="plain", Key="deleted since", Body=payload(20_010))
     s3.delete_object(Bucket="plain", Key="deleted since")
+    begin(s3, "begun since")
     theirs = s3_client(gateway, other)
     theirs.create_bucket(Bucket="theirs")
     theirs.put_object(Bucket="theirs", Key="mine", Body=payload(20_008))
     theirs.close()
     return other
+
+
+def begin(s3: Any, key: str) -> None:
+    """Leave an upload of two parts open."""
+    one = {"Bucket": "plain", "Key": key}
+    one["UploadId"] = s3.create_multipart_upload(**one, Metadata={"up": key}, ChecksumAlgorithm="SHA256")["UploadId"]
+    for number, body in OPEN_PARTS.items():
+        s3.upload_part(**one, PartNumber=number, Body=body, ChecksumAlgorithm="SHA256")
+
+
+def configure(s3: Any) -> None:
+    """Give buckets every kind of configuration that there is besides."""
+    rules = {"Rules": [{"ID": "a", "Status": "Enabled", "Filter": {"Prefix": "x/"}, "Expiration": {"Days": 9}}]}
+    s3.put_bucket_lifecycle_configuration(Bucket="empty", LifecycleConfiguration=rules)
+    sealed = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}, "BucketKeyEnabled": True}]}
+    s3.put_bucket_encryption(Bucket="empty", ServerSideEncryptionConfiguration=sealed)
+    told = {"QueueConfigurations": [{"Id": "n", "QueueArn": HOOK_ARN, "Events": ["s3:ObjectRemoved:*"]}]}
+    s3.put_bucket_notification_configuration(
+        Bucket="empty", NotificationConfiguration=told, SkipDestinationValidation=True
+    )
+    s3.put_bucket_ownership_controls(Bucket="empty", OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]})
+    s3.put_public_access_block(
+        Bucket="locked", PublicAccessBlockConfiguration={"BlockPublicAcls": True, "IgnorePublicAcls": True}
+    )
+    s3.delete_public_access_block(Bucket="empty")
+    s3.put_bucket_acl(Bucket="empty", ACL="public-read")
+    s3.put_bucket_logging(
+        Bucket="locked", BucketLoggingStatus={"LoggingEnabled": {"TargetBucket": LOGS, "TargetPrefix": "log/"}}
+    )
+    s3.put_bucket_tagging(Bucket="locked", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    held = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
+    s3.put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration=held)
 
 
 def _shown(call: Any, **arguments: Any) -> Any:
@@ -123,6 +163,14 @@ def versions(s3: Any, bucket: str) -> dict[str, Any]:
     return seen
 
 
+def uploads(s3: Any, bucket: str) -> list[Any]:
+    """Every open upload of a bucket with its parts."""
+    listed = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    return [
+        [one, _shown(s3.list_parts, Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])["Parts"]] for one in listed
+    ]
+
+
 def everything(gateway: Gateway, other: Credentials) -> str:
     """All that both accounts see, as one text."""
     seen: dict[str, Any] = {}
@@ -133,15 +181,25 @@ def everything(gateway: Gateway, other: Credentials) -> str:
         for bucket in buckets["Buckets"]:
             place = {"Bucket": bucket["Name"]}
             calls = (
-                s3.list_objects_v2,
                 s3.get_bucket_versioning,
                 s3.get_object_lock_configuration,
                 s3.get_bucket_policy,
                 s3.get_bucket_cors,
                 s3.get_bucket_lifecycle_configuration,
                 s3.get_bucket_encryption,
+                s3.get_bucket_notification_configuration,
+                s3.get_bucket_ownership_controls,
+                s3.get_public_access_block,
+                s3.get_bucket_acl,
+                s3.get_bucket_logging,
+                s3.get_bucket_tagging,
+                s3.get_bucket_location,
             )
-            seen[name][bucket["Name"]] = [versions(s3, bucket["Name"]), [_shown(call, **place) for call in calls]]
+            shown = [_shown(call, **place) for call in calls]
+            if bucket["Name"] != LOGS:  # there a gateway writes its access logs meanwhile
+                held = [_shown(s3.list_objects_v2, **place), uploads(s3, bucket["Name"])]
+                shown = [versions(s3, bucket["Name"]), *held, *shown]
+            seen[name][bucket["Name"]] = shown
         s3.close()
     listed = [gateway.run("account", "list", "--json").stdout]
     listed += [gateway.run("access-key", "list", "--account", name, "--json").stdout for name in ("main", "second")]

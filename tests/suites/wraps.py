@@ -236,6 +236,26 @@ class WrapsSuite:
         assert completed.content.wrapped_key == b"", "a wrap stands in one row"
         await ready.verify()
 
+    @pytest.mark.parametrize("is_moved", [False, True])
+    async def test_a_wrap_that_the_manifest_has_needs_no_envelopes(
+        self, ready: Catalogue, make: Maker, lease: Lease, is_moved: bool
+    ) -> None:
+        upload = make.upload()
+        part = make.part(upload, 1)
+        await ready.create_upload(upload)
+        await ready.put_part(part)
+        (wrap,) = await all_wraps(ready)
+        blob = envelopes_blob(make)
+        await ready.move_wraps(MoveWraps(blob, 1, (move_of(wrap, b"new" if is_moved else wrap.envelope),)), lease)
+        command = replace(make.complete(upload, part), manifest_wrap=wrap.envelope)
+        await ready.complete_upload(command)
+        found = await ready.get_version(BUCKET.bucket_id, upload.object_key)
+        assert found.content is not None
+        assert found.content.wrapped_key == (b"new" if is_moved else wrap.envelope)
+        assert len(await ready.list_envelopes()) == is_moved, "one that was moved since is in no manifest"
+        assert await ready.blob_states([blob.blob_id]) == {blob.blob_id: LIVE if is_moved else CONDEMNED}
+        await ready.verify()
+
     async def test_moves_need_the_lease_and_a_blob_that_sweep_left(
         self, ready: Catalogue, make: Maker, lease: Lease
     ) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from gateway.engine.journal.recovery import BlobScan, Found, Progress
+from gateway.engine.journal.recovery import BlobScan, Found, Progress, name_envelopes
 from gateway.engine.protection import Protection
 from keys.errors import KeysError
 from storage.catalogue import rows
@@ -36,11 +36,7 @@ from storage.catalogue.schema import (
     BLOBS,
     BUCKETS,
     CONTENTS,
-    ENVELOPES,
-    MOVED_WRAPS,
     VERSIONS,
-    EnvelopesRow,
-    MovedWrapRow,
 )
 from storage.errors import BlobError, Damaged
 from storage.sealed.description import Description
@@ -125,7 +121,7 @@ async def rebuild(scan: BlobScan, restoration: Restoration, progress: Progress, 
     for content_id, content in contents.items():
         if references[content_id]:
             _put_content(restoration, content, references[content_id])
-    _put_envelopes(scan, restoration)
+    name_envelopes(scan, restoration, scan.envelopes)
     used = {blob.blob_id for content in contents.values() for blob in content.blobs}
     micros = rows.to_micros(now)
     restoration.apply(
@@ -342,33 +338,6 @@ def _attributes(told: Description) -> Attributes:
     if Protection.decode(told.encryption) != Protection():
         attributes["encryption"] = dict(told.encryption)
     return attributes
-
-
-def _put_envelopes(scan: BlobScan, restoration: Restoration) -> None:
-    """Let the rows name the envelopes blobs whose wraps they took, so that none of them is swept."""
-    carried: Counter[bytes] = Counter()
-    epochs: dict[bytes, int] = {}
-    for wrap_id in scan.envelopes:
-        newest = scan.newest(wrap_id)
-        assert newest is not None, "an id that has envelopes has a newest one"
-        carried[newest.envelopes_id] += 1
-        epochs[newest.envelopes_id] = newest.epoch
-        restoration.apply([put_json(MOVED_WRAPS, MovedWrapRow(wrap_id, newest.envelopes_id))])
-    for envelopes_id, count in carried.items():
-        recovered = scan.envelopes_blobs[envelopes_id]
-        expectation = recovered.expectation
-        blob = Blob(
-            blob_id=envelopes_id,
-            role=BlobRole.ENVELOPES,
-            plaintext_size=expectation.plaintext_size,
-            sealed_size=expectation.sealed_size,
-            slot_size=recovered.header.slot_size,
-            salt=expectation.salt,
-            commitment=expectation.commitment,
-            footer_hash=expectation.footer_hash,
-        )
-        restoration.apply([put_json(BLOBS, rows.blob_row(blob, None))])
-        restoration.apply([put_json(ENVELOPES, EnvelopesRow(envelopes_id, epochs[envelopes_id], count))])
 
 
 def _put_content(restoration: Restoration, content: Content, references: int) -> None:

@@ -5,8 +5,8 @@ description opens. Nothing in the store is changed. Source: docs/FORMAT.md secti
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,8 +20,10 @@ from keys.errors import UnwrapFailed
 from keys.realm import RealmKeys
 from storage.blobs.base import BlobReader
 from storage.blobs.memory import MemoryBlobReader
+from storage.catalogue import rows
+from storage.catalogue.records import Blob, BlobRole
 from storage.catalogue.restoring import Restoration
-from storage.catalogue.schema import BlobRow
+from storage.catalogue.schema import BLOBS, ENVELOPES, MOVED_WRAPS, BlobRow, EnvelopesRow, MovedWrapRow
 from storage.errors import BlobError, Damaged, SealedDamaged
 from storage.sealed.envelopes import Envelopes
 from storage.sealed.header import BlobKind
@@ -263,6 +265,7 @@ async def put_back(scan: BlobScan, restoration: Restoration, progress: Progress)
         owner = restoration.content(moved.wrap_id) or restoration.blob(moved.wrap_id)
         if envelope is not None and owner is not None:
             restoration.put_wrap(owner, envelope.wrap)
+    _put_back_uploads(scan, restoration)
     why = dict(scan.seen.damaged)
     return [
         (row.blob_id, why.get(row.blob_id, "it is missing"))
@@ -295,6 +298,50 @@ def _put_back(restoration: Restoration, row: BlobRow, found: Found) -> None:
     content = None if row.content_id is None else restoration.content(row.content_id)
     if content is not None and kind is BlobKind.OBJECT:
         restoration.put_wrap(content, slot)
+
+
+def _put_back_uploads(scan: BlobScan, restoration: Restoration) -> None:
+    """Take the wraps of open uploads from envelopes blobs.
+
+    One that no row names was made a moment before the loss: the row that came to name it was not journalled yet.
+    """
+    unnamed: list[bytes] = []
+    for upload in list(restoration.open_uploads()):
+        wrap_id = upload.content_id
+        moved = restoration.moved_wrap(wrap_id)
+        envelope = scan.newest(wrap_id) if moved is None else scan.of_blob(wrap_id, moved.envelopes_id)
+        if envelope is not None:
+            restoration.put_upload_wrap(upload, envelope.wrap)
+            if moved is None:
+                unnamed.append(wrap_id)
+    name_envelopes(scan, restoration, unnamed)
+
+
+def name_envelopes(scan: BlobScan, restoration: Restoration, wrap_ids: Iterable[bytes]) -> None:
+    """Let rows name the envelopes blobs that have the newest wraps of these, so that none of them is swept."""
+    carried: Counter[bytes] = Counter()
+    epochs: dict[bytes, int] = {}
+    for wrap_id in wrap_ids:
+        newest = scan.newest(wrap_id)
+        assert newest is not None, "the caller saw that there is one"
+        carried[newest.envelopes_id] += 1
+        epochs[newest.envelopes_id] = newest.epoch
+        restoration.settle(MOVED_WRAPS, MovedWrapRow(wrap_id, newest.envelopes_id))
+    for envelopes_id, count in carried.items():
+        recovered = scan.envelopes_blobs[envelopes_id]
+        expectation = recovered.expectation
+        blob = Blob(
+            blob_id=envelopes_id,
+            role=BlobRole.ENVELOPES,
+            plaintext_size=expectation.plaintext_size,
+            sealed_size=expectation.sealed_size,
+            slot_size=recovered.header.slot_size,
+            salt=expectation.salt,
+            commitment=expectation.commitment,
+            footer_hash=expectation.footer_hash,
+        )
+        restoration.settle(BLOBS, rows.blob_row(blob, None))
+        restoration.settle(ENVELOPES, EnvelopesRow(envelopes_id, epochs[envelopes_id], count))
 
 
 async def _put_back_manifest(scan: BlobScan, restoration: Restoration, blob_id: bytes) -> None:

@@ -7,7 +7,7 @@ docs/decisions/0008-journal.md.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,6 +38,9 @@ PATIENCE_S: Final = 30.0
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
+Carry = Callable[[Sequence[Change], Lease], Awaitable[None]]
+"""Makes durable what changes need besides, under the journal's lease."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lag:
@@ -59,14 +62,19 @@ class Journal:
         clock: Callable[[], datetime],
         readers: Sequence[str] = (),
         observe: Callable[[float], None] = lambda _: None,
+        carry: Carry | None = None,
     ) -> None:
-        """`readers` are the cursors of those who read the outbox besides; `observe` is told each lag in seconds."""
+        """`readers` are the cursors of those who read the outbox besides; `observe` is told each lag in seconds.
+
+        `carry` is called before a segment tells of changes.
+        """
         self._catalogue = catalogue
         self.chain = chain
         self._holder = holder
         self._clock = clock
         self._readers = readers
         self._observe = observe
+        self._carry = carry
         self._head: Head | None = None
         self._lease: Lease | None = None
         self._lock = asyncio.Lock()
@@ -177,6 +185,9 @@ class Journal:
     async def _write(self, head: Head, changes: Sequence[Change]) -> Head:
         """Write one segment behind the head; where another was there first, take that."""
         packs = await self._pack(changes)
+        if self._carry is not None:
+            assert self._lease is not None, "who writes has the lease"
+            await self._carry(changes, self._lease)
         segment = _next(head, changes[-1].sequence, change_count=len(changes), packs=packs)
         try:
             self._head = await self.chain.append(segment, map(change_json, changes))

@@ -12,7 +12,8 @@ from gateway.engine.custody import Custody, WrappingMode
 from gateway.engine.integrity import EtagMode
 from gateway.engine.journal.chain import Chain
 from gateway.engine.journal.records import RecordBlobs
-from gateway.engine.journal.runner import Journal
+from gateway.engine.journal.recovery import BlobScan, check_no_hole, put_back, replay
+from gateway.engine.journal.runner import CURSOR, Carry, Journal
 from gateway.engine.multipart import MultipartEngine
 from gateway.engine.objects import NewObject, ObjectEngine, new_id
 from gateway.engine.opening import BlobOpener
@@ -25,6 +26,8 @@ from keys.realm import RealmKeys
 from storage.blobs.memory import MemoryBlobStore
 from storage.catalogue.base import Conditions, DeleteVersion
 from storage.catalogue.records import AccessKey, Account, Bucket
+from storage.catalogue.restoring import Restoration, Restored
+from storage.catalogue.rows import to_micros
 from storage.catalogue.sqlite import SqliteCatalogue
 from tests.gateway.engine.rig import Clock, PieceBody
 
@@ -57,9 +60,16 @@ class Stage:
     def chain(self) -> Chain:
         return Chain(self.records())
 
-    def journal(self, holder: str = "owner", readers: tuple[str, ...] = ()) -> Journal:
+    def journal(self, holder: str = "owner", readers: tuple[str, ...] = (), carry: Carry | None = None) -> Journal:
         """A fresh one, as a start makes it."""
-        return Journal(catalogue=self.catalogue, chain=self.chain(), holder=holder, clock=self.clock, readers=readers)
+        return Journal(
+            catalogue=self.catalogue,
+            chain=self.chain(),
+            holder=holder,
+            clock=self.clock,
+            readers=readers,
+            carry=carry,
+        )
 
     async def put(self, key: bytes, data: bytes, **attributes: Any) -> None:
         new = NewObject(key, ObjectAttributes(**attributes), Conditions())
@@ -68,8 +78,39 @@ class Stage:
     async def delete(self, key: bytes) -> None:
         await self.objects.delete(self.bucket, [DeleteVersion(key)])
 
+    async def recover(self, path: Path) -> tuple[SqliteCatalogue, Restored]:
+        """A new catalogue of what the store holds, as `sealgate recover` makes it, verified and opened."""
+        _make_room(path)
+        keys = self.keys
+        arguments = (path, keys.realm_id, keys.catalogue_key.material(), keys.row_mac_key.material())
+        restoration = Restoration(*arguments)
+        custody = Custody(
+            Keyring(self.kms, self.clock.monotonic), keys.realm_id, WrappingMode.DIRECT, self.clock.monotonic, 0
+        )
+        scan = BlobScan(self.records(), custody, keys)
+        try:
+            head = await replay(self.chain(), restoration, lambda *_: None)
+            assert await put_back(scan, restoration, lambda *_: None) == [], "nothing is missing"
+            check_no_hole(self.chain(), head, scan.seen)
+            restored = restoration.finish({CURSOR: head.count}, to_micros(self.clock()))
+        finally:
+            restoration.close()
+        catalogue = self.open_again(path)
+        await catalogue.verify()
+        return catalogue, restored
+
+    async def take(self, catalogue: SqliteCatalogue) -> None:
+        """Let a catalogue be the one that is served from now on."""
+        await self.catalogue.close()
+        self.catalogue = self.objects._catalogue = self.multipart._catalogue = catalogue
+
     def open_again(self, path: Path) -> SqliteCatalogue:
         return open_catalogue(path, self.keys, self.clock)
+
+
+def _make_room(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def open_catalogue(path: Path, keys: RealmKeys, clock: Clock) -> SqliteCatalogue:

@@ -1,27 +1,22 @@
 """Packs that are mostly dead go, what lives in them stays, and a crash at any step loses nothing that is named."""
 
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.engine.custody import Custody, WrappingMode
 from gateway.engine.journal import packs as module
 from gateway.engine.journal.packs import LEASE_DURATION, LEASE_NAME, Packs
-from gateway.engine.journal.recovery import BlobScan, check_no_hole, put_back, replay
 from gateway.engine.rowless import find_rowless
-from keys.keyring import Keyring
 from storage import seams
 from storage.blobs.base import BlobStat
 from storage.catalogue.base import LeaseLost, ListQuery
-from storage.catalogue.restoring import Restoration
 from storage.errors import SealedDamaged, StorageUnavailable
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack
 from storage.sealed.recovery import RecoveredBlob
-from tests.gateway.engine.journal.stage import Stage, on_stage, open_catalogue
+from tests.gateway.engine.journal.stage import Stage, on_stage
 
 
 class Crash(BaseException):
@@ -51,27 +46,9 @@ async def fill(stage: Stage, count: int) -> None:
 
 async def recovered_keys(stage: Stage, folder: Path) -> dict[bytes, bytes]:
     """Object keys and the bytes behind them, from a catalogue that is made from the store alone."""
-    keys, path = stage.keys, folder / "recovered.db"
-    path.unlink(missing_ok=True)
-    arguments = (path, keys.realm_id, keys.catalogue_key.material(), keys.row_mac_key.material())
-    restoration = Restoration(*arguments)
-    custody = Custody(
-        Keyring(stage.kms, stage.clock.monotonic),
-        keys.realm_id,
-        WrappingMode.DIRECT,
-        time.monotonic,
-        bucket_key_age_s=0,
-    )
-    scan = BlobScan(stage.records(), custody, keys)
-    head = await replay(stage.chain(), restoration, lambda *_: None)
-    assert await put_back(scan, restoration, lambda *_: None) == []
-    check_no_hole(stage.chain(), head, scan.seen)
-    restored = restoration.finish({}, 0)
-    restoration.close()
+    catalogue, restored = await stage.recover(folder / "recovered/catalogue.db")
     assert restored.dropped_version_count == 0
-    catalogue = open_catalogue(path, keys, stage.clock)
     try:
-        await catalogue.verify()
         return await bodies(stage, catalogue)
     finally:
         await catalogue.close()
