@@ -1,14 +1,14 @@
 """`sealgate recover`: rebuild the catalogue from keyring and blob store. Runbook: docs/RECOVERY.md.
 
 The new catalogue is made beside the old one's place and takes it only when every row of it has been verified. What was
-there is kept under another name; nothing in the blob store is deleted.
+there is kept under another name; nothing in the blob store is deleted. An empty database is filled in one transaction.
 """
 
 import asyncio
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +25,8 @@ from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settings_of
 from gateway.config import Settings
 from gateway.wiring import Folders, RealmRecord
-from gateway.wiring.recovering import Recovered, open_recovery
+from gateway.wiring.catalogue_move import fill_database
+from gateway.wiring.recovering import Recovered, Recovery, open_recovery
 from gateway.wiring.stores import utc_now
 from keys.safe_files import write_private_file
 from storage.seams import reach
@@ -64,6 +65,11 @@ def recover(
     settings = settings_of(data, keys, config)
     answer = asyncio.run(_recover(settings, from_blobs=from_blobs, replace=replace))
     print_answer(answer, as_json=as_json)
+    check_nothing_missing(answer)
+
+
+def check_nothing_missing(answer: Answer) -> None:
+    """End with a line that says so where blobs are missing. Raises: CommandError."""
     if answer["missing_blob_count"]:
         raise CommandError(
             f"{answer['missing_blob_count']} blobs are missing or damaged: their objects are listed and answer 500;"
@@ -74,47 +80,81 @@ def recover(
 
 async def _recover(settings: Settings, *, from_blobs: bool, replace: bool) -> Answer:
     folders = Folders.of(settings)
+    check_recoverable(settings, folders)
+    async with owned(folders):
+        return await rebuild(settings, folders, from_blobs=from_blobs, replace=replace)
+
+
+def check_recoverable(settings: Settings, folders: Folders) -> None:
+    """See that keys and blobs are there. Raises: SetupError."""
     check_apart(settings, folders)
-    if folders.database is not None:
-        raise CommandError("a catalogue is rebuilt into a file only: give --catalogue sqlite", Exit.USAGE)
     if not folders.realm_copy.exists():
         raise SetupError(f"{folders.realm_copy} is missing: restore the keys folder from its backup, or correct --keys")
     if not folders.has_blobs:
         raise SetupError(f"{folders.blobs} is missing: restore the blobs there, or correct --data")
+
+
+Prepare = Callable[[Recovery], Awaitable[Answer]]
+"""Done before anything is read, once nothing speaks against it; what it answers is part of the whole answer."""
+
+
+async def rebuild(
+    settings: Settings,
+    folders: Folders,
+    *,
+    from_blobs: bool = False,
+    replace: bool = False,
+    prepare: Prepare | None = None,
+) -> Answer:
+    """Make a new catalogue where the settings say; the caller owns the data folder. Raises: CommandError, StorageError.
+
+    What is there is kept aside where it may be replaced. A database must be empty.
+    """
     place, new = folders.catalogue.parent, folders.data / NEW
-    async with owned(folders):
-        if folders.catalogue.exists() and not replace:
-            raise CommandError(
-                f"{folders.catalogue} is there: `sealgate verify` says whether it is whole;"
-                " with --replace it is kept aside and a new one takes its place"
-            )
+    if folders.database is None and folders.catalogue.exists() and not replace:
+        raise CommandError(
+            f"{folders.catalogue} is there: `sealgate verify` says whether it is whole;"
+            " with --replace it is kept aside and a new one takes its place"
+        )
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(mode=0o700)
+    try:
+        async with open_recovery(settings, folders, new / folders.catalogue.name) as recovery:
+            await recovery.check_place(folders)
+            prepared = {} if prepare is None else await prepare(recovery)
+            with _showing() as progress:
+                recovered = await recovery.run(progress, from_blobs=from_blobs)
+            _write_report(new / REPORT, recovered)
+            reach("recover.rebuilt")
+            if folders.database is None:
+                kept, report = _put_in_place(folders, new, place), place / REPORT
+            else:
+                await fill_database(folders, recovery.realm_keys, new / folders.catalogue.name)
+                kept, report = None, folders.data / REPORT
+                _put_realm_file(folders)
+                (new / REPORT).replace(report)
+    finally:
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(mode=0o700)
-        try:
-            async with open_recovery(settings, folders, new / folders.catalogue.name) as recovery:
-                with _showing() as progress:
-                    recovered = await recovery.run(progress, from_blobs=from_blobs)
-        except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            raise
-        _write_report(new / REPORT, recovered)
-        reach("recover.rebuilt")
-        kept = _put_in_place(folders, new, place)
     return {
+        **prepared,
         **asdict(recovered.restored),
         "verified_row_count": recovered.verified_row_count,
         "scanned_blob_count": recovered.scanned_blob_count,
         "damaged_blob_count": len(recovered.damaged),
         "missing_blob_count": len(recovered.missing),
-        "report": str(place / REPORT),
+        "report": str(report),
         **({} if kept is None else {"old_catalogue": str(kept)}),
     }
 
 
-def _put_in_place(folders: Folders, new: Path, place: Path) -> Path | None:
-    """Let the new catalogue take its place; where the old one is now, if there was one."""
+def _put_realm_file(folders: Folders) -> None:
     if not folders.realm_file.exists():
         write_private_file(folders.realm_file, RealmRecord.read(folders.realm_copy).encode(), replace=False)
+
+
+def _put_in_place(folders: Folders, new: Path, place: Path) -> Path | None:
+    """Let the new catalogue take its place; where the old one is now, if there was one."""
+    _put_realm_file(folders)
     kept = None
     if place.exists():
         kept = place.with_name(f"{place.name}.before-{utc_now():%Y%m%dT%H%M%S%f}")

@@ -8,16 +8,20 @@ goes on.
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.moving.places import PlaceFailed
 from gateway.wiring.folders import Folders
 from gateway.wiring.stores import open_catalogue, take_over_catalogue
 from keys.realm import RealmKeys
 from storage.catalogue.owner import OwnerLock
+from storage.catalogue.sqlite_session import SqliteSession
 from storage.catalogue.transfer import digests, reading
 from storage.errors import CatalogueUnsafe
 from storage.seams import reach
+
+if TYPE_CHECKING:
+    from storage.catalogue.postgres import PostgresCatalogue
 
 
 async def move_catalogue(folders: Folders, realm_keys: RealmKeys) -> dict[str, Any]:
@@ -53,16 +57,33 @@ async def move_catalogue(folders: Folders, realm_keys: RealmKeys) -> dict[str, A
                     raise
                 catalogue = await take_over_catalogue(folders, realm_keys, None, put_aside)
             reach("migrate.catalogue_committed")
-            try:
-                verified = await catalogue.verify()
-                if await catalogue.digests() != digests(source):
-                    raise PlaceFailed("the database holds another catalogue than the file: give an empty database")
-            finally:
-                await catalogue.close()
+            verified = await _compared(catalogue, source)
         _rename(aside, moved)
     finally:
         lock.release()
     return {"database": str(folders.database), "verified_row_count": verified, "old_file": str(moved)}
+
+
+async def fill_database(folders: Folders, realm_keys: RealmKeys, path: Path) -> int:
+    """Put all of a file that nobody serves into the empty database; the number of rows, verified there.
+
+    Raises: CatalogueUnsafe where a catalogue is there; StorageError, KeysError.
+    """
+    keys = (realm_keys.realm_id, realm_keys.catalogue_key.material(), realm_keys.row_mac_key.material())
+    with reading(path, *keys) as source:
+        catalogue = await take_over_catalogue(folders, realm_keys, source, lambda: reach("recover.filled"))
+        return await _compared(catalogue, source)
+
+
+async def _compared(catalogue: "PostgresCatalogue", source: SqliteSession) -> int:
+    """Verify a database and see that it holds the same as a file; close it."""
+    try:
+        verified = await catalogue.verify()
+        if await catalogue.digests() != digests(source):
+            raise PlaceFailed("the database holds another catalogue than the file: give an empty database")
+    finally:
+        await catalogue.close()
+    return verified
 
 
 async def _settle(folders: Folders, realm_keys: RealmKeys) -> None:

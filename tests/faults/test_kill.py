@@ -68,6 +68,7 @@ ELSEWHERE: Final = {
     "rewrap.": "tests/gateway/engine/test_rewrap.py stops at each of them",
     "shred.": "tests/gateway/engine/test_life_kills.py stops at each of them",
     "journal.": "tests/faults/test_journal.py and tests/gateway/engine/journal stop at each of them",
+    "packs.": "tests/gateway/engine/journal/test_packs.py stops at each of them",
     "recover.": "tests/gateway/cli/test_recover.py stops at each of them",
 }
 
