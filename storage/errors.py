@@ -6,6 +6,7 @@ StorageError
 ├── BlobError
 │   ├── BlobMissing         a referenced blob is not there: an alarm, never a 404
 │   ├── BlobExists          a blob id was to be written twice
+│   ├── BlobHeld            the store keeps a blob until a time, whoever wants it gone
 │   └── BlobReadFailed      the medium failed while reading
 ├── Damaged                 what is at rest does not authenticate          never retried, alarm
 │   ├── SealedDamaged       header, commitment, chunk, length or description
@@ -43,6 +44,10 @@ class BlobMissing(BlobError):
 
 class BlobExists(BlobError):
     """A blob of that id is already there. Blobs are written once."""
+
+
+class BlobHeld(BlobError):
+    """The store itself keeps a blob until a time (`BlobStore.retain`), so it cannot be deleted yet."""
 
 
 class BlobReadFailed(BlobError):

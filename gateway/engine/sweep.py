@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from gateway.engine.rowless import find_rowless
 from storage.blobs.base import BlobStat, BlobStore
 from storage.catalogue.base import Catalogue, Lease
-from storage.errors import RealmMismatch, StorageError
+from storage.errors import BlobHeld, RealmMismatch, StorageError
 from storage.seams import reach
 
 BATCH_SIZE = 1000
@@ -41,6 +41,8 @@ class SweepReport:
     condemned_count: int
     deleted_count: int
     debris_count: int
+    held_count: int = 0
+    """Condemned blobs that the store itself keeps for now; they go by a later sweep."""
     record_count: int = 0
     """Old blobs of the journal, snapshots, packs and the like: they have no row, and who wrote them reclaims them."""
     packs: tuple[BlobStat, ...] = field(default=(), repr=False, compare=False)
@@ -96,16 +98,16 @@ class Sweeper:
                     f"right catalogue? If it is, sweep again with --accept-many-orphans"
                 )
             if dry_run:
-                return SweepReport(scanned, len(orphans), 0, 0, 0, found.record_count)
+                return SweepReport(scanned, len(orphans), 0, 0, 0, 0, found.record_count)
             condemned = 0
             for start in range(0, len(orphans), BATCH_SIZE):
                 lease = await self._lease()
                 condemned += len(await self._catalogue.condemn_orphans(orphans[start : start + BATCH_SIZE], lease))
                 reach("sweep.condemned")
-            deleted = await self._delete_condemned()
+            deleted, held = await self._delete_condemned()
             debris = await self._blobs.reclaim_debris(self._clock() - self._orphan_grace)
             await self._catalogue.forget_completed_uploads(self._clock() - self._completed_upload_memory)
-            counts = scanned, len(orphans), condemned, deleted, debris, found.record_count
+            counts = scanned, len(orphans), condemned, deleted, debris, held, found.record_count
             return SweepReport(*counts, tuple(found.packs))
         finally:
             await self._catalogue.release_lease(lease)
@@ -114,22 +116,35 @@ class Sweeper:
         """Delete blobs whose grace is over; return their number. Raises: LeaseLost."""
         lease = await self._lease()
         try:
-            return await self._delete_condemned()
+            return (await self._delete_condemned())[0]
         finally:
             await self._catalogue.release_lease(lease)
 
     async def _lease(self) -> Lease:
         return await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
 
-    async def _delete_condemned(self) -> int:
-        deleted = 0
-        while blob_ids := await self._catalogue.list_condemned(self._clock() - self._condemned_grace, BATCH_SIZE):
+    async def _delete_condemned(self) -> tuple[int, int]:
+        """Delete what is due; the number of blobs that went, and of those that the store keeps."""
+        deleted, held = 0, set[bytes]()
+        while blob_ids := await self._due(held):
             await self._lease()
+            gone = []
             for blob_id in blob_ids:
-                await self._blobs.delete(blob_id)
+                try:
+                    await self._blobs.delete(blob_id)
+                except BlobHeld:
+                    held.add(blob_id)
+                else:
+                    gone.append(blob_id)
             reach("sweep.deleted")
             # The row goes last: a crash before this line only deletes an absent blob again. A slow store takes longer
             # for a batch than a lease lasts, so it is renewed; where another sweeper has it by now, that fails.
-            await self._catalogue.forget_condemned(blob_ids, await self._lease())
-            deleted += len(blob_ids)
-        return deleted
+            await self._catalogue.forget_condemned(gone, await self._lease())
+            deleted += len(gone)
+        return deleted, len(held)
+
+    async def _due(self, held: set[bytes]) -> list[bytes]:
+        """Condemned blobs whose grace is over, but for those that the store keeps, which may be the oldest."""
+        horizon = self._clock() - self._condemned_grace
+        listed = await self._catalogue.list_condemned(horizon, BATCH_SIZE + len(held))
+        return [blob_id for blob_id in listed if blob_id not in held]

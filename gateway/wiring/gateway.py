@@ -36,6 +36,7 @@ from gateway.engine.multipart import MultipartEngine
 from gateway.engine.notifying import Announcements
 from gateway.engine.objects import ObjectEngine
 from gateway.engine.opening import BlobOpener
+from gateway.engine.retaining import retaining
 from gateway.engine.sealing import BlobWriter
 from gateway.engine.sweep import Sweeper
 from gateway.http.app import make_app
@@ -106,6 +107,7 @@ class Gateway:
         )
         if settings.journal == "sync":
             stores = replace(stores, catalogue=synced(stores.catalogue, self.journal.settle))
+        stores = replace(stores, catalogue=retaining(stores.catalogue, stores.blobs))
         self.stores = stores
         self.journalling = Journalling(
             catalogue=stores.catalogue,

@@ -12,6 +12,7 @@ from keys.realm import RealmKeys
 from keys.safe_files import read_private_file
 from storage.blobs.base import BlobStore
 from storage.blobs.disk import DiskBlobStore
+from storage.blobs.s3 import S3BlobStore
 from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import Catalogue
 from storage.catalogue.files import peek
@@ -47,6 +48,14 @@ def open_blobs(folders: Folders) -> BlobStore:
     if folders.bucket is not None:
         return folders.bucket.open()
     return DiskBlobStore(folders.blobs)
+
+
+async def lacks_of(blobs: BlobStore) -> tuple[str, ...]:
+    """What the backend of a blob store cannot do, a line for each; it is tried on objects of its own.
+
+    Raises: StorageError, where it cannot be used at all.
+    """
+    return (await blobs.traits()).lacks() if isinstance(blobs, S3BlobStore) else ()
 
 
 async def create_catalogue(folders: Folders, realm_keys: RealmKeys) -> Catalogue:

@@ -106,7 +106,22 @@ class BlobStore(Protocol):
         """
 
     async def delete(self, blob_id: bytes) -> None:
-        """Remove a blob, durably. Idempotent: an absent blob is not an error. Open readers may go on."""
+        """Remove a blob, durably. Idempotent: an absent blob is not an error. Open readers may go on.
+
+        Raises:
+            BlobHeld: the store keeps it for now.
+        """
+
+    async def retain(self, blob_id: bytes, until: datetime) -> bool:
+        """Have the store itself keep a blob until then, against everybody; tell whether it does.
+
+        It never shortens what was asked before. A store that has no such lock (a disk, memory, a bucket without object
+        lock) does nothing and says False: then whoever can write there can delete the blob.
+
+        Raises:
+            BlobMissing: no such blob.
+            StorageUnavailable: the store can, and did not.
+        """
 
     def iterate(self) -> AsyncIterator[BlobStat]:
         """Every visible blob, in no stated order. Blobs that come or go meanwhile may or may not be seen."""

@@ -427,6 +427,11 @@ class DiskBlobStore:
 
         await self._run(remove)
 
+    async def retain(self, blob_id: bytes, until: datetime) -> bool:
+        """A disk has no locks that bind who can write to it."""
+        del blob_id, until
+        return False
+
     async def iterate(self) -> AsyncIterator[BlobStat]:
         """Every blob, folder by folder. Raises: BlobReadFailed, StorageUnavailable."""
         for folder in await self._run(self._folders):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import datetime
 
 from storage.blobs.base import BLOB_ID_SIZE, BlobStat, Buffer
-from storage.errors import BlobExists, BlobMissing, BlobReadFailed, RealmMismatch
+from storage.errors import BlobExists, BlobHeld, BlobMissing, BlobReadFailed, RealmMismatch
 
 
 class MemoryBlobReader:
@@ -37,8 +37,10 @@ class MemoryBlobReader:
 class MemoryBlobStore:
     """Blobs in a dictionary; the contract is `storage.blobs.base.BlobStore`."""
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], *, has_locks: bool = False) -> None:
         self._clock = clock
+        self._has_locks = has_locks
+        self._held: dict[bytes, datetime] = {}
         self._blobs: dict[bytes, tuple[bytes, datetime]] = {}
         self._realm_id: bytes | None = None
 
@@ -83,8 +85,17 @@ class MemoryBlobStore:
         return BlobStat(blob_id, len(content), modified_at)
 
     async def delete(self, blob_id: bytes) -> None:
-        """Forget a blob."""
+        """Forget a blob. Raises: BlobHeld."""
+        if blob_id in self._held and self._held[blob_id] > self._clock():
+            raise BlobHeld("the store keeps this blob for now")
         self._blobs.pop(blob_id, None)
+
+    async def retain(self, blob_id: bytes, until: datetime) -> bool:
+        """Keep a blob until then, if this store is one with locks. Raises: BlobMissing."""
+        if self._has_locks:
+            await self.stat(blob_id)
+            self._held[blob_id] = max(until, self._held.get(blob_id, until))
+        return self._has_locks
 
     async def iterate(self) -> AsyncIterator[BlobStat]:
         """Every blob that was there when the walk began."""

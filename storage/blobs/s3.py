@@ -18,10 +18,11 @@ from xml.etree import ElementTree as ET
 
 from storage.blobs.base import BLOB_ID_SIZE, BlobStat, Buffer
 from storage.blobs.s3_backend import Backend, Call, S3Target
+from storage.blobs.s3_lock import parsed_time, retain_object, retention_of
 from storage.blobs.s3_probe import PROBES, Traits, delete_object, probe
 from storage.blobs.s3_reader import S3BlobReader, open_reader
 from storage.blobs.s3_writer import HeldBytes, Putting, of_bytes
-from storage.errors import BlobExists, BlobMissing, BlobReadFailed, RealmMismatch, StorageUnavailable
+from storage.errors import BlobExists, BlobHeld, BlobMissing, BlobReadFailed, RealmMismatch, StorageUnavailable
 
 _LOG = logging.getLogger(__name__)
 
@@ -130,11 +131,24 @@ class S3BlobStore:
             raise BlobReadFailed("the backend tells no size or time of a blob") from error
 
     async def delete(self, blob_id: bytes) -> None:
-        """Remove a blob with all its versions. Raises: StorageUnavailable, also where the backend's lock keeps it."""
+        """Remove a blob with all its versions. Raises: BlobHeld, StorageUnavailable."""
         await self._delete(_name(blob_id))
 
     async def _delete(self, name: str) -> None:
-        await delete_object(self._backend, name, versioned=(await self.traits()).versioned)
+        traits = await self.traits()
+        try:
+            await delete_object(self._backend, name, versioned=traits.versioned)
+        except StorageUnavailable:
+            if traits.locks and (held := await retention_of(self._backend, name)) is not None:
+                raise BlobHeld(f"the backend keeps a blob until {held:%Y-%m-%d %H:%M} UTC") from None
+            raise
+
+    async def retain(self, blob_id: bytes, until: datetime) -> bool:
+        """Put a blob under COMPLIANCE in a bucket with object lock. Raises: BlobMissing, StorageUnavailable."""
+        traits = await self.traits()
+        if traits.locks:
+            await retain_object(self._backend, _name(blob_id), until)
+        return traits.locks
 
     async def iterate(self) -> AsyncIterator[BlobStat]:
         """Every blob, a page of names at a time. Raises: BlobReadFailed, StorageUnavailable."""
@@ -145,7 +159,7 @@ class S3BlobStore:
                 if found is None:
                     continue
                 try:
-                    size, modified_at = int(entry.findtext("Size") or ""), _time(entry.findtext("LastModified"))
+                    size, modified_at = int(entry.findtext("Size") or ""), parsed_time(entry.findtext("LastModified"))
                 except ValueError as error:
                     raise BlobReadFailed("the backend lists a blob without its size or time") from error
                 # As HEAD tells it, in whole seconds.
@@ -242,13 +256,8 @@ def _name(blob_id: bytes) -> str:
     return f"{_BLOBS}{name[:2]}/{name}"
 
 
-def _time(text: str | None) -> datetime:
-    moment = datetime.fromisoformat(text or "")
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
 def _began(upload: ET.Element) -> datetime:
     try:
-        return _time(upload.findtext("Initiated"))
+        return parsed_time(upload.findtext("Initiated"))
     except ValueError:  # of an unknown age: never old enough
         return datetime.max.replace(tzinfo=UTC)

@@ -31,6 +31,8 @@ class Traits:
     """Whether the bucket keeps versions, so that deletes have to name them."""
     locks: bool
     """Whether the bucket can keep objects until a date."""
+    hoards: bool
+    """Whether it keeps every object for a time that nobody asked for."""
 
     def lacks(self) -> tuple[str, ...]:
         """What the backend cannot do and the store does without, each in one line for the operator."""
@@ -46,6 +48,10 @@ class Traits:
                     "it replaces objects despite If-None-Match on CompleteMultipartUpload: looked for first instead",
                 ),
                 (self.locks, "its bucket has no object lock: locks bind the gateway's requests, not the backend"),
+                (
+                    not self.hoards,
+                    "its bucket has a default retention: what the gateway deletes stays there until that ends",
+                ),
             )
             if not has
         )
@@ -60,6 +66,7 @@ async def probe(backend: Backend) -> Traits:
     try:
         versioned = await _setting(backend, "versioning", "VersioningConfiguration", "Status")
         locks = await _setting(backend, "object-lock", "ObjectLockConfiguration", "ObjectLockEnabled")
+        kept = await _setting(backend, "object-lock", "ObjectLockConfiguration", "Rule/DefaultRetention/Mode")
         conditional_put = await _stores(backend, name)
         await _keeps_whole(backend, name)
         return Traits(
@@ -67,6 +74,7 @@ async def probe(backend: Backend) -> Traits:
             conditional_complete=await _completes_without_replacing(backend, name),
             versioned=versioned in ("Enabled", "Suspended"),
             locks=locks == "Enabled",
+            hoards=kept != "",
         )
     finally:
         await _remove(backend, name)

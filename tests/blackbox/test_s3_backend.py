@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway
 from tests.blackbox.test_boto3 import *  # noqa: F403 - the same cases, through this module's gateway
 from tests.servers.s3_servers import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server, SeaweedFs
@@ -27,7 +29,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         server.stop()
 
 
-def settings_of(server: S3Server, folder: Path) -> dict[str, str]:
+def settings_of(server: S3Server, folder: Path, bucket: str = BUCKET) -> dict[str, str]:
     """The settings of a gateway over that server."""
     credentials = folder / "backend.env"
     credentials.touch(mode=0o600)
@@ -35,7 +37,7 @@ def settings_of(server: S3Server, folder: Path) -> dict[str, str]:
     return {
         "SEALGATE_BLOB_STORE": "s3",
         "SEALGATE_S3_ENDPOINT": server.endpoint,
-        "SEALGATE_S3_BUCKET": BUCKET,
+        "SEALGATE_S3_BUCKET": bucket,
         "SEALGATE_S3_PREFIX": PREFIX,
         "SEALGATE_S3_CREDENTIALS_FILE": str(credentials),
         "SEALGATE_S3_CA_FILE": str(server.authority.certificate),
@@ -108,6 +110,67 @@ def test_other_bytes_than_were_sealed_are_never_served(backend: S3Server, s3: An
     assert s3.get_object(Bucket=bucket, Key="other")["Body"].read() == b"other" * 30_001
 
 
+def test_what_is_under_compliance_is_kept_by_the_backend_itself(backend: S3Server, tmp_path: Path) -> None:
+    """At its write, at a copy, by parts and by the bucket's default; longer when it is extended; nothing else is."""
+    kept = backend.client()
+    kept.create_bucket(Bucket="kept-blobs", ObjectLockEnabledForBucket=True)
+    gateway = Gateway(tmp_path, settings_of(backend, tmp_path, "kept-blobs"))
+    gateway.start()
+    s3 = s3_client(gateway)
+    try:
+        s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+        lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
+        s3.put_object(Bucket="locked", Key="free", Body=b"f" * 50_000)
+        s3.put_object(Bucket="locked", Key="governed", Body=b"g" * 50_001, **lock | {"ObjectLockMode": "GOVERNANCE"})
+        assert _kept_ends(kept) == []
+        s3.put_object(Bucket="locked", Key="kept", Body=b"k" * 50_002, **lock)
+        assert _kept_ends(kept) == [until]
+        s3.copy_object(Bucket="locked", Key="copy", CopySource="locked/free", **lock)
+        assert _kept_ends(kept) == [until] * 3, "the blob that it shares, and its link"
+        begun = s3.create_multipart_upload(Bucket="locked", Key="parts", **lock)
+        named = {"Bucket": "locked", "Key": "parts", "UploadId": begun["UploadId"]}
+        parts = [
+            {"PartNumber": number, "ETag": s3.upload_part(**named, PartNumber=number, Body=b"p" * (5 << 20))["ETag"]}
+            for number in (1, 2)
+        ]
+        s3.complete_multipart_upload(**named, MultipartUpload={"Parts": parts})
+        assert _kept_ends(kept) == [until] * 6, "two parts and their manifest"
+        later = until + timedelta(days=1)
+        s3.put_object_retention(Bucket="locked", Key="kept", Retention={"Mode": "COMPLIANCE", "RetainUntilDate": later})
+        assert _kept_ends(kept) == [until] * 5 + [later]
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 30}}
+        configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+        s3.put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration=configuration)
+        s3.put_object(Bucket="locked", Key="by default", Body=b"d" * 50_003)
+        assert _kept_ends(kept)[-1] > until + timedelta(days=20)
+        # Nobody who has the backend's credentials can destroy these bytes.
+        for entry in kept.list_object_versions(Bucket="kept-blobs", Prefix=PREFIX + "b/")["Versions"]:
+            if _end_of(kept, entry["Key"]) is not None:
+                with pytest.raises(ClientError):
+                    kept.delete_object(Bucket="kept-blobs", Key=entry["Key"], VersionId=entry["VersionId"])
+        assert s3.get_object(Bucket="locked", Key="parts")["Body"].read() == b"p" * (10 << 20)
+    finally:
+        s3.close()
+        gateway.close()
+
+
+def _end_of(kept: Any, key: str) -> datetime | None:
+    try:
+        told = kept.get_object_retention(Bucket="kept-blobs", Key=key)["Retention"]
+    except ClientError:
+        return None
+    assert told["Mode"] == "COMPLIANCE"
+    ends: datetime = told["RetainUntilDate"]
+    return ends.astimezone(UTC)
+
+
+def _kept_ends(kept: Any) -> list[datetime]:
+    """Until when the backend keeps blobs, those that it keeps at all."""
+    entries = kept.list_objects_v2(Bucket="kept-blobs", Prefix=PREFIX + "b/").get("Contents", [])
+    return sorted(end for entry in entries if (end := _end_of(kept, entry["Key"])) is not None)
+
+
 def test_neither_secret_nor_key_id_of_the_backend_reaches_a_log(gateway: Gateway) -> None:
     logged = "".join(path.read_text() for path in gateway.logs.iterdir())
     assert SECRET_ACCESS_KEY not in logged
@@ -142,6 +205,8 @@ def test_check_looks_at_the_backend(backend: S3Server, gateway: Gateway) -> None
     gateway.stop()
     done = gateway.run("check")
     assert "it is of the realm of these keys" in done.stdout
+    assert "its bucket has no object lock" in done.stdout, "what it lacks is told"
+    assert "If-None-Match" not in done.stdout, "and what it has is not"
     backend.stop()
     gone = gateway.run("check")
     assert gone.returncode != 0

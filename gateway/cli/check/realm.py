@@ -18,6 +18,7 @@ from gateway.wiring import (
     OpenedKeys,
     ProviderCanaries,
     check_same_realm,
+    lacks_of,
     open_blobs,
     open_keys,
     peek_catalogue,
@@ -151,6 +152,8 @@ async def _check_stores(report: Report, folders: Folders, opened: OpenedKeys) ->
         blobs = open_blobs(folders)
         try:
             check_same_realm(await blobs.realm_id(), keys, f"the blob store {folders.blobs_place}")
+            for lack in await lacks_of(blobs):
+                report.warn("blob store", lack, "keep that in mind, or choose another backend or bucket")
         finally:
             await blobs.close()
         report.ok("blob store", "it is of the realm of these keys")

@@ -17,7 +17,7 @@ from tests.servers.s3_servers import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, S
 
 _NUMBERS = count(1)
 TRIES: Final = 3
-TRAITS: Final = Traits(conditional_put=True, conditional_complete=True, versioned=False, locks=False)
+TRAITS: Final = Traits(conditional_put=True, conditional_complete=True, versioned=False, locks=False, hoards=False)
 """Of SeaweedFS in a plain bucket; a test sees that they are right."""
 
 
@@ -64,11 +64,11 @@ def new_target(server: S3Server, **changes: Any) -> S3Target:
     return replace(target, **changes)
 
 
-def make_bucket(server: S3Server, name: str) -> str:
+def make_bucket(server: S3Server, name: str, **options: Any) -> str:
     """See that a bucket of that name is there."""
     client = server.client()
     with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
-        client.create_bucket(Bucket=name)
+        client.create_bucket(Bucket=name, **options)
     client.close()
     return name
 
