@@ -28,6 +28,9 @@ REGION: Final = "us-east-1"
 class S3Server(ABC):
     """One server of its own folder; stopped by its process id."""
 
+    access_key_id = ACCESS_KEY_ID
+    secret_access_key = SECRET_ACCESS_KEY
+
     def __init__(self, folder: Path, authority: Authority | None = None) -> None:
         self.folder = folder
         self.authority = authority or Authority(folder, "backend-ca")
@@ -87,8 +90,8 @@ class S3Server(ABC):
             endpoint_url=self.endpoint,
             verify=str(self.authority.certificate),
             region_name=REGION,
-            aws_access_key_id=ACCESS_KEY_ID,
-            aws_secret_access_key=SECRET_ACCESS_KEY,
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
             config=Config(
                 s3={"addressing_style": "path"},
                 retries={"max_attempts": retries},
@@ -138,7 +141,7 @@ class SeaweedFs(S3Server):
         (folder / "data").mkdir()
         identity = {
             "name": "sealgate",
-            "credentials": [{"accessKey": ACCESS_KEY_ID, "secretKey": SECRET_ACCESS_KEY}],
+            "credentials": [{"accessKey": self.access_key_id, "secretKey": self.secret_access_key}],
             "actions": ["Admin"],
         }
         (folder / "identities.json").write_text(json.dumps({"identities": [identity]}))

