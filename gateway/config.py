@@ -25,6 +25,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.errors import SettingsError
+
 ENVIRONMENT_PREFIX: Final = "SEALGATE_"
 CONFIG_VARIABLE: Final = ENVIRONMENT_PREFIX + "CONFIG"
 """Names the settings file; the one variable that is no setting itself."""
@@ -50,10 +52,6 @@ _KMS_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _S3_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _S3_PREFIX: Final = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,62}/){1,8}")
 _WEBHOOK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
-class SettingsError(ValueError):
-    """A setting is unknown or has a value that cannot stand. One line, which says what to do and shows no secret."""
 
 
 def _split(value: object) -> object:

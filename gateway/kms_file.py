@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
-from gateway.config import SettingsError
+from gateway.errors import SettingsError
 from keys.kms.binding import RecordKms
 from keys.kms.https import Reach
 from keys.kms.names import ALIAS_PREFIX, KeyNames, is_plain_id

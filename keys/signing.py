@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from keys.errors import UnwrapFailed
 from keys.realm import RealmKeys
 
+RECORD_FORMAT: Final = "sealgate-destruction"
+"""What a record of destruction calls itself."""
 _LABEL: Final = b"sealgate/signed-record/v1\0"
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.options import AsJson, Config, Data, Keys, help_without_command, print_answer, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import help_without_command, print_answer
 from gateway.cli.session import run_command
 
 _account = typer.Typer(

@@ -24,18 +24,11 @@ from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.pki import TlsFiles, make_certificates, renew_certificate, server_names, utc_now
 from gateway.config import Settings
 from gateway.http.tls import server_context
-from gateway.wiring import (
-    REALM_FILE,
-    Folders,
-    RealmRecord,
-    create_catalogue,
-    open_blobs,
-    open_kms,
-    open_realm,
-    open_stores,
-    prove_default,
-    server_settings,
-)
+from gateway.wiring.folders import REALM_FILE, Folders
+from gateway.wiring.kms import open_kms, prove_default
+from gateway.wiring.listeners import server_settings
+from gateway.wiring.realm import RealmRecord, open_realm
+from gateway.wiring.stores import create_catalogue, open_blobs, open_stores
 from keys.context import NIL_ID
 from keys.keyring_file import KEYRING_FILE
 from keys.kms.base import Kms

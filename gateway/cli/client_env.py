@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from gateway.cli.pki import TlsFiles
 from gateway.config import Settings
-from gateway.wiring import Folders
+from gateway.wiring.folders import Folders
 from keys.safe_files import read_private_file, write_private_file
 
 _MAX_BYTES: Final = 64 * 1024

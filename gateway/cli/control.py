@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.cli.directory import Answer
 from gateway.cli.exits import CommandError, Exit, exit_of
 
 SOCKET_NAME: Final = "control.sock"
@@ -31,6 +30,8 @@ ANSWER_TIMEOUT_S: Final = 3600.0
 _PEER: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _log = logging.getLogger(__name__)
 
+Answer = dict[str, Any]
+"""JSON values."""
 Command = Callable[..., Awaitable[Answer]]
 
 

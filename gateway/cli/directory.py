@@ -9,8 +9,9 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
+from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError, Exit
 from keys.realm import RealmKeys
 from storage.catalogue.base import AccountExists, Catalogue, NoSuchAccessKey, NoSuchAccount
@@ -25,9 +26,6 @@ _ID_ALPHABET: Final = string.ascii_uppercase + "234567"
 _SECRET_ALPHABET: Final = string.ascii_letters + string.digits
 _ID_PREFIX: Final = "SGAK"
 _ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
-
-Answer = dict[str, Any]
-"""JSON values."""
 
 
 @dataclass(frozen=True, slots=True)

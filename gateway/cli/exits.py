@@ -6,10 +6,7 @@
 from enum import IntEnum
 from typing import Final
 
-from gateway.config import SettingsError
-from gateway.http.ports import ServeError
-from gateway.http.tls import TlsError
-from gateway.moving.places import MoveError
+from gateway.errors import MoveError, ServeError, SettingsError, TlsError
 from keys.errors import AliasTaken, KeysError, KmsUnavailable
 from storage.errors import (
     CatalogueBusy,

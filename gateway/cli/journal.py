@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from gateway.cli.exits import CommandError, Exit
-from gateway.cli.options import AsJson, Config, Data, Keys, help_without_command, print_answer, settings_of, working
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import help_without_command, print_answer, working
 from gateway.cli.session import run_command
-from gateway.engine.journal.anchor import MAX_ANCHOR_BYTES
 from keys.safe_files import write_private_file
 
 
@@ -45,6 +45,8 @@ def snapshot(*, data: Data = None, keys: Keys = None, config: Config = None, as_
 
 def read_anchor(path: Path) -> str:
     """The text of an anchor's file. Raises: CommandError."""
+    from gateway.engine.journal.anchor import MAX_ANCHOR_BYTES  # noqa: PLC0415  # deferred: few have one to read
+
     try:
         return path.read_bytes()[:MAX_ANCHOR_BYTES].decode("ascii")
     except OSError as error:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from gateway.cli.directory import Answer
+from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError, Exit, exit_of
 from gateway.cli.wrapping_keys import WrappingKeys
 from gateway.engine.jobs import JobState, Report, StartedJob, Tell

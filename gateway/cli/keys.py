@@ -7,20 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.exits import CommandError, Exit
-from gateway.cli.options import (
-    AsJson,
-    Config,
-    Data,
-    Keys,
-    counting,
-    help_without_command,
-    print_answer,
-    settings_of,
-)
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import counting, help_without_command, print_answer
 from gateway.cli.session import run_command, run_job
-from gateway.wiring.key_life import RECORD_FORMAT
 from keys.safe_files import write_private_file
-from keys.signing import check_record
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key id, alias or ARN.")]
 Version = Annotated[int | None, typer.Option(metavar="N", help="One older version of it, not the whole key.")]
@@ -232,6 +222,8 @@ def verify_record(
     as_json: AsJson = False,
 ) -> None:
     """Check that a record of destruction is as this realm signed it."""
+    from keys.signing import RECORD_FORMAT, check_record  # noqa: PLC0415  # deferred: no other command here verifies
+
     try:
         held = json.loads(record.read_bytes())
     except (OSError, ValueError):

@@ -9,54 +9,21 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from gateway.cli import (
-    accounts,
-    journal,
-    keys,
-    migrate,
-    moving,
-    offline,
-    recover,
-    recovery,
-    scrub,
-    serve,
-    settings,
-    sweep,
-    verify,
-)
-from gateway.cli.bench import command as bench
-from gateway.cli.check import command as check
 from gateway.cli.exits import Exit, exit_of
-from gateway.cli.options import help_without_command, is_debug
+from gateway.cli.families import Families
+from gateway.cli.output import help_without_command, is_debug
+from gateway.cli.version import print_version
 from gateway.http.process import forbid_core_dumps
-from gateway.telemetry import configure_logging
 
 app = typer.Typer(
     name="sealgate",
+    cls=Families,
     help="An encrypting, S3-compatible object-storage gateway. Start with `sealgate serve`.",
     epilog="Exit codes: " + ", ".join(f"{code.value} {code.name.lower()}" for code in Exit) + ".",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for family in (
-    serve,
-    check,
-    bench,
-    accounts,
-    keys,
-    recovery,
-    sweep,
-    verify,
-    scrub,
-    journal,
-    recover,
-    moving,
-    migrate,
-    offline,
-    settings,
-):
-    family.register(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -65,12 +32,15 @@ def common(
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from (not for sharing).")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=settings.print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """An encrypting, S3-compatible object-storage gateway. Start with `sealgate serve`."""
     del version  # it has left by now
     if debug:
+        # Deferred: only a log needs the counters that stand beside it.
+        from gateway.telemetry import configure_logging  # noqa: PLC0415
+
         configure_logging(level="DEBUG")  # libraries stay quiet: the clients of KMSs would show requests
     else:
         # A command says what went wrong in one line of its own; only `serve` keeps a log.

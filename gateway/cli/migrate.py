@@ -10,12 +10,14 @@ import typer
 
 from gateway.cli.bootstrap import check_apart, owned
 from gateway.cli.exits import CommandError, Exit, SetupError
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, progress, settings_of, working
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import print_answer, progress, working
 from gateway.config import Settings, load_settings
 from gateway.engine.journal.records import recovered_from
 from gateway.moving.migrating import BlobMigration
-from gateway.wiring import Folders, open_keys
 from gateway.wiring.catalogue_move import move_catalogue
+from gateway.wiring.folders import Folders
+from gateway.wiring.realm import open_keys
 from gateway.wiring.stores import check_same_realm, open_blobs, open_catalogue
 from keys.safe_files import make_private_folder
 from storage.blobs.base import BlobReader

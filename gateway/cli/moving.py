@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
-from gateway.cli.control import ask_gateway
-from gateway.cli.directory import Answer
+from gateway.cli.control import Answer, ask_gateway
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
-from gateway.cli.session import opened_here
 from gateway.config import Settings
-from gateway.wiring import Folders
-from gateway.wiring.moves import EXPORT, IMPORT
+from gateway.moving.report import EXPORT, IMPORT
+from gateway.wiring.folders import Folders
 
 _LOOK_EVERY_S: Final = 0.5
 _FOLDER_OR_BUCKET: Final = "FOLDER|s3://BUCKET[/PREFIX]"
@@ -194,6 +191,9 @@ async def _anywhere(settings: Settings, kind: str, asked: dict[str, Any], *, sta
             return answer
 
         return served if status or stop else await _follow(ask, which)
+    # Deferred: a gateway that serves spares the command all that it would open.
+    from gateway.cli.commands import opened_here  # noqa: PLC0415
+
     async with opened_here(settings, folders) as commands:
 
         async def run(command: str, arguments: Mapping[str, Any]) -> Answer:
@@ -205,6 +205,8 @@ async def _anywhere(settings: Settings, kind: str, asked: dict[str, Any], *, sta
 
 async def _follow(ask: Ask, which: Mapping[str, Any]) -> Answer:
     """Look at a move until it ends; Ctrl-C stops it."""
+    from rich.console import Console  # noqa: PLC0415  # deferred: not for --status and --stop
+
     console = Console(stderr=True)
     began = time.monotonic()
     try:

@@ -17,16 +17,20 @@ from typing import Annotated, Any, Final
 import typer
 
 from gateway.cli.bootstrap import is_first_start, owned
-from gateway.cli.directory import Answer
+from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError, Exit, SetupError
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, progress, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import print_answer, progress
 from gateway.cli.unsealing import FileReader, Unsealer
 from gateway.config import Settings
 from gateway.engine.custody import Envelope
 from gateway.moving.exporting import key_for
 from gateway.moving.names import file_name, hash_path_of, partial_name, path_of
-from gateway.wiring import Folders, Gateway, OpenedKeys, open_blobs, open_gateway, open_keys
 from gateway.wiring.customer_key import read_customer_key
+from gateway.wiring.folders import Folders
+from gateway.wiring.gateway import Gateway, open_gateway
+from gateway.wiring.realm import OpenedKeys, open_keys
+from gateway.wiring.stores import open_blobs
 from keys.datakey import DataKey
 from keys.errors import CustomerKeyMismatch, KeysError
 from storage.blobs.base import BlobReader, BlobStore

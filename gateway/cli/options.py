@@ -1,18 +1,12 @@
-"""What every command shares: where the folders are, how answers are printed, and flags made from the settings table."""
+"""What every command takes: where the folders are, and flags made from the settings table."""
 
 import inspect
-import json
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from gateway.cli.exits import Exit
 from gateway.config import Settings, load_settings, setting_rows
 
 Data = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of the sealed data.", show_default=False)]
@@ -66,74 +60,3 @@ def _metavar(kind: str) -> str:
     """Words to choose from as they are typed; any other kind of value as what it is."""
     words = kind.split(" or ")
     return f"[{'|'.join(words)}]" if len(words) > 1 else kind.split(",", maxsplit=1)[0].upper()
-
-
-def print_answer(answer: dict[str, Any], *, as_json: bool) -> None:
-    """One JSON object, or the same for a reader: a list of records alone as a table, anything else line by line."""
-    if as_json:
-        typer.echo(json.dumps(answer))
-        return
-    only = next(iter(answer.values())) if len(answer) == 1 else None
-    records = only if isinstance(only, list) else None
-    if records is None:
-        for name, value in answer.items():
-            typer.echo(f"{name}: {value}")
-        return
-    if not records:
-        typer.echo("none")
-        return
-    print_table([tuple(records[0]), *(tuple(map(str, record.values())) for record in records)])
-
-
-def print_table(rows: list[tuple[str, ...]]) -> None:
-    """One line a row, however narrow the window: names that are cut cannot be copied, and lines can be searched."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def is_debug() -> bool:
-    """Whether `--debug` was given."""
-    return logging.getLogger("gateway").isEnabledFor(logging.DEBUG)
-
-
-@contextmanager
-def working(on_what: str) -> Iterator[None]:
-    """Show that work goes on, where a person looks at standard error."""
-    console = Console(stderr=True)
-    with console.status(on_what) if console.is_terminal else nullcontext():
-        yield
-
-
-@contextmanager
-def counting(what: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Show the counts of a job as they come, where a person looks at standard error."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with console.status(what) as status:
-        yield lambda report: status.update(
-            f"{what}: "
-            + " ".join(f"{name.removesuffix('_count')} {report[name]}" for name in _SHOWN if report.get(name))
-        )
-
-
-_SHOWN = ("scanned_count", "moved_count", "sealed_count", "destroyed_count", "failed_count", "left_count")
-
-
-@contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar, where a person looks at standard error; gives the function that moves it on by one."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
-
-
-def help_without_command(context: typer.Context) -> None:
-    """Show the help of a family that was called without a command, and leave as a wrong call does."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(Exit.USAGE)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.cli.directory import Answer
+from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError
 from gateway.wiring.key_life import KeyLife
 from keys.recovery import MAX_RECIPIENTS, Recipient, public_of

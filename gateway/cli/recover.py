@@ -20,12 +20,14 @@ from rich.progress import Progress as Bars
 from rich.progress import TextColumn, TimeElapsedColumn
 
 from gateway.cli.bootstrap import check_apart, owned
-from gateway.cli.directory import Answer
+from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError, Exit, SetupError
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import print_answer
 from gateway.config import Settings
-from gateway.wiring import Folders, RealmRecord
 from gateway.wiring.catalogue_move import fill_database
+from gateway.wiring.folders import Folders
+from gateway.wiring.realm import RealmRecord
 from gateway.wiring.recovering import Recovered, Recovery, open_recovery
 from gateway.wiring.stores import utc_now
 from keys.safe_files import write_private_file

@@ -2,32 +2,23 @@
 
 import asyncio
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.bootstrap import check_apart, owned
-from gateway.cli.directory import Answer
+from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError, SetupError
-from gateway.cli.options import (
-    AsJson,
-    Config,
-    Data,
-    Keys,
-    counting,
-    help_without_command,
-    print_answer,
-    settings_of,
-)
-from gateway.cli.pki import TlsFiles, make_certificates, server_names
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import counting, help_without_command, print_answer
 from gateway.cli.session import run_command
 from gateway.config import Settings
-from gateway.wiring import Folders
-from gateway.wiring.recovered import recover_realm
-from gateway.wiring.stores import utc_now
-from keys.recovery import PUBLIC_PREFIX, SECRET_FILE_MAX_BYTES, Recipient, RecoverySecret
+from gateway.wiring.folders import Folders
 from keys.safe_files import read_private_file, write_private_file
+
+if TYPE_CHECKING:
+    from keys.recovery import RecoverySecret
 
 _recovery = typer.Typer(
     help="Recovery recipients: offline keys for the day when the KMS is gone.",
@@ -49,9 +40,11 @@ def keygen(
     as_json: AsJson = False,
 ) -> None:
     """Make a recovery secret and say its public key. Do it on a machine apart, and keep the file offline."""
+    from keys.recovery import Recipient, RecoverySecret  # noqa: PLC0415  # deferred: most commands here only ask
+
     secret = RecoverySecret.generate()
     write_private_file(file, secret.encode(), replace=False)
-    text = Recipient("mine", secret.public, utc_now()).text
+    text = Recipient("mine", secret.public, datetime.now(UTC)).text
     print_answer({"public": text, "secret_file": str(file)}, as_json=as_json)
 
 
@@ -102,6 +95,8 @@ def open_realm(
 
     The gateway must not serve. Cut off, it is started again and goes on; the report ends with what is left.
     """
+    from keys.recovery import SECRET_FILE_MAX_BYTES, RecoverySecret  # noqa: PLC0415  # as above
+
     settings = settings_of(data, keys, config)
     opened = RecoverySecret.decode(read_private_file(secret, SECRET_FILE_MAX_BYTES))
     with counting("recovering") as tell:
@@ -111,7 +106,12 @@ def open_realm(
         typer.echo(f"{report['left_count']} left")
 
 
-async def _open(settings: Settings, secret: RecoverySecret, tell: Any) -> Answer:
+async def _open(settings: Settings, secret: "RecoverySecret", tell: Any) -> Answer:
+    # Deferred: no other command of the family opens anything.
+    from gateway.cli.bootstrap import check_apart, owned  # noqa: PLC0415
+    from gateway.cli.pki import TlsFiles, make_certificates, server_names, utc_now  # noqa: PLC0415
+    from gateway.wiring.recovered import recover_realm  # noqa: PLC0415
+
     folders = Folders.of(settings)
     if not folders.realm_file.exists():
         raise SetupError(f"{folders.realm_file} is missing: give --data the folder of the realm that is to be opened")
@@ -124,6 +124,8 @@ async def _open(settings: Settings, secret: RecoverySecret, tell: Any) -> Answer
 
 
 def _public(given: str) -> str:
+    from keys.recovery import PUBLIC_PREFIX  # noqa: PLC0415  # as above
+
     if given.startswith(PUBLIC_PREFIX):
         return given
     try:

@@ -13,13 +13,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.cli.directory import Answer
+from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError, Exit, SetupError
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, progress, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import print_answer, progress
 from gateway.config import Settings
 from gateway.engine.scrub import DAMAGED, Finding, Scrubber, Throttle, behind, no_throttle
-from gateway.wiring import Folders, open_blobs, open_keys
+from gateway.wiring.folders import Folders
+from gateway.wiring.realm import open_keys
 from gateway.wiring.scrubbing import scrub_keys
+from gateway.wiring.stores import open_blobs
 
 SAVE_EVERY_S: Final = 5.0
 _MEGABYTE: Final = 1_000_000

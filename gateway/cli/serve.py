@@ -20,16 +20,19 @@ from gateway.cli.bootstrap import (
     refresh_certificate,
 )
 from gateway.cli.client_env import ClientEnv, endpoint_url
+from gateway.cli.commands import commands_of
 from gateway.cli.control import serve_control
-from gateway.cli.options import is_debug, with_setting_flags
+from gateway.cli.options import with_setting_flags
+from gateway.cli.output import is_debug
 from gateway.cli.pki import TlsFiles
-from gateway.cli.session import commands_of
 from gateway.config import Settings, load_settings
 from gateway.http.ports import check_free
 from gateway.http.process import calm_collector, prepare_process
 from gateway.http.server import Bound, Server, ServerSettings, run_until_stopped
 from gateway.telemetry import configure_logging
-from gateway.wiring import Folders, open_gateway, server_settings
+from gateway.wiring.folders import Folders
+from gateway.wiring.gateway import open_gateway
+from gateway.wiring.listeners import server_settings
 from keys.errors import CanaryFailed
 from storage.blobs.base import BlobStore
 from storage.errors import StorageFull

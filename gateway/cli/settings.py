@@ -1,20 +1,19 @@
-"""`sealgate settings` and `sealgate version`: what can be set, what is set, and what is installed."""
+"""`sealgate settings`: what can be set, and what is set."""
 
 import json
-from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
 from pydantic import SecretStr
 
-from gateway.cli.options import AsJson, Config, Data, Keys, print_table, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import print_table
 from gateway.config import setting_rows, settings_markdown, spelled
 
 
 def register(app: typer.Typer) -> None:
-    """Add the family."""
+    """Add the command."""
     app.command("settings")(show_settings)
-    app.command("version")(show_version)
 
 
 def show_settings(
@@ -40,15 +39,3 @@ def show_settings(
         return
     rows = [(row.name, spelled(shown[row.name]), row.unit, row.text) for row in setting_rows()]
     print_table([("setting", "value", "unit", "what for"), *rows])
-
-
-def show_version() -> None:
-    """Print the version."""
-    typer.echo(f"sealgate {installed_version('sealgate')}")
-
-
-def print_version(asked: bool) -> None:
-    """Print the version and leave, where `--version` was given."""
-    if asked:
-        show_version()
-        raise typer.Exit

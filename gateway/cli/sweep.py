@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, settings_of, working
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import print_answer, working
 from gateway.cli.session import run_command
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.cli.exits import CommandError, Exit
 from gateway.engine.custody import Custody, Unlock, WrappingMode
 from gateway.engine.protection import Mode, Protection
-from gateway.wiring import OpenedKeys
+from gateway.wiring.realm import OpenedKeys
 from keys.datakey import DataKey
 from keys.errors import CustomerKeyMismatch
 from keys.keyring import Keyring

@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.cli.directory import Answer
+from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError
 from gateway.wiring.key_life import KeyLife
 from keys.errors import KmsKeyNotFound

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.errors import ServeError
+
 BACKLOG: Final = 2048
 """Newcomers that the kernel holds for a listener; it may cut this to net.core.somaxconn."""
 
@@ -14,10 +16,6 @@ _REMEDIES = {
     errno.EADDRINUSE: "stop what uses it, or give another --{setting}",
     errno.EACCES: "ports below 1024 need a privilege; give a higher --{setting}",
 }
-
-
-class ServeError(Exception):
-    """The gateway cannot begin to serve; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,14 +21,15 @@ from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.server import ServerState
 
+from gateway.errors import ServeError, TlsError
 from gateway.http.acceptor import Acceptor, TurnedAway
 from gateway.http.admin import AdminApp
 from gateway.http.hosts import AcceptedHosts
 from gateway.http.plain import MAX_CONNECTIONS, PlainRefuser
-from gateway.http.ports import Endpoint, ServeError, listen_on, refused_port
+from gateway.http.ports import Endpoint, listen_on, refused_port
 from gateway.http.process import prepare_process, room_for_connections
 from gateway.http.protocol import EdgeLimits, S3Protocol
-from gateway.http.tls import Certificate, TlsError, server_context
+from gateway.http.tls import Certificate, server_context
 
 _LOG = logging.getLogger(__name__)
 

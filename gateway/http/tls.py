@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from gateway.errors import TlsError
 from gateway.http.hosts import names_in_certificate
 
 _LOG = logging.getLogger(__name__)
@@ -22,10 +23,6 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 GROUPS = "X25519:P-256:P-384"
 
 _SSL_CTRL_SET_GROUPS_LIST = 92
-
-
-class TlsError(Exception):
-    """The certificate, its key or the TLS library cannot be used as asked; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError
 
+from gateway.errors import MoveError
 from gateway.moving.client import Endpoint, asking, make_client
 from gateway.moving.places import (
     PIECE_BYTES,
@@ -22,7 +23,6 @@ from gateway.moving.places import (
     Item,
     ItemChanged,
     ItemFailed,
-    MoveError,
     PlaceFailed,
     part_sizes,
 )

@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from gateway.errors import MoveError
 from gateway.moving.bucket import Calls, in_order
 from gateway.moving.client import Endpoint
 from gateway.moving.places import (
@@ -17,7 +18,6 @@ from gateway.moving.places import (
     Interrupted,
     ItemChanged,
     ItemFailed,
-    MoveError,
     Opened,
     Outgoing,
     PlaceFailed,

@@ -18,7 +18,8 @@ from botocore.config import Config
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as SESSION_VARIABLES
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from gateway.moving.places import Interrupted, ItemChanged, ItemFailed, MoveError, PlaceFailed
+from gateway.errors import MoveError
+from gateway.moving.places import Interrupted, ItemChanged, ItemFailed, PlaceFailed
 from keys.safe_files import read_private_file
 
 CONNECT_TIMEOUT_S: Final = 10

@@ -14,8 +14,9 @@ from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.integrity import EtagMode
 from gateway.engine.notifying import Announcer
 from gateway.engine.objects import NewObject
+from gateway.errors import MoveError
 from gateway.moving.pace import Pace
-from gateway.moving.places import Item, ItemChanged, ItemFailed, MoveError, Piece, Reading, Source
+from gateway.moving.places import Item, ItemChanged, ItemFailed, Piece, Reading, Source
 from gateway.moving.report import Outcome, Result
 from gateway.operations import locks
 from gateway.operations.context import Services

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from gateway.errors import MoveError
 from gateway.moving.places import (
     Interrupted,
     ItemChanged,
     ItemFailed,
-    MoveError,
     PlaceFailed,
 )
 from gateway.moving.report import Marks, Outcome, Progress, Result, State

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
+from gateway.errors import MoveError
 from gateway.s3.request import Headers
 from gateway.s3.types import Checksum, Tags
 
@@ -19,10 +20,6 @@ PART_BYTES: Final = 64 * 1024 * 1024
 """An object without parts of its own is moved in one go up to here, and beyond it in parts of at least this size."""
 MAX_PARTS: Final = 10_000
 """As S3 has it."""
-
-
-class MoveError(Exception):
-    """The root of what a place may raise; the message is one line for whoever reads the report."""
 
 
 class ItemFailed(MoveError):

@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
+IMPORT: Final = "import"
+EXPORT: Final = "export"
 MAX_NAMED: Final = 1000
 """Differences that are told by name; all are counted."""
 MAX_KEPT: Final = 100

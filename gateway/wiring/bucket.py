@@ -3,14 +3,14 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.config import Settings
-from gateway.engine.webhooks import client_context
 from keys.errors import KeyringError
 from keys.safe_files import read_private_file
-from storage.blobs.s3 import S3BlobStore
-from storage.blobs.s3_backend import Checksum, S3Target
+
+if TYPE_CHECKING:
+    from storage.blobs.s3 import S3BlobStore
 
 _MAX_CREDENTIALS_BYTES: Final = 8192
 _MAX_KEY_BYTES: Final = 64 * 1024
@@ -28,12 +28,17 @@ class BucketPlace:
     def __str__(self) -> str:
         return f"{self.settings.s3_endpoint}/{self.settings.s3_bucket}/{self.settings.s3_prefix}"
 
-    def open(self) -> S3BlobStore:
+    def open(self) -> "S3BlobStore":
         """The store; nothing is sent yet.
 
         Raises:
             KeyringError: the credentials, the authorities or the client certificate cannot be read.
         """
+        # Deferred: the client of S3 is needed by those alone whose blobs lie there.
+        from gateway.engine.webhooks import client_context  # noqa: PLC0415
+        from storage.blobs.s3 import S3BlobStore  # noqa: PLC0415
+        from storage.blobs.s3_backend import Checksum, S3Target  # noqa: PLC0415
+
         settings = self.settings
         assert settings.s3_credentials_file is not None, "the settings see to that"
         credentials = _credentials(settings.s3_credentials_file)

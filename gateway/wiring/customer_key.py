@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 from typing import Final
 
-from gateway.config import SettingsError
+from gateway.errors import SettingsError
 from keys.customer import customer_key as customer_key_of
 from keys.datakey import KEY_SIZE, DataKey
 

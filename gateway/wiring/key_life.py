@@ -25,11 +25,10 @@ from keys.keyring import Keyring
 from keys.kms.base import Kms
 from keys.kms.routing import local_kms
 from keys.recovery import Recipient
-from keys.signing import public_key_of, sign_record
+from keys.signing import RECORD_FORMAT, public_key_of, sign_record
 from storage.catalogue.records import Bucket
 from storage.errors import StorageError
 
-RECORD_FORMAT: Final = "sealgate-destruction"
 NOT_REACHED: Final = (
     "backups and copies of the catalogue, of the blob store and of the keys, made before",
     "blobs that the store keeps under a lock or as older versions: remaining_blobs names those it refused to delete",

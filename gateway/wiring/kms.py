@@ -9,10 +9,9 @@ import contextlib
 import json
 import logging
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.config import Settings
-from gateway.kms_file import Provider, read_kms_file
 from gateway.wiring.folders import Folders
 from keys.datakey import WrappedKey
 from keys.deadline import within
@@ -33,6 +32,9 @@ from keys.kms.names import KeyNames
 from keys.kms.routing import LOCAL_PROVIDER, Route, RoutingKms, providers_of
 from keys.realm import check_canary, create_canary
 from keys.safe_files import read_private_file, write_private_file
+
+if TYPE_CHECKING:
+    from gateway.kms_file import Provider
 
 _MAX_PASSPHRASE_FILE_BYTES: Final = 4096
 _MAX_CANARIES_BYTES: Final = 64 * 1024
@@ -78,7 +80,10 @@ def remote_kms(settings: Settings, folders: Folders) -> list[RecordKms]:
     return [kms for kms, _ in _open_remotes(settings, folders)]
 
 
-def _open_remotes(settings: Settings, folders: Folders) -> list[tuple[RecordKms, Provider]]:
+def _open_remotes(settings: Settings, folders: Folders) -> "list[tuple[RecordKms, Provider]]":
+    # Deferred: a gateway with the local keyring alone needs the clients of no other KMS.
+    from gateway.kms_file import read_kms_file  # noqa: PLC0415
+
     assert settings.kms_file is not None
     providers = read_kms_file(settings.kms_file, settings.region)
     if settings.kms != LOCAL_PROVIDER and settings.kms not in providers:
@@ -131,7 +136,7 @@ def _open_local(settings: Settings, folders: Folders, *, make: bool) -> LocalKms
     return LocalKms(LocalKeyring.open(folders.keys, read_passphrase(settings)), names)
 
 
-def _check_apart(name: str, provider: Provider, folders: Folders) -> None:
+def _check_apart(name: str, provider: "Provider", folders: Folders) -> None:
     """Refuse secrets of a KMS inside the data folder. Raises: KmsMisconfigured."""
     for field in provider.secret_files:
         path: Path | None = getattr(provider, field)

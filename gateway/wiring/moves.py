@@ -15,7 +15,7 @@ from gateway.moving.importing import Importer, ImportOptions
 from gateway.moving.jobs import MAX_PARALLEL, Job, Moves
 from gateway.moving.pace import Pace
 from gateway.moving.places import Item, PlaceFailed, Source, Target
-from gateway.moving.report import Progress, State
+from gateway.moving.report import EXPORT, IMPORT, Progress, State
 from gateway.operations.context import Services
 from gateway.wiring.customer_key import read_customer_key
 from storage.catalogue.base import NoSuchBucket
@@ -24,8 +24,6 @@ from storage.catalogue.records import Bucket, Versioning
 if TYPE_CHECKING:
     from gateway.moving.client import Endpoint
 
-IMPORT: Final = "import"
-EXPORT: Final = "export"
 _BUCKET_SCHEME: Final = "s3://"
 _MIB: Final = 1024 * 1024
 

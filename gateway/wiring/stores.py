@@ -12,7 +12,6 @@ from keys.realm import RealmKeys
 from keys.safe_files import read_private_file
 from storage.blobs.base import BlobStore
 from storage.blobs.disk import DiskBlobStore
-from storage.blobs.s3 import S3BlobStore
 from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import Catalogue
 from storage.catalogue.files import peek
@@ -55,6 +54,8 @@ async def lacks_of(blobs: BlobStore) -> tuple[str, ...]:
 
     Raises: StorageError, where it cannot be used at all.
     """
+    from storage.blobs.s3 import S3BlobStore  # noqa: PLC0415  # deferred: only who asks needs the client of S3
+
     return (await blobs.traits()).lacks() if isinstance(blobs, S3BlobStore) else ()
 
 

@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import gateway.wiring  # noqa: F401 - imported here once, so that no start pays for it
+import gateway.cli.serve  # noqa: F401 - imported here once, so that no start pays for it
 from gateway.cli.main import main
 from storage import seams
 

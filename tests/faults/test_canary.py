@@ -25,7 +25,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gateway.config import load_settings
-from gateway.wiring import Folders, open_keys
+from gateway.wiring.folders import Folders
+from gateway.wiring.realm import open_keys
 from keys.customer import customer_key
 from keys.keyring_file import LocalKeyring
 from tests.blackbox.clients import MIB, s3_client

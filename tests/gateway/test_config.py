@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Settings, SettingsError, load_settings, setting_rows, settings_markdown
+from gateway.config import Settings, load_settings, setting_rows, settings_markdown
+from gateway.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config import SettingsError
+from gateway.errors import SettingsError
 from gateway.kms_file import Aws, Pkcs11, Vault, read_kms_file
 from keys.kms.names import KeyNames
 from tests.kms.deployment import table

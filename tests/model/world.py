@@ -19,7 +19,8 @@ from botocore.exceptions import ClientError
 from starlette.types import ASGIApp, Message
 
 from gateway.cli.session import run_command
-from gateway.wiring import Folders, open_gateway
+from gateway.wiring.folders import Folders
+from gateway.wiring.gateway import open_gateway
 from tests.gateway.cli.helpers import settings_in, start
 from tests.gateway.http.asgi import call
 

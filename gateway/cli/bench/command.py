@@ -13,9 +13,10 @@ import typer
 from gateway.cli.bench.baselines import Baselines, measure_baselines
 from gateway.cli.bench.load import Load, Sample
 from gateway.cli.bench.target import Target, folder_beside, own_gateway, running_endpoint
-from gateway.cli.options import AsJson, Config, Data, Keys, print_answer, print_table, progress, settings_of
+from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
+from gateway.cli.output import print_answer, print_table, progress
 from gateway.config import Settings
-from gateway.wiring import Folders
+from gateway.wiring.folders import Folders
 
 SMALL_BYTES: Final = 4096
 PAGE_KEYS: Final = 1000

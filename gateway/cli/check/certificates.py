@@ -22,7 +22,8 @@ from gateway.cli.check.report import Report
 from gateway.cli.pki import RENEW_BEFORE, TlsFiles, server_names
 from gateway.config import Settings
 from gateway.http.tls import server_context
-from gateway.wiring import Folders, server_settings
+from gateway.wiring.folders import Folders
+from gateway.wiring.listeners import server_settings
 
 AREA: Final = "certificate"
 _SOON: Final = timedelta(days=30)

@@ -13,7 +13,7 @@ from typing import Final
 from gateway.cli.bootstrap import EARLIEST
 from gateway.cli.check.report import Report
 from gateway.config import CLOCK_SKEW_S
-from gateway.wiring import Folders
+from gateway.wiring.folders import Folders
 
 AREA: Final = "clock"
 _TIMEX_BYTES: Final = 512

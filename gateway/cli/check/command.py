@@ -13,10 +13,11 @@ from gateway.cli.check.machine import check_machine
 from gateway.cli.check.realm import ask_served, check_realm
 from gateway.cli.check.report import Report, lines
 from gateway.cli.exits import Exit
-from gateway.cli.options import with_setting_flags, working
+from gateway.cli.options import with_setting_flags
+from gateway.cli.output import working
 from gateway.cli.pki import utc_now
 from gateway.config import Settings, load_settings
-from gateway.wiring import Folders
+from gateway.wiring.folders import Folders
 
 
 def register(app: typer.Typer) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from gateway.cli.bootstrap import check_apart
 from gateway.cli.check.report import Report
 from gateway.config import Settings
-from gateway.wiring import Folders
+from gateway.wiring.folders import Folders
 
 _GIB: Final = 1024**3
 LITTLE_BYTES: Final = _GIB

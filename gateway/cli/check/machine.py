@@ -10,7 +10,8 @@ from typing import Final
 from gateway.cli.check.report import Report
 from gateway.config import Settings
 from gateway.http.ports import check_free
-from gateway.wiring import Folders, files_beside, server_settings
+from gateway.wiring.folders import Folders
+from gateway.wiring.listeners import files_beside, server_settings
 
 _MIB: Final = 1024**2
 STREAM_BYTES: Final = 4 * _MIB

@@ -13,18 +13,10 @@ from gateway.cli.check.report import Report, split
 from gateway.cli.control import ask_gateway
 from gateway.cli.exits import CommandError, Exit
 from gateway.config import Settings
-from gateway.wiring import (
-    Folders,
-    OpenedKeys,
-    ProviderCanaries,
-    check_same_realm,
-    lacks_of,
-    open_blobs,
-    open_keys,
-    peek_catalogue,
-    provider_canaries,
-    remote_kms,
-)
+from gateway.wiring.folders import Folders
+from gateway.wiring.kms import ProviderCanaries, provider_canaries, remote_kms
+from gateway.wiring.realm import OpenedKeys, open_keys
+from gateway.wiring.stores import check_same_realm, lacks_of, open_blobs, peek_catalogue
 from keys.context import Purpose, WrapContext
 from keys.datakey import DataKey
 from keys.deadline import within

@@ -16,7 +16,8 @@ from gateway.cli.bootstrap import (
 )
 from gateway.cli.client_env import ClientEnv
 from gateway.config import Settings
-from gateway.wiring import Folders, open_gateway
+from gateway.wiring.folders import Folders
+from gateway.wiring.gateway import open_gateway
 
 
 def free_ports(count: int) -> list[int]:

@@ -15,7 +15,8 @@ from gateway.cli import bootstrap, serve
 from gateway.cli.bootstrap import MARKER, owned
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.main import run
-from gateway.wiring import Folders, open_gateway
+from gateway.wiring.folders import Folders
+from gateway.wiring.gateway import open_gateway
 from keys.kms.local import LocalKms
 from storage import seams
 from storage.catalogue.base import NoSuchAccount

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import control
-from gateway.cli.control import SOCKET_NAME, Command, ask_gateway, peer_uid, serve_control
-from gateway.cli.directory import Answer
+from gateway.cli.control import SOCKET_NAME, Answer, Command, ask_gateway, peer_uid, serve_control
 from gateway.cli.exits import CommandError, Exit
 from storage.catalogue.base import NoSuchAccount
 

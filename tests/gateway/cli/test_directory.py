@@ -8,7 +8,8 @@ import pytest
 
 from gateway.cli.directory import ACCESS_KEY_ID_SIZE, SECRET_SIZE, Directory
 from gateway.cli.exits import CommandError, Exit
-from gateway.wiring import Folders, open_gateway
+from gateway.wiring.folders import Folders
+from gateway.wiring.gateway import open_gateway
 from tests.gateway.cli.helpers import settings_in, start
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

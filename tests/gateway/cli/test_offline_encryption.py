@@ -12,7 +12,7 @@ import pytest
 from gateway.cli.exits import Exit
 from gateway.cli.main import run
 from gateway.cli.offline import INDEX_NAME
-from gateway.config import SettingsError
+from gateway.errors import SettingsError
 from gateway.wiring.customer_key import read_customer_key
 from keys.customer import customer_key
 from storage.sealed.header import BlobKind, parse_untrusted

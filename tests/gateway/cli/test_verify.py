@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.main import run
-from gateway.wiring import Folders, open_keys
+from gateway.wiring.folders import Folders
+from gateway.wiring.realm import open_keys
 from storage.catalogue.connection import connect
 from tests.gateway.cli.helpers import settings_in, start
 

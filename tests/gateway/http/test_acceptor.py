@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.errors import ServeError
 from gateway.http.acceptor import network_of
-from gateway.http.ports import ServeError
 from gateway.http.protocol import EdgeLimits
 from gateway.http.tls import Certificate
 from tests.gateway.http.edge import PATIENCE_S, Application, Running, on_loop, serving, to_end, until

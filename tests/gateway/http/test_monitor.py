@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.http.ports import ServeError
+from gateway.errors import ServeError
 from gateway.http.server import Monitor, Server, ServerSettings
 from gateway.http.tls import Certificate
 from tests.gateway.http.edge import LOOPBACK, Application, on_loop, to_end, until

@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from gateway.http.ports import Endpoint, ServeError, check_free
+from gateway.errors import ServeError
+from gateway.http.ports import Endpoint, check_free
 
 
 def test_a_free_port_stays_free() -> None:

@@ -15,12 +15,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
+from gateway.errors import ServeError, TlsError
 from gateway.http.hosts import AcceptedHosts
 from gateway.http.plain import PlainRefuser
-from gateway.http.ports import Endpoint, ServeError
+from gateway.http.ports import Endpoint
 from gateway.http.protocol import EdgeLimits
 from gateway.http.server import Server, ServerSettings
-from gateway.http.tls import Certificate, TlsError, server_context
+from gateway.http.tls import Certificate, server_context
 from tests.gateway.http.edge import LOOPBACK, PATIENCE_S, Application, make_certificate, on_loop, serving, to_end
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"

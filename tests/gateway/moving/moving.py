@@ -6,7 +6,8 @@ from typing import Any
 
 from gateway.engine.integrity import EtagMode
 from gateway.moving.jobs import Moves
-from gateway.wiring.moves import EXPORT, IMPORT, MoveCommands
+from gateway.moving.report import EXPORT, IMPORT
+from gateway.wiring.moves import MoveCommands
 from tests.gateway.operations.stage import Stage
 
 

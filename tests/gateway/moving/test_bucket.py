@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import MoveError
 from gateway.moving import jobs
 from gateway.moving.bucket_target import BucketTarget
 from gateway.moving.client import read_credentials
-from gateway.moving.places import ItemChanged, MoveError, Outgoing
+from gateway.moving.places import ItemChanged, Outgoing
 from keys.errors import KeysError
 from tests.gateway.moving.lying import BODY, Lying, lying_server
 from tests.gateway.moving.moving import bring, why

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from gateway.wiring import Folders, Gateway, open_gateway
+from gateway.wiring.folders import Folders
+from gateway.wiring.gateway import Gateway, open_gateway
 from tests.gateway.cli.helpers import settings_in
 
 

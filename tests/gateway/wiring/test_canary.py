@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.wiring import Gateway
+from gateway.wiring.gateway import Gateway
 from keys.context import WrapContext
 from keys.datakey import DataKey, WrappedKey
 from keys.errors import CanaryFailed, KmsUnavailable

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.wiring import Gateway
+from gateway.wiring.gateway import Gateway
 from storage.errors import StorageUnavailable
 from tests.gateway.wiring.opened import with_gateway
 

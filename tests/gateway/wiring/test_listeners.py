@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from gateway.wiring import Folders, server_settings
+from gateway.wiring.folders import Folders
+from gateway.wiring.listeners import server_settings
 from tests.gateway.cli.helpers import settings_in
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.wiring import Gateway, RealmRecord
-from gateway.wiring.realm import RealmFiles
+from gateway.wiring.gateway import Gateway
+from gateway.wiring.realm import RealmFiles, RealmRecord
 from keys.errors import CanaryFailed, KeyringError, KmsKeyNotFound, UnwrapFailed
 from keys.safe_files import write_private_file
 from storage import seams

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.wiring import Folders, Gateway, open_stores
+from gateway.wiring.folders import Folders
+from gateway.wiring.gateway import Gateway
+from gateway.wiring.stores import open_stores
 from storage.errors import RealmMismatch
 from tests.gateway.cli.helpers import settings_in, start
 from tests.gateway.wiring.opened import with_gateway

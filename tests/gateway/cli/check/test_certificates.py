@@ -11,7 +11,7 @@ from gateway.cli.check.certificates import check_certificates
 from gateway.cli.check.report import Report, State
 from gateway.cli.pki import TlsFiles, make_certificates, server_names
 from gateway.config import Settings
-from gateway.wiring import Folders
+from gateway.wiring.folders import Folders
 from tests.gateway.cli.helpers import settings_in
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from gateway.cli.check import clock
 from gateway.cli.check.clock import Stopwatch, check_clock, is_synchronised
 from gateway.cli.check.report import Report, State
-from gateway.wiring import Folders
+from gateway.wiring.folders import Folders
 from tests.gateway.cli.helpers import settings_in
 
 NOW = datetime.now(UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cli.exits import Exit
 from gateway.cli.main import run
-from gateway.config import SettingsError
+from gateway.errors import SettingsError
 from tests.gateway.cli.helpers import digests, free_ports, settings_in, start
 from tests.gateway.cli.test_bootstrap import BAD
 

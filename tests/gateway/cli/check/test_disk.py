@@ -10,7 +10,7 @@ import pytest
 from gateway.cli.check import disk
 from gateway.cli.check.disk import Mount, check_disk, mount_of, sync_times_s
 from gateway.cli.check.report import Report, State
-from gateway.wiring import Folders
+from gateway.wiring.folders import Folders
 from tests.gateway.cli.helpers import settings_in
 
 GIB = 1024**3

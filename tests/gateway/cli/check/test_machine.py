@@ -11,7 +11,7 @@ from gateway.cli.check import machine
 from gateway.cli.check.machine import available_bytes, check_machine
 from gateway.cli.check.report import Report, State
 from gateway.cli.exits import Exit
-from gateway.wiring import Folders
+from gateway.wiring.folders import Folders
 from tests.gateway.cli.helpers import free_ports, settings_in
 
 
