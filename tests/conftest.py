@@ -1,6 +1,8 @@
 """Options shared by all tests: `--full` runs what is marked slow, and without it those are deselected, not skipped."""
 
 import random
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import settings
@@ -10,11 +12,15 @@ pytest.register_assert_rewrite(
     "tests.blackbox", "tests.suites", "tests.kms", "tests.servers", "tests.faults", "tests.hostile"
 )
 
+from tests.servers.ground import BLOBS, CATALOGUES, Ground  # noqa: E402 - its asserts are rewritten, too
+
 _FIXED_SEED = 20_261_122
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run tests marked slow, more iterations, and new seeds")
+    parser.addoption("--catalogue", choices=CATALOGUES, default="sqlite", help="what gateways keep their catalogue in")
+    parser.addoption("--blobs", choices=BLOBS, default="disk", help="what gateways keep their blobs in")
     parser.addoption("--seed", type=int, help="the seed of random tests, as a failure printed it")
 
 
@@ -40,6 +46,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def full(pytestconfig: pytest.Config) -> bool:
     """Tell whether this is the long form; iteration counts may depend on it."""
     return bool(pytestconfig.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def ground(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """What the options have gateways stand on."""
+    with ExitStack() as stack:
+        chosen = pytestconfig.getoption("--catalogue"), pytestconfig.getoption("--blobs")
+        yield Ground(*chosen, tmp_path_factory.mktemp("ground"), stack)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from tests.blackbox import witness
 from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway
+from tests.servers.ground import Ground
 from tests.tooling.places import without_presets
 
 _NUMBERS: Final = itertools.count(1)
@@ -28,9 +29,10 @@ def _no_presets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory, _no_presets: None) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, ground: Ground, _no_presets: None) -> Iterator[Gateway]:
     """The real process, shared by a suite; a test that stops or kills one starts its own."""
-    deployment = Gateway(tmp_path_factory.mktemp("gateway"))
+    folder = tmp_path_factory.mktemp("gateway")
+    deployment = Gateway(folder, ground.settings(folder))
     deployment.start()
     try:
         yield deployment

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway
 from tests.blackbox.test_boto3 import *  # noqa: F403 - the same cases, through this module's gateway
-from tests.servers.s3_servers import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server, SeaweedFs
+from tests.servers.s3_servers import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server, SeaweedFs, s3_settings
 
 BUCKET: Final = "sealed-blobs"
 PREFIX: Final = "one/"
@@ -29,27 +29,10 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         server.stop()
 
 
-def settings_of(server: S3Server, folder: Path, bucket: str = BUCKET) -> dict[str, str]:
-    """The settings of a gateway over that server."""
-    credentials = folder / "backend.env"
-    credentials.touch(mode=0o600)
-    credentials.write_text(f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n")
-    return {
-        "SEALGATE_BLOB_STORE": "s3",
-        "SEALGATE_S3_ENDPOINT": server.endpoint,
-        "SEALGATE_S3_BUCKET": bucket,
-        "SEALGATE_S3_PREFIX": PREFIX,
-        "SEALGATE_S3_CREDENTIALS_FILE": str(credentials),
-        "SEALGATE_S3_CA_FILE": str(server.authority.certificate),
-        "SEALGATE_S3_TIMEOUT_S": "5",
-        "SEALGATE_S3_TRIES": "2",
-    }
-
-
 @pytest.fixture(scope="session")
 def gateway(backend: S3Server, tmp_path_factory: pytest.TempPathFactory, _no_presets: None) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
-    deployment = Gateway(folder, settings_of(backend, folder))
+    deployment = Gateway(folder, s3_settings(backend, folder, BUCKET, PREFIX))
     deployment.start()
     try:
         yield deployment
@@ -114,7 +97,7 @@ def test_what_is_under_compliance_is_kept_by_the_backend_itself(backend: S3Serve
     """At its write, at a copy, by parts and by the bucket's default; longer when it is extended; nothing else is."""
     kept = backend.client()
     kept.create_bucket(Bucket="kept-blobs", ObjectLockEnabledForBucket=True)
-    gateway = Gateway(tmp_path, settings_of(backend, tmp_path, "kept-blobs"))
+    gateway = Gateway(tmp_path, s3_settings(backend, tmp_path, "kept-blobs", PREFIX))
     gateway.start()
     s3 = s3_client(gateway)
     try:

@@ -23,6 +23,7 @@ from tests.matrix.test_policies import (
 )
 from tests.matrix.ways import WAYS
 from tests.matrix.world import World, over_tls
+from tests.servers.ground import Ground
 
 Case = tuple[str, str, str, Verdict]
 """Operation, way, caller, and what it comes to."""
@@ -33,8 +34,9 @@ _READS: Final = frozenset({"GET", "HEAD"})
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    gateway = Gateway(tmp_path_factory.mktemp("matrix"))
+def world(tmp_path_factory: pytest.TempPathFactory, ground: Ground) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("matrix")
+    gateway = Gateway(folder, ground.settings(folder))
     gateway.start()
     try:
         with over_tls(gateway) as made:

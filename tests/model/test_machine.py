@@ -40,6 +40,7 @@ from tests.model.guards import (
     locks,
 )
 from tests.model.world import World, open_world, tagging
+from tests.servers.ground import Ground
 
 STEPS: Final = 250
 EXAMPLES: Final = 28
@@ -497,8 +498,9 @@ def _listed_versions(page: Any) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with open_world(tmp_path_factory.mktemp("model")) as opened:
+def world(tmp_path_factory: pytest.TempPathFactory, ground: Ground) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("model")
+    with open_world(folder, ground.settings(folder)) as opened:
         yield opened
 
 

@@ -130,9 +130,10 @@ def _client(env: Mapping[str, str], access_key_id: str, secret_access_key: str) 
 
 
 @contextmanager
-def open_world(place: Path) -> Iterator[World]:
-    """Make a deployment in an empty folder, and open it."""
-    settings = settings_in(place, max_buckets_per_account=1000, hosts=("localhost",))
+def open_world(place: Path, variables: Mapping[str, str]) -> Iterator[World]:
+    """Make a deployment in an empty folder, and open it; `variables` say what it stands on."""
+    stands_on = {name.removeprefix("SEALGATE_").lower(): value for name, value in variables.items()}
+    settings = settings_in(place, max_buckets_per_account=1000, hosts=("localhost",), **stands_on)
     start(settings)
     folders = Folders.of(settings)
     run_command(settings, "create_account", {"name": "guest"})

@@ -179,3 +179,20 @@ class MinIo(S3Server):
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
         }
+
+
+def s3_settings(server: S3Server, folder: Path, bucket: str, prefix: str) -> dict[str, str]:
+    """The variables of a gateway whose blobs lie in a bucket of that server; `folder` takes its credentials."""
+    credentials = folder / "backend.env"
+    credentials.touch(mode=0o600)
+    credentials.write_text(f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n")
+    return {
+        "SEALGATE_BLOB_STORE": "s3",
+        "SEALGATE_S3_ENDPOINT": server.endpoint,
+        "SEALGATE_S3_BUCKET": bucket,
+        "SEALGATE_S3_PREFIX": prefix,
+        "SEALGATE_S3_CREDENTIALS_FILE": str(credentials),
+        "SEALGATE_S3_CA_FILE": str(server.authority.certificate),
+        "SEALGATE_S3_TIMEOUT_S": "5",
+        "SEALGATE_S3_TRIES": "2",
+    }

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway
 from tests.tooling.places import without_presets
-from tests.tooling.postgresql import PostgresServer, postgres_server
+from tests.tooling.postgresql import PostgresServer, postgres_server, postgres_settings
 
 _NUMBERS: Final = itertools.count(1)
 
@@ -28,23 +27,6 @@ def _no_presets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def server() -> Iterator[PostgresServer]:
     with postgres_server() as running:
         yield running
-
-
-def postgres_settings(server: PostgresServer, database: str, folder: Path) -> dict[str, str]:
-    """What a gateway is told of a database."""
-    password_file = folder / "postgres-password"
-    password_file.touch(0o600)
-    password_file.write_text(server.password + "\n")
-    named = server.address(database)
-    return {
-        "SEALGATE_CATALOGUE": "postgres",
-        "SEALGATE_POSTGRES_HOST": named.host,
-        "SEALGATE_POSTGRES_PORT": str(named.port),
-        "SEALGATE_POSTGRES_DATABASE": database,
-        "SEALGATE_POSTGRES_USER": named.user,
-        "SEALGATE_POSTGRES_PASSWORD_FILE": str(password_file),
-        "SEALGATE_POSTGRES_CA_FILE": str(named.ca_file),
-    }
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ from typing import Final
 
 from tests.blackbox.process import Gateway
 from tests.several.client import Client
-from tests.several.conftest import postgres_settings
-from tests.tooling.postgresql import PostgresServer, postgres_server
+from tests.tooling.postgresql import PostgresServer, postgres_server, postgres_settings
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _THREADS: Final = 12

@@ -8,8 +8,7 @@ from tests.blackbox.conftest import bucket, s3
 from tests.blackbox.process import Gateway
 from tests.blackbox.test_boto3 import *  # noqa: F403  # every test of it
 from tests.blackbox.test_boto3_transfers import *  # noqa: F403  # as above
-from tests.several.conftest import postgres_settings
-from tests.tooling.postgresql import PostgresServer
+from tests.tooling.postgresql import PostgresServer, postgres_settings
 
 __all__ = ["bucket", "s3"]
 

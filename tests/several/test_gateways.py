@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError
 
 from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway, GatewayFailed
-from tests.several.conftest import Start, postgres_settings
-from tests.tooling.postgresql import PostgresServer
+from tests.several.conftest import Start
+from tests.tooling.postgresql import PostgresServer, postgres_settings
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import pytest
 from tests.blackbox.clients import MIB, payload, s3_client
 from tests.blackbox.process import PROGRAM, GatewayFailed
 from tests.faults.crashing import CrashingGateway
-from tests.several.conftest import postgres_settings
-from tests.tooling.postgresql import PostgresServer
+from tests.tooling.postgresql import PostgresServer, postgres_settings
 
 SEAMS = ("filled", "aside", "committed")
 

@@ -184,3 +184,20 @@ def postgres_server(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         ca_file.unlink(missing_ok=True)
+
+
+def postgres_settings(server: PostgresServer, database: str, folder: Path) -> dict[str, str]:
+    """What a gateway is told of a database."""
+    password_file = folder / "postgres-password"
+    password_file.touch(0o600)
+    password_file.write_text(server.password + "\n")
+    named = server.address(database)
+    return {
+        "SEALGATE_CATALOGUE": "postgres",
+        "SEALGATE_POSTGRES_HOST": named.host,
+        "SEALGATE_POSTGRES_PORT": str(named.port),
+        "SEALGATE_POSTGRES_DATABASE": database,
+        "SEALGATE_POSTGRES_USER": named.user,
+        "SEALGATE_POSTGRES_PASSWORD_FILE": str(password_file),
+        "SEALGATE_POSTGRES_CA_FILE": str(named.ca_file),
+    }

@@ -16,6 +16,7 @@ from botocore import UNSIGNED
 from tests.blackbox.clients import MIB, payload, refusal, s3_client, sha256
 from tests.blackbox.process import Gateway
 from tests.blackbox.witness import shows
+from tests.servers.ground import Ground
 
 KEY: Final = secrets.token_bytes(32)
 CUSTOMER: Final[dict[str, Any]] = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": KEY}
@@ -24,9 +25,10 @@ SMALL_PARTS: Final = TransferConfig(multipart_threshold=6 * MIB, multipart_chunk
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def keyed(tmp_path_factory: pytest.TempPathFactory, ground: Ground) -> Iterator[Gateway]:
     """A gateway of its own, whose keyring has a second key; it was made while the gateway served."""
-    deployment = Gateway(tmp_path_factory.mktemp("keyed"))
+    folder = tmp_path_factory.mktemp("keyed")
+    deployment = Gateway(folder, ground.settings(folder))
     deployment.start()
     try:
         made = deployment.run("key", "create", "--alias", "team/mine", "--json")

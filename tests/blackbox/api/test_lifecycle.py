@@ -9,15 +9,17 @@ import pytest
 from tests.blackbox.clients import refusal, s3_client
 from tests.blackbox.process import Gateway
 from tests.blackbox.witness import shows
+from tests.servers.ground import Ground
 
 DAY_S: Final = 2
 _PATIENCE_S: Final = 30
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def hasty(tmp_path_factory: pytest.TempPathFactory, ground: Ground) -> Iterator[Gateway]:
     settings = {"SEALGATE_LIFECYCLE_DAY_S": str(DAY_S), "SEALGATE_LIFECYCLE_INTERVAL_S": "1"}
-    deployment = Gateway(tmp_path_factory.mktemp("hasty"), settings)
+    folder = tmp_path_factory.mktemp("hasty")
+    deployment = Gateway(folder, ground.settings(folder) | settings)
     deployment.start()
     try:
         yield deployment

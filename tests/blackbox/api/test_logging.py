@@ -9,13 +9,15 @@ import pytest
 from tests.blackbox.clients import refusal, s3_client
 from tests.blackbox.process import Gateway
 from tests.blackbox.witness import shows
+from tests.servers.ground import Ground
 
 _PATIENCE_S: Final = 20
 
 
 @pytest.fixture(scope="module")
-def chatty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    deployment = Gateway(tmp_path_factory.mktemp("chatty"), {"SEALGATE_ACCESS_LOG_INTERVAL_S": "1"})
+def chatty(tmp_path_factory: pytest.TempPathFactory, ground: Ground) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("chatty")
+    deployment = Gateway(folder, ground.settings(folder) | {"SEALGATE_ACCESS_LOG_INTERVAL_S": "1"})
     deployment.start()
     try:
         yield deployment

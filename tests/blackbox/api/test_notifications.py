@@ -15,6 +15,7 @@ import pytest
 from tests.blackbox.clients import refusal, s3_client
 from tests.blackbox.process import Gateway, free_ports
 from tests.blackbox.witness import shows
+from tests.servers.ground import Ground
 
 _PATIENCE_S: Final = 30
 ARN: Final = "arn:sealgate:webhook:::hook"
@@ -61,10 +62,11 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[tuple[Receiver, Gateway]]:
+def receiver(tmp_path: Path, ground: Ground) -> Iterator[tuple[Receiver, Gateway]]:
     (port,) = free_ports(1)
     held = Receiver(port)
-    first = Gateway(tmp_path)
+    stands_on = ground.settings(tmp_path)
+    first = Gateway(tmp_path, stands_on)
     first.start()  # it makes the private CA that the webhook's certificate is of
     first.stop()
     secret = tmp_path / "secret"
@@ -75,7 +77,7 @@ def receiver(tmp_path: Path) -> Iterator[tuple[Receiver, Gateway]]:
         "SEALGATE_WEBHOOK_CA_FILE": str(first.ca_file),
         "SEALGATE_WEBHOOK_SECRET_FILE": str(secret),
     }
-    deployment = Gateway(tmp_path, settings)
+    deployment = Gateway(tmp_path, stands_on | settings)
     held.start(first.keys / "tls" / "server.pem", first.keys / "tls" / "server-key.pem")
     deployment.start()
     try:
