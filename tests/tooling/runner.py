@@ -45,7 +45,7 @@ class Outcome:
 def run(*, full: bool, allow_missing: bool, allow_skips: bool, only: Sequence[str]) -> int:
     """Run everything, or the suites named by `only`; return the exit code."""
     signal.signal(signal.SIGTERM, _leave)
-    chosen = [suite for suite in suites.TABLE if not only or suite.name in only]
+    chosen = [suite for suite in suites.TABLE if suite.name in only or (not only and (full or not suite.is_long))]
     missing = tools.acquire(sorted({tool for suite in chosen for tool in suite.needs(full=full)}))
     outcomes = [] if only else [_check()]
     not_run = {}
@@ -81,14 +81,15 @@ def _check() -> Outcome:
 
 
 def _suite(suite: suites.Suite, *, full: bool, allow_skips: bool) -> Outcome:
-    budget_s = suite.full_budget_s if full else suite.budget_s
+    budget_s = suite.full_budget_s if full or suite.is_long else suite.budget_s
     REPORTS.mkdir(parents=True, exist_ok=True)
     report = REPORTS / f"{suite.name}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", f"--junitxml={report}", "-o", "junit_family=xunit2", "--durations=3"]
     command += ["--full"] if full else []
     command += [f"tests/{path}" for path in suite.paths]
-    command += [f"--ignore=tests/{path}" for path in _owned_by_others(suite)]
+    command += suite.over
+    command += [f"--ignore=tests/{path}" for path in (*_owned_by_others(suite), *(() if full else suite.without))]
     started = time.monotonic()
     code = _process(command, suite.name, budget_s)
     seconds = time.monotonic() - started
@@ -109,7 +110,8 @@ def _suite(suite: suites.Suite, *, full: bool, allow_skips: bool) -> Outcome:
 
 def _owned_by_others(suite: suites.Suite) -> list[str]:
     mine = tuple(f"{path}/" for path in suite.paths)
-    return [path for other in suites.TABLE if other is not suite for path in other.paths if path.startswith(mine)]
+    owners = (other for other in suites.TABLE if other is not suite and not other.over)
+    return [path for other in owners for path in other.paths if path.startswith(mine)]
 
 
 def _process(command: Sequence[str], name: str, budget_s: float) -> int | None:

@@ -20,11 +20,24 @@ class Suite:
     tools: Sequence[str] = ()
     full_tools: Sequence[str] = ()
     """Those that the long form alone needs."""
+    over: Sequence[str] = ()
+    """What its gateways stand on, as options of pytest, where that is not SQLite and a disk. Others own its files."""
+    without: Sequence[str] = ()
+    """Files of its paths that run in the long form alone."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether there is no short form."""
+        return self.budget_s == 0
 
     def needs(self, *, full: bool) -> Sequence[str]:
         """The tools of this form."""
         return (*self.tools, *self.full_tools) if full else self.tools
 
+
+_BLACK_BOX: Final = ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py", "blackbox/api")
+_EVERYWHERE: Final = (*_BLACK_BOX, "matrix/test_over_tls.py", "model")
+"""What can run on any catalogue and any blob store. SQLite and a disk are what every other row stands on."""
 
 TABLE: Final = (
     Suite("house", ("test_house.py",), 60, 60, tools=("shellcheck",)),
@@ -81,6 +94,26 @@ TABLE: Final = (
         tools=("aws-cli-1", "seaweedfs"),
     ),
     Suite("process", ("blackbox/test_process.py",), 150, 150),
+    Suite(
+        "postgres-s3",
+        _BLACK_BOX,
+        300,
+        900,
+        tools=("postgresql", "seaweedfs"),
+        over=("--catalogue=postgres", "--blobs=seaweedfs"),
+        # They wait for clocks and leases, and ask nothing of where blobs are.
+        without=tuple(f"blackbox/api/test_{name}.py" for name in ("lifecycle", "logging", "notifications")),
+    ),
+    Suite(
+        "postgres-minio",
+        _EVERYWHERE,
+        0,
+        3600,
+        tools=("postgresql", "minio"),
+        over=("--catalogue=postgres", "--blobs=minio"),
+    ),
+    Suite("sqlite-minio", _EVERYWHERE, 0, 3600, tools=("minio",), over=("--blobs=minio",)),
+    Suite("postgres-disk", _EVERYWHERE, 0, 3600, tools=("postgresql",), over=("--catalogue=postgres",)),
     Suite("readme", ("blackbox/test_readme.py",), 120, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),
 )
 
