@@ -17,9 +17,20 @@ from typing import Final
 from tests.bench import growth, measure, report
 from tests.bench.measure import Sample
 from tests.bench.report import Case
-from tests.bench.sides import BUCKET, GatewaySide, Missing, NginxSide, Side, acquire_programs
+from tests.bench.sides import (
+    BUCKET,
+    BackendSide,
+    GatewaySide,
+    Missing,
+    NginxSide,
+    OnBackendSide,
+    Side,
+    acquire_programs,
+)
 from tests.blackbox.clients import s3_client
+from tests.servers.s3_servers import MinIo, S3Server, SeaweedFs
 from tests.tooling.places import TOOLS
+from tests.tooling.tools import TABLE
 
 MIB: Final = 1024 * 1024
 LARGE: Final = 256 * MIB
@@ -31,6 +42,8 @@ FOLDER: Final = TOOLS / "bench"
 MD5, OPAQUE, NO_SYNC = "gateway", "gateway opaque", "gateway opaque, no sync"
 NO_COMMIT, FILES = "gateway, no commit", "gateway, file per object"
 ONE, TWO = "nginx-1", "nginx-2"
+BACKENDS: Final[dict[str, type[S3Server]]] = {"seaweedfs": SeaweedFs, "minio": MinIo}
+"""MinIO takes part where it was compiled already."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,15 @@ class Bench:
             undo.callback(side.close)
             self._sides[side.name] = side
             _make_bucket(side)
+        for name in _backends():
+            folder = FOLDER / name
+            folder.mkdir()
+            backend = BackendSide(name, BACKENDS[name](folder))
+            undo.callback(backend.close)
+            resting = OnBackendSide(f"gateway on {name}", FOLDER / f"on-{name}", backend)
+            undo.callback(resting.close)
+            _make_bucket(resting)
+            self._sides |= {backend.name: backend, resting.name: resting}
         for workers in (1, 2):
             nginx = NginxSide(FOLDER / f"nginx-{workers}", workers, gateways[0].gateway.keys)
             undo.callback(nginx.close)
@@ -159,6 +181,12 @@ class Bench:
 
             case = Case(f"{method} 256 MiB beside 64 connections of 4 KiB GETs", True)
             return Work(case, sides, run, Case(f"GET 4 KiB, 64 connections, beside that {method}", False))
+
+        def on_backend(method: str, name: str) -> Work:
+            sides = (f"gateway on {name}", name)
+            case = Case(f"{method} 256 MiB over {name}", True, ((*sides, 0.7),))
+            key = "large" if method == "GET" else "put-{}"
+            return Work(case, sides, lambda side, number: measure.bulk(side, method, LARGE, [key.format(number % 2)]))
 
         get_goal = ((MD5, ONE, 0.9),)
         put_goals = ((OPAQUE, ONE, 0.65), (MD5, ONE, 0.45))
@@ -196,9 +224,14 @@ class Bench:
                 lambda side, _: measure.small(side, FOLDER, "GET", seeded, seconds=form.seconds, connections=64),
             ),
             Work(Case("GET 64 KiB ranges, 16 connections", False), (MD5, ONE), ranges),
+            *(on_backend(method, name) for name in _backends() for method in ("GET", "PUT")),
             beside("GET", MD5, ONE),
             beside("PUT", MD5, OPAQUE, ONE),
         ]
+
+
+def _backends() -> list[str]:
+    return [name for name in BACKENDS if TABLE[name].path.is_file()]
 
 
 def _small_keys(prefix: str, count: int) -> list[str]:

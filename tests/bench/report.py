@@ -31,6 +31,14 @@ _PROMISES: Final = {
     "gateway opaque, no sync": ("random", "commit alone"),
     "gateway, no commit": ("MD5", "blob and its folder; its row is never written"),
     "gateway, file per object": ("MD5", "blob, its folder, commit, of small objects too"),
+    **{
+        name: ("MD5", promise)
+        for backend in ("seaweedfs", "minio")
+        for name, promise in (
+            (f"gateway on {backend}", "commit; what the backend acknowledged is looked for"),
+            (backend, "what the backend does by itself"),
+        )
+    },
     "nginx-1": ("none of the content", "nothing"),
     "nginx-2": ("none of the content", "nothing"),
 }

@@ -15,8 +15,11 @@ from typing import Final, Protocol
 
 from tests.blackbox.process import Gateway, Process, free_ports
 from tests.hostile.signing import Signer
+from tests.servers.s3_servers import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, S3Server, s3_settings
+from tests.tooling.tools import acquire
 
 BUCKET: Final = "bench"
+_SEALED: Final = "sealed"
 HOST: Final = "localhost"
 _CONFIGURATION: Final = Path(__file__).with_name("nginx.conf")
 _PACKAGES: Final = ("nginx-light", "wrk")
@@ -48,7 +51,9 @@ class Missing(Exception):
 
 
 def acquire_programs() -> None:
-    """Install nginx and wrk by apt where they are missing and root runs this. Raises: Missing."""
+    """Fetch SeaweedFS; install nginx and wrk by apt where they are missing and root runs this. Raises: Missing."""
+    for reason in acquire(["seaweedfs"]).values():
+        raise Missing(reason)
     missing = [name for name in ("nginx", "wrk") if _which(name) is None]
     if not missing:
         return
@@ -110,6 +115,53 @@ class GatewaySide:
 
     def close(self) -> None:
         self.gateway.close()
+
+
+class BackendSide:
+    """An S3 server that the same client speaks to directly; a gateway can rest on it."""
+
+    def __init__(self, name: str, server: S3Server) -> None:
+        self.name = name
+        self.server = server
+        server.start()
+        client = server.client()
+        for bucket in (BUCKET, _SEALED):
+            client.create_bucket(Bucket=bucket)
+        client.close()
+        self.signer = Signer(ACCESS_KEY_ID, SECRET_ACCESS_KEY, f"{HOST}:{server.port}", REGION)
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    @property
+    def ca_file(self) -> Path:
+        return self.server.authority.certificate
+
+    def pids(self) -> list[int]:
+        return [self.server.pid]
+
+    def settings(self, folder: Path) -> dict[str, str]:
+        """Those of a gateway whose blobs rest here."""
+        folder.mkdir(parents=True)
+        return s3_settings(self.server, folder, _SEALED, "")
+
+    def target(self, method: str, key: str) -> str:
+        return self.signer.presigned(method, f"/{BUCKET}/{key}", expires=_LONGEST_EXPIRY_S).target
+
+    def close(self) -> None:
+        self.server.stop()
+
+
+class OnBackendSide(GatewaySide):
+    """A gateway whose blobs rest on a backend; what that takes of CPU is counted too."""
+
+    def __init__(self, name: str, folder: Path, backend: BackendSide) -> None:
+        self._backend = backend
+        super().__init__(name, folder / "gateway", backend.settings(folder))
+
+    def pids(self) -> list[int]:
+        return [*super().pids(), *self._backend.pids()]
 
 
 class NginxSide:
