@@ -6,6 +6,7 @@ import hmac
 import http.client
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from tests.blackbox.process import Gateway
@@ -15,6 +16,12 @@ _UNSIGNED = "UNSIGNED-PAYLOAD"
 _NAMES = "host;x-amz-content-sha256;x-amz-date"
 _ENTRY = re.compile(rb"<Key>([^<]*)</Key>.*?<ETag>&quot;([0-9a-f]*)&quot;</ETag>", re.DOTALL)
 TIMEOUT_S = 5.0
+
+_day_key = lru_cache(maxsize=16)(signing_key)
+
+
+class NobodyThere(Exception):
+    """No connection came about, so nothing was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +36,13 @@ class Answer:
 class Client:
     """One connection to one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, timeout_s: float = TIMEOUT_S) -> None:
         self._host = f"localhost:{gateway.port}"
         self._who = gateway.credentials
         self._region = gateway.region
         self._context = gateway.tls_context()
         self._port = gateway.port
+        self._timeout_s = timeout_s
         self._connection: http.client.HTTPSConnection | None = None
 
     def close(self) -> None:
@@ -46,21 +54,42 @@ class Client:
     def ask(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, query: str = ""
     ) -> Answer | None:
-        """Send one request; None where no whole answer came."""
+        """Send one request; None where no whole answer came.
+
+        Raises: NobodyThere.
+        """
+        connection = self._connected()
         try:
-            return self._ask(method, path, body, headers or {}, query)
+            return self._ask(connection, method, path, body, headers or {}, query)
         except (OSError, http.client.HTTPException):
             self.close()
             return None
 
-    def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str], query: str) -> Answer:
+    def _connected(self) -> http.client.HTTPSConnection:
         if self._connection is None:
-            self._connection = http.client.HTTPSConnection(
-                "localhost", self._port, timeout=TIMEOUT_S, context=self._context
+            connection = http.client.HTTPSConnection(
+                "localhost", self._port, timeout=self._timeout_s, context=self._context
             )
+            try:
+                connection.connect()
+            except OSError as error:
+                connection.close()
+                raise NobodyThere from error
+            self._connection = connection
+        return self._connection
+
+    def _ask(
+        self,
+        connection: http.client.HTTPSConnection,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        query: str,
+    ) -> Answer:
         target = f"{path}?{query}" if query else path
-        self._connection.request(method, target, body or None, headers | self._signed(method, path, query))
-        response = self._connection.getresponse()
+        connection.request(method, target, body or None, headers | self._signed(method, path, query))
+        response = connection.getresponse()
         content = response.read()
         etag = response.headers.get("ETag")
         return Answer(response.status, None if etag is None else etag.strip('"'), content)
@@ -71,8 +100,8 @@ class Client:
         values = f"host:{self._host}\nx-amz-content-sha256:{_UNSIGNED}\nx-amz-date:{stamp}\n"
         request = f"{method}\n{quote(path)}\n{query}\n{values}\n{_NAMES}\n{_UNSIGNED}"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        key = signing_key(self._who.secret_access_key, scope)
-        signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+        key = _day_key(self._who.secret_access_key, scope)
+        signature = hmac.digest(key, text.encode(), hashlib.sha256).hex()
         credential = f"{self._who.access_key_id}/{scope}"
         return {
             "Host": self._host,

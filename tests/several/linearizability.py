@@ -8,8 +8,10 @@ Verifying Concurrent Objects" (1993); G. Lowe, "Testing for linearizability" (20
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+
+_UNSEEN = "never seen"
 
 
 class Kind(Enum):
@@ -53,35 +55,63 @@ class Operation:
 
 
 def is_linearizable(operations: Sequence[Operation]) -> bool:
-    """Whether there is such an order, for a register that holds nothing at first."""
-    ordered = sorted(operations, key=lambda operation: operation.began)
+    """Whether there is such an order, for a register that holds nothing at first.
+
+    Two things keep it short. Values that nobody ever saw are one value, so that operations of unknown outcome which
+    would write them are alike and taken in their order. And a place is not gone on from where the same known operations
+    were placed, and the same is held, with fewer unknown ones: whatever can follow here could follow there.
+    """
+    ordered = _alike(sorted(operations, key=lambda operation: operation.began))
     known = sum(1 << at for at, operation in enumerate(ordered) if operation.is_known)
-    tried: set[tuple[int, str | None]] = set()
+    tried: dict[tuple[int, str | None], list[int]] = {}
     waiting: list[tuple[int, str | None]] = [(0, None)]
     while waiting:
-        place = waiting.pop()
-        if place in tried:
-            continue
-        tried.add(place)
-        done, held = place
+        done, held = waiting.pop()
         if done & known == known:
             return True
+        unknown = done & ~known
+        before = tried.setdefault((done & known, held), [])
+        if any(fewer & unknown == fewer for fewer in before):
+            continue
+        before.append(unknown)
         waiting += _steps(ordered, done, held)
     return False
 
 
+def _alike(ordered: Sequence[Operation]) -> list[Operation]:
+    """The operations, with one value for all those that were never read and that no swap expected."""
+    seen = {operation.value for operation in ordered if operation.kind is Kind.READ}
+    seen |= {operation.expected for operation in ordered if operation.kind is Kind.SWAP}
+    return [
+        operation if operation.value is None or operation.value in seen else replace(operation, value=_UNSEEN)
+        for operation in ordered
+    ]
+
+
 def _steps(ordered: Sequence[Operation], done: int, held: str | None) -> list[tuple[int, str | None]]:
-    """What can come next: operations that began before each one still to be placed had ended."""
-    steps = []
+    """What can come next: operations that began before each one still to be placed had ended.
+
+    The likeliest comes last: those that are known, by their end; unknown ones only where none of these leads on.
+    """
+    known: list[tuple[float, int, str | None]] = []
+    unknown: list[tuple[int, str | None]] = []
+    offered: set[tuple[Kind, str | None, str | None]] = set()
     first_end = math.inf
-    for at, operation in enumerate(ordered):
+    for at in range((~done & (done + 1)).bit_length() - 1, len(ordered)):
+        operation = ordered[at]
         if operation.began > first_end:
             break
         if done >> at & 1:
             continue
         first_end = min(first_end, operation.ended)
         may_be, left = operation.after(held)
-        # One of unknown outcome that leaves all as it is may as well not have been.
-        if may_be and (operation.is_known or left != held):
-            steps.append((done | 1 << at, left))
-    return steps
+        if operation.is_known:
+            if may_be:
+                known.append((operation.ended, done | 1 << at, left))
+        elif left != held:  # else it may as well not have been
+            form = operation.kind, operation.value, operation.expected
+            if form not in offered:
+                offered.add(form)
+                unknown.append((done | 1 << at, left))
+    known.sort(key=lambda step: step[0], reverse=True)
+    return unknown + [(place, left) for _, place, left in known]

@@ -1,7 +1,10 @@
 """The checker itself: histories of which is known what they are, and random ones of a register that is right or not."""
 
+import itertools
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -65,6 +68,48 @@ def random_history(rng: random.Random, count: int) -> list[Operation]:
         if holds and not (is_lost and rng.random() < 0.5):
             held = None if kind is DELETE else value
     return operations
+
+
+def by_trying_all(operations: Sequence[Operation]) -> bool:
+    """The definition, word for word: every order of the known ones and of any of the unknown ones."""
+    known = [operation for operation in operations if operation.is_known]
+    unknown = [operation for operation in operations if not operation.is_known]
+    choices = (some for count in range(len(unknown) + 1) for some in itertools.combinations(unknown, count))
+    return any(is_right(order) for some in choices for order in itertools.permutations([*known, *some]))
+
+
+def is_right(order: Sequence[Operation]) -> bool:
+    """Whether a register would answer so, one operation after the other, none before one that had ended."""
+    held = None
+    for at, operation in enumerate(order):
+        if any(later.ended < operation.began for later in order[at + 1 :]):
+            return False
+        may_be, held = operation.after(held)
+        if not may_be:
+            return False
+    return True
+
+
+def disfigured(rng: random.Random, operation: Operation, values: Sequence[str | None]) -> Operation:
+    """The same with another value, or refused where it was not, or of unknown outcome."""
+    if operation.kind is READ:
+        return replace(operation, value=rng.choice(values))
+    if operation.kind in {CREATE, SWAP} and operation.is_known:
+        return replace(operation, is_refused=not operation.is_refused)
+    return replace(operation, ended=math.inf)
+
+
+def test_it_agrees_with_the_definition() -> None:
+    rng = random.Random(20261129)
+    found = {True: 0, False: 0}
+    for _ in range(300):
+        history = random_history(rng, 6)
+        values = [None, *(operation.value for operation in history)]
+        history = [disfigured(rng, one, values) if rng.random() < 0.2 else one for one in history]
+        expected = by_trying_all(history)
+        assert is_linearizable(history) == expected, history
+        found[expected] += 1
+    assert min(found.values()) > 60, found
 
 
 def test_what_a_register_answers_is_linearizable_and_a_wrong_answer_is_not() -> None:
