@@ -98,6 +98,7 @@ def share_content(tx: Transaction, content_id: bytes) -> None:
 
 def release_content(tx: Transaction, content_id: bytes) -> None:
     """Drop one reference; with the last one the content goes and its blobs are condemned."""
+    tx.foresee(MOVED_WRAPS, MOVED_WRAPS.by_key, content_id)
     row = require_content(tx, content_id)
     if row.reference_count > 1:
         tx.update(CONTENTS, row._replace(reference_count=row.reference_count - 1))

@@ -10,6 +10,9 @@ from storage.catalogue.schema import ACCESS_KEYS, ACCOUNTS, AccessKeyRow, Accoun
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
 from storage.errors import CatalogueConflict, RowDamaged
 
+_OWNER = "WHERE account_id = (SELECT account_id FROM access_keys WHERE access_key_id = ?)"
+"""The account of an access key, in words that need not wait for the key's row."""
+
 
 def create_account(tx: Transaction, account: Account, access_key: AccessKey | None) -> None:
     """See `Catalogue.create_account`."""
@@ -86,9 +89,10 @@ def _require_access_key(session: Session, access_key_id: str) -> AccessKeyRow:
 
 def get_access_key(session: Session, access_key_id: str) -> tuple[AccessKey, Account]:
     """See `Catalogue.get_access_key`."""
+    session.foresee(ACCOUNTS, _OWNER, access_key_id)
     row = _require_access_key(session, access_key_id)
-    owner = session.find(ACCOUNTS, row.account_id)
-    if owner is None:
+    owner = session.first(ACCOUNTS, _OWNER, access_key_id)
+    if owner is None or owner.account_id != row.account_id:
         raise RowDamaged("the account of an access key is missing")
     return rows.access_key(row), rows.account(owner)
 

@@ -68,8 +68,8 @@ def forget_condemned(tx: Transaction, blob_ids: Sequence[bytes], lease: Lease) -
 def acquire_lease(tx: Transaction, name: str, holder: str, duration: timedelta) -> Lease:
     """See `Catalogue.acquire_lease`."""
     assert holder, "a lease has a holder"
-    expires_at = tx.now + duration // timedelta(microseconds=1)
     row = tx.find(LEASES, name)
+    expires_at = tx.now + duration // timedelta(microseconds=1)
     if row is None:
         taken = LeaseRow(name, holder, 1, expires_at)
         tx.insert(LEASES, taken)

@@ -38,6 +38,7 @@ from storage.catalogue.postgres_files import check_realm, create_tables, migrate
 from storage.catalogue.postgres_outbox import Frontier
 from storage.catalogue.postgres_schema import PostgresTable, tables_of
 from storage.catalogue.postgres_session import PostgresSession, PostgresTransaction, SnapshotNeeded
+from storage.catalogue.postgres_wire import Answer
 from storage.catalogue.rowmac import RowMac
 from storage.catalogue.rows import to_micros
 from storage.catalogue.rowseal import sealing_box
@@ -290,7 +291,7 @@ class PostgresCatalogue(SqlCatalogue):
         """One try of a command, bridged. Raises: psycopg.Error, StorageError, _Unsettled."""
         tx = PostgresTransaction(connection, self._tables, self._findings, self._realm_id)
         try:
-            operation.operation_id = self._begin(tx, operation.held)
+            self._begin(tx, operation)
             operation.result = operation.run(tx)
             tx.end_command()
             tx.save_counts()
@@ -309,25 +310,26 @@ class PostgresCatalogue(SqlCatalogue):
             raise
         reach("catalogue.committed")
 
-    def _begin(self, tx: PostgresTransaction, held: tuple[Lock, ...]) -> bytes:
-        """Begin a transaction that holds what its command must hold; a new operation's id.
+    def _begin(self, tx: PostgresTransaction, operation: _Operation[Any]) -> None:
+        """Begin a transaction that holds what its command must hold, and give the operation its id.
 
-        The expressions of a SELECT are worked out in their order. The change number must be drawn under the locks, so
+        Each statement sees what was committed when it begins, so those behind this one see what the locks protect. The
+        expressions of a SELECT are worked out in their order. The change number must be drawn under the locks, so
         that the numbers of one key rise with its commits, and after a transaction id, so that it is known who may still
         write a line with such a number (`postgres_outbox`).
         """
-        ordered = sorted(held)
+        ordered = sorted(operation.held)
         takes = [f"pg_advisory_xact_lock{'_shared' if lock.is_shared else ''}(?)" for lock in ordered]
-        tx.later("BEGIN ISOLATION LEVEL READ COMMITTED")
-        (values,) = tx.execute(
-            f"SELECT {', '.join((*takes, _TAKEN))}", *(lock.number for lock in ordered)
-        )  # words of ours
-        schema_version, _, drawn, server_micros = values[len(ordered) :]
-        if schema_version != SCHEMA_VERSION:
-            raise CatalogueUnsafe("the catalogue's schema was changed by another version of this program: restart")
-        tx.drawn = drawn
-        tx.now = server_micros if self._clock is None else to_micros(self._clock())
-        return int(server_micros).to_bytes(8) + secrets.token_bytes(8)
+
+        def begun(answer: Answer) -> None:
+            ((*_, schema_version, _, drawn, server_micros),) = answer.rows
+            if schema_version != SCHEMA_VERSION:
+                raise CatalogueUnsafe("the catalogue's schema was changed by another version of this program: restart")
+            tx.drawn = drawn
+            tx.now = server_micros if self._clock is None else to_micros(self._clock())
+            operation.operation_id = int(server_micros).to_bytes(8) + secrets.token_bytes(8)
+
+        tx.begin(f"SELECT {', '.join((*takes, _TAKEN))}", *(lock.number for lock in ordered), then=begun)
 
     async def _settle(self, operation_id: bytes) -> bool:
         """Whether a transaction whose COMMIT was not answered was carried out; if not, it never will be.

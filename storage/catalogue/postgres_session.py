@@ -1,9 +1,10 @@
 """Verified access to the rows of the PostgreSQL catalogue, over one connection, inside a bridged command.
 
-Writes wait until something is to be read, or for the commit, and then travel together: a publish takes five round
-trips. Rows that two commands could change at once are locked as they are read; everything else is held by the locks
-that a command takes at its start (`postgres_locks`). Sources: psycopg "Pipeline mode support"; PostgreSQL 15 "Explicit
-Locking", "Transaction Isolation"; `session` says what each method promises.
+Writes wait until something is to be read, or for the commit, and then travel together; so do the beginning of a
+transaction and the reads that a command foresees. A publish takes three round trips. Rows that two commands could
+change at once are locked as they are read; everything else is held by the locks that a command takes at its start
+(`locks`). Sources: psycopg "Pipeline mode support"; PostgreSQL 15 "Explicit Locking", "Transaction Isolation";
+`session` says what each method promises.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from storage.catalogue.bridge import wait_for
 from storage.catalogue.findings import Findings
 from storage.catalogue.postgres_schema import COUNT_SLOTS, COUNTS, CountRow, PostgresTable, check_count_rows
-from storage.catalogue.postgres_wire import Statement, Wire
+from storage.catalogue.postgres_wire import Answer, Statement, Wire
 from storage.catalogue.rowmac import RowMac, describe
 from storage.catalogue.schema import (
     ACCESS_KEYS,
@@ -65,10 +66,14 @@ class PostgresSession(Session):
         self._cursor_names = itertools.count()
         self.in_snapshot = False
         """Whether all statements see one committed state."""
-        self._waiting: list[tuple[Statement, Callable[[int], None] | None]] = []
-        """Statements to be sent with the next one, and what is to be done with the number of rows that each met."""
+        self._waiting: list[tuple[Statement, Callable[[Answer], None] | None]] = []
+        """Statements to be sent with the next one, and what is to be done with the answer to each."""
+        self._foreseen: dict[Statement, str] = {}
+        """Reads to be sent with the next one, and their tables."""
+        self._known: dict[str, dict[Statement, list[tuple[Any, ...]]]] = {}
+        """By table, what reads that were foreseen gave. Each is used once, and none after a write to its table."""
 
-    def later(self, statement: str, *bindings: Any, then: Callable[[int], None] | None = None) -> None:
+    def later(self, statement: str, *bindings: Any, then: Callable[[Answer], None] | None = None) -> None:
         """Send a statement with the next one that is waited for."""
         self._waiting.append(((statement, bindings), then))
 
@@ -79,15 +84,22 @@ class PostgresSession(Session):
     def execute_all(self, statements: Sequence[Statement] = ()) -> list[list[tuple[Any, ...]]]:
         """Run what waits and then these in one round trip; the rows of each of these."""
         waiting, self._waiting = self._waiting, []
-        answers = wait_for(self._wire.travel([*(statement for statement, _ in waiting), *statements]))
+        foreseen: dict[Statement, str] = {}
+        if statements:  # else nobody waits for a read, but for a commit
+            foreseen, self._foreseen = self._foreseen, {}
+        answers = wait_for(self._wire.travel([*(statement for statement, _ in waiting), *statements, *foreseen]))
         for (_, then), answer in zip(waiting, answers, strict=False):
             if then is not None:
-                then(answer.count)
-        return [answer.rows for answer in answers[len(waiting) :]]
+                then(answer)
+        rows = [answer.rows for answer in answers[len(waiting) :]]
+        for (asked, table_name), found in zip(foreseen.items(), rows[len(statements) :], strict=True):
+            self._known.setdefault(table_name, {})[asked] = found
+        return rows[: len(statements)]
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let all reads inside see one committed state."""
+        self._forget_reads()
         self.later("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         self.in_snapshot = True
         try:
@@ -99,11 +111,16 @@ class PostgresSession(Session):
     def discard(self) -> None:
         """Roll back, where there is still something to roll back."""
         self._waiting.clear()
+        self._forget_reads()
         if not self.connection.closed and self.connection.info.transaction_status in (
             TransactionStatus.INTRANS,
             TransactionStatus.INERROR,
         ):
             self.execute("ROLLBACK")
+
+    def _forget_reads(self) -> None:
+        self._foreseen.clear()
+        self._known.clear()
 
     def _table(self, table: Table[R]) -> PostgresTable[R]:
         return self._tables[table.name]
@@ -111,11 +128,21 @@ class PostgresSession(Session):
     def _lock(self, table: Table[R]) -> str:  # noqa: ARG002  # a transaction decides by it
         return ""
 
+    def _point(self, table: Table[R], condition: str, bindings: tuple[Binding, ...]) -> Statement:
+        return f"{self._table(table).select}{condition} LIMIT 1{self._lock(table)}", bindings
+
+    def foresee(self, table: Table[R], condition: str, *bindings: Binding) -> None:
+        """See `Session.foresee`. Rows that a transaction locks as it reads them are locked then."""
+        self._foreseen[self._point(table, condition, bindings)] = table.name
+
     def first(self, table: Table[R], condition: str, *bindings: Binding) -> R | None:
         """See `Session.first`."""
-        stored = self._table(table)
-        found = self.execute(f"{stored.select}{condition} LIMIT 1{self._lock(table)}", *bindings)
-        return stored.open(found[0]) if found else None
+        asked = self._point(table, condition, bindings)
+        self._foreseen.pop(asked, None)
+        found = self._known.get(table.name, {}).pop(asked, None)
+        if found is None:
+            (found,) = self.execute_all((asked,))
+        return self._table(table).open(found[0]) if found else None
 
     def all(self, table: Table[R], condition: str, *bindings: Binding) -> list[R]:
         """See `Session.all`."""
@@ -184,6 +211,33 @@ class PostgresTransaction(PostgresSession, Transaction):
         self._realm_id = realm_id
         self.drawn: int | None = None
         """A sequence number that was drawn under the command's locks and not given yet."""
+        self.has_begun = True
+        """Whether what `begin` sent was answered."""
+
+    def begin(self, statement: str, *bindings: Any, then: Callable[[Answer], None]) -> None:
+        """Begin, and let a first statement travel with the command's first read: it runs before that one."""
+        self.has_begun = False
+
+        def begun(answer: Answer) -> None:
+            self.has_begun = True
+            then(answer)
+
+        self.later("BEGIN ISOLATION LEVEL READ COMMITTED")
+        self.later(statement, *bindings, then=begun)
+
+    def _require_begun(self) -> None:
+        if not self.has_begun:
+            self.execute_all()
+
+    @property
+    def now(self) -> int:
+        """See `Transaction.now`."""
+        self._require_begun()
+        return self._now
+
+    @now.setter
+    def now(self, micros: int) -> None:
+        self._now = micros
 
     def _lock(self, table: Table[R]) -> str:
         return " FOR UPDATE" if table.name in _LOCKED else ""
@@ -198,6 +252,7 @@ class PostgresTransaction(PostgresSession, Transaction):
 
     def _insert(self, table: Table[R], row: R, taken: Taken) -> None:
         stored = self._table(table)
+        self._known.pop(table.name, None)
         self.later(stored.insert, *stored.bindings(row), then=_one_or(taken))
         if isinstance(row, BucketRow):
             self.make_count(row.bucket_id)
@@ -214,6 +269,7 @@ class PostgresTransaction(PostgresSession, Transaction):
 
     def _update(self, table: Table[R], row: R) -> None:
         stored, size = self._table(table), table.key_size
+        self._known.pop(table.name, None)
         self.later(
             stored.update,
             *stored.bindings(row)[size:],
@@ -224,18 +280,21 @@ class PostgresTransaction(PostgresSession, Transaction):
     def delete(self, table: Table[R], row: R) -> None:
         """See `Transaction.delete`."""
         size = table.key_size
+        self._known.pop(table.name, None)
         self.later(f"DELETE FROM {table.name} {table.by_key}", *row[:size])  # noqa: S608  # names of our own tables
         self._note(table, row[:size], None)
 
     def delete_where(self, table: Table[R], condition: str, *bindings: Binding) -> int:
         """See `Transaction.delete_where`."""
-        counts: list[int] = []
-        self.later(f"DELETE FROM {table.name} {condition}", *bindings, then=counts.append)  # noqa: S608  # as above
+        answers: list[Answer] = []
+        self._known.pop(table.name, None)
+        self.later(f"DELETE FROM {table.name} {condition}", *bindings, then=answers.append)  # noqa: S608  # as above
         self.execute_all()
-        return counts[0]
+        return answers[0].count
 
     def next_sequence(self) -> int:
         """See `Transaction.next_sequence`."""
+        self._require_begun()
         if self.drawn is not None:
             drawn, self.drawn = self.drawn, None
             return drawn
@@ -273,11 +332,11 @@ class PostgresTransaction(PostgresSession, Transaction):
         return stored.open(found[0])
 
 
-def _one_or(failure: Callable[[], Exception]) -> Callable[[int], None]:
+def _one_or(failure: Callable[[], Exception]) -> Callable[[Answer], None]:
     """What raises unless just one row was met."""
 
-    def check(count: int) -> None:
-        if count != 1:
+    def check(answer: Answer) -> None:
+        if answer.count != 1:
             raise failure()
 
     return check

@@ -71,6 +71,13 @@ class Session(ABC):
         return found
 
     @abstractmethod
+    def foresee(self, table: Table[R], condition: str, *bindings: Binding) -> None:
+        """Say what `first` will soon be asked for, so that a database far away gives it along with the next answer.
+
+        Nothing but time depends on it: what was written since is read anew.
+        """
+
+    @abstractmethod
     def first(self, table: Table[R], condition: str, *bindings: Binding) -> R | None:
         """The first row that meets an SQL condition (with its order)."""
 

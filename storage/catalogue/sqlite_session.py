@@ -40,6 +40,9 @@ class SqliteSession(Session):
             if self.connection.in_transaction:
                 self.execute("ROLLBACK")
 
+    def foresee(self, table: Table[R], condition: str, *bindings: Binding) -> None:
+        """See `Session.foresee`; here a read is no journey."""
+
     def first(self, table: Table[R], condition: str, *bindings: Binding) -> R | None:
         """See `Session.first`."""
         found = self.execute(table.select + condition + " LIMIT 1", bindings).fetchall()

@@ -35,6 +35,7 @@ from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
 from storage.errors import RowDamaged
 
 _NO_CONDITIONS = Conditions()
+_NEWEST = "WHERE bucket_id = ? AND object_key = ? ORDER BY sequence DESC"
 
 
 def publish_version(tx: Transaction, command: PublishVersion) -> ObjectVersion:
@@ -57,6 +58,7 @@ def judge(tx: Transaction, version: ObjectVersion, conditions: Conditions) -> Ve
         NoSuchBucket, VersioningChanged, BucketStateRefused, PreconditionRefused, NoSuchVersion: as
             `Catalogue.publish_version`.
     """
+    _foresee_current(tx, version.bucket_id, version.object_key)
     bucket = require_bucket(tx, version.bucket_id)
     check_version_id(version.version_id, Versioning(bucket.versioning))
     check_lockable(version.lock, bool(bucket.object_lock))
@@ -84,8 +86,11 @@ def require_bucket(session: Session, bucket_id: bytes) -> BucketRow:
 
 def current_version(session: Session, bucket_id: bytes, object_key: bytes) -> VersionRow | None:
     """The newest version of a key, delete markers included; an older one never stands for one that went missing."""
-    condition = "WHERE bucket_id = ? AND object_key = ? ORDER BY sequence DESC"
-    return check_latest(session.first(VERSIONS, condition, bucket_id, object_key))
+    return check_latest(session.first(VERSIONS, _NEWEST, bucket_id, object_key))
+
+
+def _foresee_current(session: Session, bucket_id: bytes, object_key: bytes) -> None:
+    session.foresee(VERSIONS, _NEWEST, bucket_id, object_key)
 
 
 def check_latest(row: VersionRow | None) -> VersionRow | None:
@@ -149,13 +154,15 @@ def remove_version(tx: Transaction, row: VersionRow) -> None:
 
 def delete_version(tx: Transaction, bucket_id: bytes, command: DeleteVersion) -> Deleted:
     """One key of `Catalogue.delete_versions`."""
+    _foresee_current(tx, bucket_id, command.object_key)
     bucket = require_bucket(tx, bucket_id)
     current = current_version(tx, bucket_id, command.object_key)
     _check_conditions(tx, bucket_id, command.conditions, current)
-    target = named_version(tx, bucket_id, command.object_key, command.version_id)
+    is_current = command.version_id is None
+    target = current if is_current else named_version(tx, bucket_id, command.object_key, command.version_id)
     if command.seen is not None:
         check_seen(command.seen, None if target is None else rows.version(target))
-    if command.version_id is None and bucket.versioning != Versioning.NEVER:
+    if is_current and bucket.versioning != Versioning.NEVER:
         return _lay_marker(tx, bucket, command, current)
     if target is None:
         tx.findings.check_bucket(bucket_id)
@@ -180,8 +187,7 @@ def _lay_marker(tx: Transaction, bucket: BucketRow, command: DeleteVersion, curr
 
 def _promote_newest(tx: Transaction, bucket_id: bytes, object_key: bytes) -> None:
     """The current version went: the one below it is the current one now."""
-    condition = "WHERE bucket_id = ? AND object_key = ? ORDER BY sequence DESC"
-    newest = tx.first(VERSIONS, condition, bucket_id, object_key)
+    newest = tx.first(VERSIONS, _NEWEST, bucket_id, object_key)
     if newest is not None:
         tx.update(VERSIONS, newest._replace(is_latest=1))
 
@@ -190,6 +196,7 @@ def update_version(
     tx: Transaction, bucket_id: bytes, object_key: bytes, version_id: str | None, change: VersionChange
 ) -> ObjectVersion:
     """See `Catalogue.update_version`."""
+    _foresee_current(tx, bucket_id, object_key)
     bucket = require_bucket(tx, bucket_id)
     check_change(change, bool(bucket.object_lock))
     row = named_version(tx, bucket_id, object_key, version_id)

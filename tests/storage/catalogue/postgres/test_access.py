@@ -1,22 +1,30 @@
 """What it costs to read, and how a client proves itself without a password."""
 
+import asyncio
 import dataclasses
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from storage.catalogue import postgres
+from storage.catalogue import locks, postgres
 from storage.catalogue.address import PostgresAddress
-from storage.catalogue.base import HistoryQuery, ListQuery
+from storage.catalogue.base import Conditions, DeleteVersion, HistoryQuery, ListQuery
 from storage.catalogue.postgres import PostgresCatalogue
+from storage.catalogue.postgres_connection import conninfo
 from storage.catalogue.postgres_wire import Answer, Statement, Wire
-from storage.errors import StorageUnavailable
+from storage.catalogue.records import AccessKey
+from storage.catalogue.schema import BUCKETS
+from storage.catalogue.schema import REALM as REALM_TABLE
+from storage.catalogue.session import Transaction
+from storage.errors import RowDamaged, StorageUnavailable
 from tests.servers.pki import Authority
 from tests.storage.catalogue.postgres.conftest import DATABASE
-from tests.suites.catalogue import BUCKET, REALM, Maker, populate
+from tests.suites.catalogue import ALICE, BUCKET, REALM, START, Maker, populate
 from tests.tooling.postgresql import PostgresServer
 
 KEYS = bytes(range(32)), bytes(range(32, 64))
@@ -42,6 +50,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.trips = 0
+        self.statements = 0
         self.rows = 0
 
 
@@ -53,6 +62,7 @@ def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
     async def counting(wire: Wire, statements: list[Statement]) -> list[Answer]:
         answers = await travel(wire, statements)
         counted.trips += 1
+        counted.statements += len(statements)
         counted.rows += sum(len(answer.rows) for answer in answers)
         return answers
 
@@ -78,12 +88,67 @@ async def test_a_delimited_listing_reads_few_rows_for_each_prefix(
     assert traffic.rows <= 5 * (5 + 1)
 
 
-async def test_a_publish_takes_five_round_trips(catalogue: PostgresCatalogue, traffic: Traffic) -> None:
+Step = Callable[[PostgresCatalogue, Maker], Awaitable[object]]
+
+
+@pytest.mark.parametrize(
+    ("step", "trips", "statements"),
+    [
+        (lambda catalogue, _: catalogue.get_access_key("AKIA1"), 1, 2),
+        (lambda catalogue, _: catalogue.get_bucket(BUCKET.name), 1, 1),
+        (lambda catalogue, _: catalogue.get_version(BUCKET.bucket_id, b"held"), 4, 4),
+        (lambda catalogue, make: catalogue.publish_version(make.publish(b"new", inline=True)), 3, 13),
+        (lambda catalogue, make: catalogue.publish_version(make.publish(b"held", inline=True)), 5, 18),
+        (lambda catalogue, _: catalogue.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"held")]), 6, 17),
+        (lambda catalogue, _: catalogue.acquire_lease("job", "holder", timedelta(minutes=1)), 3, 6),
+    ],
+    ids=["access key", "bucket", "read", "publish", "publish again", "delete", "lease"],
+)
+async def test_what_a_command_takes_on_the_way(
+    catalogue: PostgresCatalogue, traffic: Traffic, step: Step, trips: int, statements: int
+) -> None:
     make = Maker()
-    await catalogue.publish_version(make.publish(b"first", inline=True))
-    traffic.trips = 0
-    await catalogue.publish_version(make.publish(b"second", inline=True))
-    assert traffic.trips == 5
+    await catalogue.create_access_key(AccessKey("AKIA1", ALICE.account_id, b"sealed", START))
+    await catalogue.publish_version(make.publish(b"held", inline=True))
+    traffic.trips = traffic.statements = 0
+    await step(catalogue, make)
+    assert (traffic.trips, traffic.statements) == (trips, statements)
+
+
+async def test_what_was_foreseen_is_read_anew_after_a_write(catalogue: PostgresCatalogue) -> None:
+    def run(tx: Transaction) -> tuple[str, str]:
+        tx.foresee(BUCKETS, BUCKETS.by_key, BUCKET.bucket_id)
+        before = tx.find(BUCKETS, BUCKET.bucket_id)
+        tx.foresee(BUCKETS, BUCKETS.by_key, BUCKET.bucket_id)
+        assert tx.find(REALM_TABLE, 1) is not None  # brings the foreseen row along
+        assert before is not None
+        tx.update(BUCKETS, before._replace(versioning="enabled"))
+        after = tx.find(BUCKETS, BUCKET.bucket_id)
+        assert after is not None
+        return before.versioning, after.versioning
+
+    before, after = await catalogue._write(run, locks.of_bucket(BUCKET.bucket_id))
+    assert before != after == "enabled"
+
+
+async def test_a_command_sees_what_was_committed_while_it_waited_for_its_lock(
+    catalogue: PostgresCatalogue, address: PostgresAddress
+) -> None:
+    """The lock and the first read travel together; the read must not see what was before the lock."""
+    make = Maker()
+    lock = locks.of_object(BUCKET.bucket_id, b"key")[1].number
+    first = await catalogue.publish_version(make.publish(b"key"))
+    async with await psycopg.AsyncConnection.connect(conninfo(address)) as other:
+        await other.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+        waiting = asyncio.create_task(
+            catalogue.publish_version(make.publish(b"key", conditions=Conditions(if_match_etag=first.etag)))
+        )
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        await other.execute("UPDATE versions SET is_latest = 7 WHERE object_key = 'key'")
+        await other.commit()
+    with pytest.raises(RowDamaged):  # it met the row as it is now
+        await waiting
 
 
 async def test_operations_are_forgotten_after_a_day(catalogue: PostgresCatalogue, server: PostgresServer) -> None:

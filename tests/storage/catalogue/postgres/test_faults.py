@@ -121,19 +121,19 @@ async def test_a_transaction_that_was_settled_as_lost_can_never_commit(
     catalogue: PostgresCatalogue, make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The late COMMIT of a gateway that stood still: its row is taken by then."""
-    ids: list[bytes] = []
+    operations: list[Any] = []
     begin = catalogue._begin
 
-    def noted(*arguments: Any) -> bytes:
-        ids.append(begin(*arguments))
-        return ids[-1]
+    def noted(tx: Any, operation: Any) -> None:
+        operations.append(operation)
+        begin(tx, operation)
 
     monkeypatch.setattr(catalogue, "_begin", noted)
     outcome: list[bool] = []
 
     def reach(name: str) -> None:
         if name == "catalogue.before_commit" and not outcome:
-            outcome.append(wait_for(catalogue._settle(ids[-1])))
+            outcome.append(wait_for(catalogue._settle(operations[-1].operation_id)))
 
     monkeypatch.setattr(postgres, "reach", reach)
     with pytest.raises(Exception, match="taken"):
