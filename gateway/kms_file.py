@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from gateway.errors import SettingsError
 from keys.kms.binding import RecordKms
+from keys.kms.gcp import ADDRESS as GCP_ADDRESS
+from keys.kms.gcp import GcpKms, GcpOptions
 from keys.kms.https import Reach
 from keys.kms.names import ALIAS_PREFIX, KeyNames, is_plain_id
 from keys.kms.pkcs11 import Pkcs11Kms, Pkcs11Options
@@ -32,6 +34,10 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _ALIAS: Final = re.compile(r"[A-Za-z0-9/_-]{1,250}", re.ASCII)
 _MOUNT: Final = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", re.ASCII)
 _REGION: Final = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
+_KEY_RING: Final = re.compile(
+    r"projects/(?:[a-z0-9.-]+:)?[a-z0-9][a-z0-9-]{0,62}/locations/[a-z0-9-]{1,63}/keyRings/[A-Za-z0-9_-]{1,63}",
+    re.ASCII,
+)
 _AWS_KEY_ARN: Final = re.compile(r"arn:aws:kms:([a-z0-9-]{1,32}):([0-9]{12}):key/([A-Za-z0-9-]{1,128})", re.ASCII)
 
 
@@ -230,6 +236,23 @@ class Aws(_OverHttps):
         return AwsKms(provider, options, self.names(provider))
 
 
+class Gcp(_OverHttps):
+    """Google Cloud KMS; one provider has the keys of one key ring."""
+
+    secret_files = ("credentials_file", "unwrap_credentials_file")
+    type: Literal["gcp"]
+    address: Address = GCP_ADDRESS
+    key_ring: Annotated[str, AfterValidator(_matching(_KEY_RING, "projects/PROJECT/locations/LOCATION/keyRings/RING"))]
+    credentials_file: File
+    unwrap_credentials_file: File | None = None
+
+    def open(self, provider: str, deadline_s: float) -> GcpKms:
+        """See `Provider.open`."""
+        reach = self._reach(self.address, deadline_s)
+        options = GcpOptions(reach, self.key_ring, self.key, self.credentials_file, self.unwrap_credentials_file)
+        return GcpKms(provider, options, self.names(provider))
+
+
 class Pkcs11(Provider):
     """A hardware security module behind PKCS#11."""
 
@@ -246,7 +269,7 @@ class Pkcs11(Provider):
         return Pkcs11Kms(provider, options, self.names(provider))
 
 
-TYPES: Final[Mapping[str, type[Provider]]] = {"aws": Aws, "pkcs11": Pkcs11, "vault": Vault}
+TYPES: Final[Mapping[str, type[Provider]]] = {"aws": Aws, "gcp": Gcp, "pkcs11": Pkcs11, "vault": Vault}
 
 
 def read_kms_file(path: Path, region: str) -> dict[str, Provider]:

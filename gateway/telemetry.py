@@ -144,6 +144,15 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+_OURS = ("sealgate", "gateway", "storage", "keys")
+"""The roots of our own loggers."""
+
+
+def _is_ours_or_grave(record: logging.LogRecord) -> bool:
+    """Whether a record may be told: those of libraries only from WARNING on, however loud somebody has made them."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] in _OURS
+
+
 def configure_logging(*, level: str = "INFO", as_json: bool = False, stream: TextIO | None = None) -> None:
     """Send every log record of the process to one stream (standard error by default), redacted.
 
@@ -157,10 +166,11 @@ def configure_logging(*, level: str = "INFO", as_json: bool = False, stream: Tex
         raise ValueError(f"there is no log level {level}")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Formatter(as_json=as_json))
+    handler.addFilter(_is_ours_or_grave)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    for name in ("sealgate", "gateway", "storage", "keys"):
+    for name in _OURS:
         logging.getLogger(name).setLevel(number)
     AUDIT_LOG.setLevel(logging.INFO)  # what changed, and every alarm, is told at any level
     # The server warns of every malformed request: a stranger could fill the disk with that.

@@ -55,7 +55,7 @@ from gateway.wiring.jobs import Job, running
 from gateway.wiring.journalling import LOOK_S, Journalling
 from gateway.wiring.key_life import KeyLife
 from gateway.wiring.keyring_watch import KeyringWatch
-from gateway.wiring.kms import prove_others, provider_canaries
+from gateway.wiring.kms import prove_others, provider_canaries, tell_experiments
 from gateway.wiring.moves import MoveCommands
 from gateway.wiring.realm import OpenedKeys, RealmFiles, open_keys
 from gateway.wiring.records import record_blobs
@@ -385,6 +385,7 @@ async def open_gateway(settings: Settings, folders: Folders) -> AsyncIterator[Ga
     """
     opened = await open_keys(settings, folders)
     try:
+        tell_experiments(opened.kms)
         await prove_others(opened.kms)
         stores = await open_stores(folders, opened.realm_keys)
         try:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _MAX_PASSPHRASE_FILE_BYTES: Final = 4096
 _MAX_CANARIES_BYTES: Final = 64 * 1024
 
+EXPERIMENTAL: Final = "experimental, since its type was never tried against the service itself"
+
 _log = logging.getLogger(__name__)
 
 
@@ -124,6 +126,13 @@ async def prove_others(kms: Kms) -> None:
             await route.proved()
         except KmsUnavailable as error:
             _log.warning("KMS %s is not proved yet: %s", route.kms.provider, error)
+
+
+def tell_experiments(kms: Kms) -> None:
+    """Say at a start which of the KMSs were never tried against the service itself."""
+    for provider in providers_of(kms):
+        if provider.is_experimental:
+            _log.warning("KMS %s: %s", provider.provider, EXPERIMENTAL)
 
 
 def _open_local(settings: Settings, folders: Folders, *, make: bool) -> LocalKms | None:

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import ClassVar, NoReturn, TypeVar
 
 from keys.context import NIL_ID, Purpose, WrapContext
 from keys.datakey import DataKey, WrappedKey
@@ -49,6 +49,8 @@ class RecordKms(ABC):
     """`Kms` for providers that can wrap 32 bytes, with or without an encryption context of their own."""
 
     provider: str
+    is_experimental: ClassVar[bool] = False
+    """Whether it was never tried against the service itself, only against what plays it."""
 
     @functools.cached_property
     def watch(self) -> Watch:

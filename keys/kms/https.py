@@ -3,15 +3,18 @@
 Source: RFC 9110 section 15.4 (a redirect would carry the token away), RFC 9525 (names of services in TLS).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from keys.errors import KmsMisconfigured
+from keys.errors import KmsMisconfigured, KmsUnavailable
 
 if TYPE_CHECKING:
     from requests import Session
+
+_T = TypeVar("_T")
 
 CONNECT_TIMEOUT_S: Final = 2.0
 """A KMS is near; one that takes longer to accept is as good as away."""
@@ -87,6 +90,14 @@ def need(module: str, extra: str) -> Any:
         ) from None
 
 
+def parsed(read: Callable[[], _T]) -> _T:
+    """What an answer holds. Raises: KmsUnavailable where it is no answer."""
+    try:
+        return read()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise KmsUnavailable("the KMS answers with what is no answer") from None
+
+
 def why_unreachable(error: Exception) -> str:
     """What failed on the way to a KMS, in words that hold neither address nor request."""
     text = str(error)
@@ -96,8 +107,9 @@ def why_unreachable(error: Exception) -> str:
     return f"it cannot be reached ({type(error).__name__})"
 
 
+REDIRECTED: Final = "answers with a redirect, and none is followed: give its own address"
 _SIGNS: Final = (
-    ("redirects", "it answers with a redirect, and none is followed: give its own address"),
+    ("redirects", f"it {REDIRECTED}"),
     ("CERTIFICATE_REQUIRED", "it asks for a client certificate: set client_certificate_file and client_key_file"),
     ("certificate required", "it asks for a client certificate: set client_certificate_file and client_key_file"),
     ("bad certificate", "it refuses our client certificate: see client_certificate_file"),

@@ -6,12 +6,11 @@ Source: the HTTP API of Vault, "Transit secrets engine"; soft deletion is OpenBa
 """
 
 import base64
-import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 from keys.context import WrapContext
 from keys.datakey import WrappedKey
@@ -28,7 +27,7 @@ from keys.errors import (
 from keys.kms.base import KeyDescription, KeyState, check_usable
 from keys.kms.binding import AeadWrap, ProviderWrap, RecordKms
 from keys.kms.calls import BlockingCalls
-from keys.kms.https import THREADS, Reach, need, new_session, why_unreachable
+from keys.kms.https import THREADS, Reach, need, new_session, parsed, why_unreachable
 from keys.kms.names import KeyNames, is_plain_id
 from keys.kms.vault_login import Identity, Login, TokenRefused
 
@@ -38,7 +37,6 @@ _FORGETFUL: Final = "inmem"
 _CIPHERTEXT: Final = re.compile(r"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]+={0,2})", re.ASCII)
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _NONCE_SIZE: Final = 12
-_T = TypeVar("_T")
 
 _REFUSALS: Final[tuple[tuple[str, type[KeysError], str], ...]] = (
     # What transit says with a 400, and what it is; its own words are not passed on, since they may quote us.
@@ -87,7 +85,7 @@ class VaultKms(RecordKms):
         """See `Kms.describe`. A soft-deleted key counts as disabled."""
         name = self._name(kms_key_id)
         told = await self._read(name)
-        return _parsed(lambda: self._described(name, told))
+        return parsed(lambda: self._described(name, told))
 
     def _described(self, name: str, told: Any) -> KeyDescription:
         newest, oldest = int(told["latest_version"]), min(told["keys"].items(), key=lambda item: int(item[0]))
@@ -103,14 +101,14 @@ class VaultKms(RecordKms):
     async def inspect(self) -> None:
         """See `RecordKms.inspect`."""
         status = await self._calls.run(lambda: self._send("GET", "sys/seal-status", "", None))
-        if _parsed(lambda: status["storage_type"]) == _FORGETFUL:
+        if parsed(lambda: status["storage_type"]) == _FORGETFUL:
             raise KmsMisconfigured(
                 f"the KMS {self.provider} keeps its keys in memory alone (a development server), so a restart of it"
                 " loses all data: give it durable storage"
             )
         name = self._name(None)
         told = await self._read(name)
-        for is_wrong, fault, remedy in _parsed(lambda: _faults(told)):
+        for is_wrong, fault, remedy in parsed(lambda: _faults(told)):
             if is_wrong:
                 raise KmsMisconfigured(f"the wrapping key {name} of the KMS {self.provider} {fault}: {remedy}")
 
@@ -137,7 +135,7 @@ class VaultKms(RecordKms):
         del context
         name = self._name(wrapped.kms_key_id)
         answer = await self._ask(self._unwrap_login, "POST", f"decrypt/{name}", {"ciphertext": _spelled(wrapped)})
-        return _parsed(lambda: base64.b64decode(answer["plaintext"], validate=True))
+        return parsed(lambda: base64.b64decode(answer["plaintext"], validate=True))
 
     async def _rewrap_secret(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> ProviderWrap:
         name = self._name(kms_key_id)
@@ -147,10 +145,10 @@ class VaultKms(RecordKms):
         return self._wrapped(name, answer)
 
     def _wrapped(self, name: str, answer: Any) -> ProviderWrap:
-        match = _parsed(lambda: _CIPHERTEXT.fullmatch(answer["ciphertext"]))
+        match = parsed(lambda: _CIPHERTEXT.fullmatch(answer["ciphertext"]))
         if match is None:
             raise KmsUnavailable(f"the KMS {self.provider} answers with what is no ciphertext")
-        return ProviderWrap(name, match[1], _parsed(lambda: base64.b64decode(match[2], validate=True)))
+        return ProviderWrap(name, match[1], parsed(lambda: base64.b64decode(match[2], validate=True)))
 
     def _name(self, kms_key_id: str | None) -> str:
         """The name of a key as it may stand in a path. Raises: KmsKeyNotFound."""
@@ -164,7 +162,7 @@ class VaultKms(RecordKms):
 
     async def _ask(self, login: Login, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         answer = await self._calls.run(lambda: login.call(method, f"{self._options.mount}/{path}", body))
-        return _parsed(lambda: answer["data"])
+        return parsed(lambda: answer["data"])
 
     def _send(self, method: str, path: str, token: str, body: Mapping[str, Any] | None) -> Any:
         """One call, in a thread; blocks for as long as `Reach.timeouts` say at most."""
@@ -225,11 +223,3 @@ def _spelled(wrapped: WrappedKey) -> str:
     if not _VERSION.fullmatch(wrapped.kms_key_version):
         raise KmsKeyNotFound("that is no version of a transit key")
     return f"vault:v{wrapped.kms_key_version}:{base64.b64encode(wrapped.provider_ciphertext).decode('ascii')}"
-
-
-def _parsed(read: Callable[[], _T]) -> _T:
-    """What an answer holds. Raises: KmsUnavailable where it is no answer."""
-    try:
-        return read()
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error):
-        raise KmsUnavailable("the KMS answers with what is no answer") from None

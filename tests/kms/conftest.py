@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.fake_gcp_kms import FakeGcpKms
 from tests.servers.openbao import OpenBao
 from tests.servers.softhsm import SoftHsm
 from tests.tooling.places import without_presets
@@ -24,6 +25,14 @@ def openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcpKms]:
+    fake = FakeGcpKms(tmp_path_factory.mktemp("google"))
+    fake.new_key("sealgate")
+    with fake.double:
+        yield fake
 
 
 @pytest.fixture(scope="session")

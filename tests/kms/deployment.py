@@ -1,4 +1,4 @@
-"""A gateway beside real KMSs: OpenBao over TLS with client certificates, SoftHSM2, and its local keyring."""
+"""A gateway beside KMSs: a real OpenBao over TLS with client certificates, SoftHSM2, fakes, and its local keyring."""
 
 import itertools
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any, Final
 import requests
 
 from tests.blackbox.process import Gateway
+from tests.servers.fake_gcp_kms import RING, FakeGcpKms
 from tests.servers.openbao import OpenBao, private_file
 from tests.servers.softhsm import SoftHsm
 
@@ -62,6 +63,18 @@ def vault_table(openbao: OpenBao, folder: Path, name: str = "vault-one", **more:
         "key": "sealgate",
     } | more
     return table(name, lines)
+
+
+def gcp_table(google: FakeGcpKms, name: str = "cloud", **more: Any) -> str:
+    """A table for that fake, signing in by the `credentials_file` in `more`."""
+    lines: dict[str, Any] = {
+        "type": "gcp",
+        "address": google.double.address,
+        "ca_file": str(google.double.authority.certificate),
+        "key_ring": RING,
+        "key": "sealgate",
+    }
+    return table(name, lines | more)
 
 
 def table(name: str, lines: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ import pytest
 
 from gateway.cli.main import run
 from tests.blackbox.process import free_ports
-from tests.kms.deployment import KmsGateway, table, vault_table
+from tests.kms.deployment import KmsGateway, gcp_table, table, vault_table
+from tests.servers.fake_gcp_kms import ALL, FakeGcpKms
 from tests.servers.openbao import OpenBao, private_file
 from tests.servers.pki import Authority
 from tests.servers.softhsm import SoftHsm
@@ -29,6 +30,7 @@ class World:
 
     openbao: OpenBao
     hsm: SoftHsm
+    google: FakeGcpKms
     folder: Path
     data: Path
     patch: pytest.MonkeyPatch
@@ -60,6 +62,21 @@ class World:
         file = private_file(self.folder / "credentials", "[default]\naws_access_key_id=a\naws_secret_access_key=b\n")
         known = {"type": "aws", "region": "eu-west-1", "credentials_file": str(file), "key": ARN}
         return table("cloud", known | lines)
+
+    def gcp(self, **lines: Any) -> str:
+        self.kms = "cloud"
+        account = str(self.google.new_account("gateway", lines.pop("permissions", ALL)))
+        return gcp_table(self.google, **{"credentials_file": account} | lines)
+
+    def gcp_ended(self) -> str:
+        tables = self.gcp()
+        self.google.end_account("gateway")
+        return tables
+
+    def gcp_key(self, name: str, state: str = "ENABLED", **options: Any) -> str:
+        self.google.new_key(name, **options)
+        self.google.set_state(name, state)
+        return self.gcp(key=name)
 
     def made(self, name: str, **options: Any) -> str:
         """A transit key of that kind."""
@@ -180,6 +197,23 @@ CASES: Final[dict[str, tuple[Callable[[World], str], str]]] = {
         lambda w: w.aws(credentials_file=w.written("none", "[other]\n")),
         "must hold [default]",
     ),
+    "the key ring of Google is none": (lambda w: w.gcp(key_ring="gateway"), "takes projects/PROJECT"),
+    "the credentials file of Google holds no service account": (
+        lambda w: w.gcp(credentials_file=w.written("user", '{"type": "authorized_user"}')),
+        "must hold the JSON key of a service account",
+    ),
+    "Google knows no such service account": (World.gcp_ended, "renew its key"),
+    "the service account has no role": (lambda w: w.gcp(permissions=()), "see its roles on the key ring"),
+    "the key of Google is not there": (lambda w: w.gcp(key="none"), "there is no such wrapping key"),
+    "the key of Google is not symmetric": (
+        lambda w: w.gcp_key("signs", purpose="ASYMMETRIC_SIGN"),
+        "make one with purpose encryption",
+    ),
+    "the key of Google is switched off": (lambda w: w.gcp_key("off", "DISABLED"), "the wrapping key is disabled"),
+    "the key of Google is to be destroyed": (
+        lambda w: w.gcp_key("doomed", "DESTROY_SCHEDULED"),
+        "the wrapping key is in state pending-deletion",
+    ),
 }
 
 
@@ -197,13 +231,14 @@ def test_it_is_refused_in_one_line(
     title: str,
     openbao: OpenBao,
     hsm: SoftHsm,
+    google: FakeGcpKms,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`sealgate check` before a first start, by its entry; a process for each would take minutes."""
     make, said = CASES[title]
-    world = World(openbao, hsm, tmp_path, tmp_path / "sealgate-data", monkeypatch)
+    world = World(openbao, hsm, google, tmp_path, tmp_path / "sealgate-data", monkeypatch)
     tables = make(world)
     (tmp_path / "kms.toml").write_text(tables)
     for name, value in ({"KMS": world.kms, "KMS_FILE": str(tmp_path / "kms.toml")} | world.settings).items():

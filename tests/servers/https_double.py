@@ -1,6 +1,8 @@
 """An HTTPS server of our own, in threads of the test: the ground under doubles of a KMS and under fault proxies."""
 
+import contextlib
 import http.client
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -75,6 +77,8 @@ class HttpsDouble:
         self.requests: list[Request] = []
         self.before_body: Callable[[Request], None] = _take_all
         """Called with the head of a request, before its body is read; may block."""
+        self.answer = answer
+        self._connections: set[ssl.SSLSocket] = set()
         double = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -92,7 +96,7 @@ class HttpsDouble:
                 double.before_body(Request(self.command, self.path, headers, b""))
                 request = Request(self.command, self.path, headers, self.rfile.read(length))
                 double.requests.append(request)
-                answer = answer_of(request)
+                answer = double.answer(request)
                 if not _sent(self.wfile, answer):
                     self.close_connection = True
 
@@ -100,9 +104,6 @@ class HttpsDouble:
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as above
                 pass
-
-        def answer_of(request: Request) -> Answer:
-            return answer(request)
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -115,7 +116,9 @@ class HttpsDouble:
                 except (OSError, ssl.SSLError):  # a client that does not trust us, or that we do not
                     return
                 with wrapped:
+                    double._connections.add(wrapped)
                     Handler(wrapped, client_address, self)
+                    double._connections.discard(wrapped)
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 pass
@@ -133,6 +136,12 @@ class HttpsDouble:
         """From now on new connections are refused without a client certificate of that authority."""
         self._context.load_verify_locations(authority.certificate)
         self._context.verify_mode = ssl.CERT_REQUIRED
+
+    def drop_connections(self) -> None:
+        """End those that stand, so that the next call makes its own."""
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         self._thread.start()

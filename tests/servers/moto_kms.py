@@ -9,7 +9,6 @@ import functools
 import json
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import requests
 from botocore.config import Config
 
 from tests.blackbox.process import free_ports
+from tests.servers.faults import Faults
 from tests.servers.https_double import Answer, HttpsDouble, Request
 from tests.servers.openbao import private_file
 from tests.servers.pki import Authority
@@ -97,7 +97,7 @@ _BARRED: Final = {"Disabled": "DisabledException", "PendingDeletion": "KMSInvali
 _GUARDED: Final = frozenset({"Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey"})
 
 
-class FaultProxy:
+class FaultProxy(Faults):
     """Passes requests on to moto, save for the fault that is set. Bars keys by the states that moto only records."""
 
     def __init__(self, folder: Path, moto: MotoKms) -> None:
@@ -105,14 +105,7 @@ class FaultProxy:
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = str(moto.authority.certificate)
-        self.error: str | None = None
-        self.delay_s = 0.0
-        self.lie: Callable[[bytes], bytes] | None = None
         self.double = HttpsDouble(folder, self._answer)
-
-    def reset(self) -> None:
-        """Pass everything on again."""
-        self.error, self.delay_s, self.lie = None, 0.0, None
 
     def _answer(self, request: Request) -> Answer:
         time.sleep(self.delay_s)

