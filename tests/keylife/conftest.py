@@ -1,14 +1,19 @@
 """Gateways of their own for the life cycle of wrapping keys, and clients that go on while it is at work."""
 
+import io
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Final, Self
+from unittest import mock
 
 import boto3
 import pytest
 
+from gateway.cli.main import run
 from tests.blackbox.clients import payload, s3_client
 from tests.blackbox.process import Credentials, Gateway
 from tests.tooling.places import without_presets
@@ -45,12 +50,26 @@ def gateway(make_gateway: Callable[..., Gateway]) -> Gateway:
 
 
 def told(gateway: Gateway, *arguments: str, code: int = 0) -> dict[str, Any]:
-    """Run a command with `--json`; what it answered, or its one line of error."""
-    done = gateway.run(*arguments, "--json")
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    """Run a command with `--json`; what it answered, or its one line of error.
+
+    It runs in this process, beside a gateway in a process of its own: loading the program anew for each of some hundred
+    commands would take half of the time. The runbooks start it as people do.
+    """
+    out, err, here = io.StringIO(), io.StringIO(), Path.cwd()
+    environment = gateway.environment() | {"SEALGATE_KEYS": str(gateway.keys)}
+    with mock.patch.dict(os.environ, environment, clear=True), redirect_stdout(out), redirect_stderr(err):
+        os.chdir(gateway.folder)
+        umask = os.umask(0o077)
+        try:
+            left_with = run([*arguments, "--json"])
+        finally:
+            os.umask(umask)
+            os.chdir(here)
+    assert left_with == code, (left_with, out.getvalue(), err.getvalue())
     if code:
-        return {"error": done.stderr}
-    answer: dict[str, Any] = json.loads(done.stdout)
+        assert err.getvalue().count("\n") == 1, err.getvalue()
+        return {"error": err.getvalue()}
+    answer: dict[str, Any] = json.loads(out.getvalue())
     return answer
 
 
