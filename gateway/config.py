@@ -455,6 +455,13 @@ class Settings(BaseSettings):
     canary_interval_s: float = _row(
         _HOUR_S, "How often the KMS is asked to prove that it holds the right key.", unit="s", ge=10, le=_DAY_S
     )
+    key_watch_interval_s: float = _row(
+        10,
+        "Within this time one of several gateways notices that another changed wrapping keys or recovery recipients.",
+        unit="s",
+        ge=0.1,
+        le=300,
+    )
     key_rotation_days: float = _row(
         365,
         "Age from which a local wrapping key gets a new version and all under the old one is wrapped anew; 0 never.",

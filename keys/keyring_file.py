@@ -5,6 +5,7 @@ an old copy of the whole file put back is not noticed. Source: docs/decisions/00
 """
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
@@ -12,11 +13,11 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -33,10 +34,18 @@ from keys.root_secret import (
     decode_root_file,
     encode_root_file,
 )
-from keys.safe_files import check_private_folder, make_private_folder, read_private_file, write_private_file
+from keys.safe_files import (
+    check_private_folder,
+    make_private_folder,
+    read_private_file,
+    taking_turns,
+    write_private_file,
+)
 
 KEYRING_FILE = "keyring.json"
 ROOT_FILE = "root.key"
+LOCK_FILE = ".keyring.lock"
+"""Held while the keyring changes: the folder itself is what gateways hold while they serve."""
 MAX_KEYRING_BYTES = 1 << 20
 MAX_KEYS = 500
 """Wrapping keys of one keyring: with a few versions each they stay within `MAX_KEYRING_BYTES`."""
@@ -100,10 +109,32 @@ class LocalKey:
         raise KmsKeyNotFound("the local keyring's wrapping key has no such version")
 
 
+_P = ParamSpec("_P")
+
+
+def _in_turn(
+    change: "Callable[Concatenate[LocalKeyring, _P], LocalKey]",
+) -> "Callable[Concatenate[LocalKeyring, _P], LocalKey]":
+    """Let a change begin from what the file holds: other gateways of the same folder change it as well.
+
+    A file that is there and cannot be taken over is never written over; one that is gone is written anew.
+    """
+
+    @functools.wraps(change)
+    def changed(self: "LocalKeyring", /, *args: _P.args, **kwargs: _P.kwargs) -> LocalKey:
+        with taking_turns(self.folder / LOCK_FILE):
+            if self.exists(self.folder):
+                self.check_kept()
+            return change(self, *args, **kwargs)
+
+    return changed
+
+
 class LocalKeyring:
     """An opened keyring. Changes are durable when a method returns, and leave the keyring as it was when it raises.
 
-    Methods block on small files; the owner of the folder calls them, one at a time.
+    Methods block on small files. Gateways that share the folder take turns, and see what the others changed when they
+    change something themselves, or look (`check_kept`).
     """
 
     def __init__(
@@ -174,8 +205,13 @@ class LocalKeyring:
         root = _open_root(folder, root_fields, passphrase)
         keyring = cls(folder, str(document.get("keyring_id")), root, root_fields, {}, now)
         keyring._keys = keyring._authenticated_keys(document)
-        keyring._default_key_id = keyring._default_of(document)
+        keyring._default_key_id = _default_of(document, keyring._keys)
         return keyring
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._folder
 
     @property
     def keyring_id(self) -> str:
@@ -208,6 +244,7 @@ class LocalKeyring:
                 return key
         raise KmsKeyNotFound("the local keyring has no such wrapping key")
 
+    @_in_turn
     def create_key(self, alias: str) -> LocalKey:
         """Add an enabled wrapping key under a new alias.
 
@@ -228,6 +265,7 @@ class LocalKeyring:
         self._save([*self._keys.values(), key])
         return key
 
+    @_in_turn
     def rotate_key(self, name: str | None) -> LocalKey:
         """Give a key a new version, which wraps from now on.
 
@@ -240,6 +278,7 @@ class LocalKeyring:
         fresh = KeyVersion(key.newest.version + 1, self._timestamp(), DataKey.random())
         return self._change(replace(key, versions=(*key.versions, fresh)))
 
+    @_in_turn
     def set_default(self, name: str) -> LocalKey:
         """Let another enabled key be the default one.
 
@@ -257,6 +296,7 @@ class LocalKeyring:
             raise
         return key
 
+    @_in_turn
     def set_key_state(self, name: str | None, state: KeyState, version: int | None = None) -> LocalKey:
         """Switch a key, or an older version of it, on or off, or destroy it: its material goes from the file for good.
 
@@ -314,10 +354,10 @@ class LocalKeyring:
         write_private_file(self._folder / KEYRING_FILE, data, replace=replace_file)
         self._keys = {key.kms_key_id: key for key in keys}
 
-    def check_kept(self) -> None:
+    def check_kept(self) -> bool:
         """See that the folder still holds every key in memory, so that a restart finds what is sealed now.
 
-        A file that another gateway of the same folder changed is right as long as it has them.
+        What another gateway of the same folder changed is taken over; tells whether there was anything.
 
         Raises:
             KeyringError: a file is gone, unreadable, altered, or of another keyring; the message says what to do.
@@ -325,18 +365,21 @@ class LocalKeyring:
         path = self._folder / KEYRING_FILE
         data = read_private_file(path, MAX_KEYRING_BYTES)
         digest = hashlib.sha256(data).digest()
+        held, default = self._keys, self._default_key_id
         if digest != self._kept:
-            held = self._authenticated_keys(_parse(data))
-            there = [version.material for key in held.values() for version in key.versions]
-            ours = [version.material for key in self._keys.values() for version in key.versions]
-            if any(material not in there for material in ours if material is not None):
+            document = _parse(data)
+            held = self._authenticated_keys(document)
+            if not all(_is_kept(key, held.get(key.kms_key_id)) for key in self._keys.values()):
                 raise KeyringError(f"{path} lacks a wrapping key that is in use; {_RESTORE}")
+            default = _default_of(document, held)
         root_path = self._folder / ROOT_FILE
         if self._root_fields["kind"] == "file" and self._root != decode_root_file(
             read_private_file(root_path, ROOT_FILE_MAX_BYTES)
         ):
             raise KeyringError(f"{root_path} is not the one of this keyring; {_RESTORE}")
-        self._kept = digest
+        is_changed = (held, default) != (self._keys, self._default_key_id)
+        self._keys, self._default_key_id, self._kept = held, default, digest
+        return is_changed
 
     def _sealed(self, key: LocalKey) -> dict[str, Any]:
         fields = {
@@ -392,16 +435,6 @@ class LocalKeyring:
             raise KeyringError(f"a wrapping key of the keyring cannot be read; {_RESTORE}") from None
         return {key.kms_key_id: key for key in keys}
 
-    def _default_of(self, document: dict[str, Any]) -> str:
-        """The id of the default key; the MAC has authenticated what the document says."""
-        if document["version"] != 1:
-            default = document.get("default_key_id")
-        else:
-            default = next((key.kms_key_id for key in self._keys.values() if DEFAULT_ALIAS in key.aliases), None)
-        if default not in self._keys:
-            raise KeyringError(f"the keyring's default key is missing; {_RESTORE}")
-        return str(default)
-
     def _binding(self, key_fields: dict[str, Any], version_fields: dict[str, Any]) -> bytes:
         return canonical(
             "sealgate/local-wrapping-key/v1",
@@ -436,6 +469,29 @@ def _open_root(folder: Path, root_fields: dict[str, object], passphrase: str | N
             "this keyring is opened by a passphrase; name the file that holds it in the setting passphrase_file"
         )
     return parameters.derive(passphrase)
+
+
+def _default_of(document: dict[str, Any], keys: Mapping[str, LocalKey]) -> str:
+    """The id of the default key; the MAC has authenticated what the document says."""
+    if document["version"] != 1:
+        default = document.get("default_key_id")
+    else:
+        default = next((key.kms_key_id for key in keys.values() if DEFAULT_ALIAS in key.aliases), None)
+    if default not in keys:
+        raise KeyringError(f"the keyring's default key is missing; {_RESTORE}")
+    return str(default)
+
+
+def _is_kept(ours: LocalKey, theirs: LocalKey | None) -> bool:
+    """Whether a file has all that we have of a key, but for what was destroyed there on purpose."""
+    if theirs is None:
+        return False
+    there = {version.version: version.material for version in theirs.versions}
+    return all(
+        version.version in there and there[version.version] in (None, version.material)
+        for version in ours.versions
+        if version.material is not None
+    )
 
 
 def _parse(data: bytes) -> dict[str, Any]:

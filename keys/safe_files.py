@@ -4,8 +4,11 @@ Source: open(2), rename(2), link(2), fsync(2) of Linux.
 """
 
 import errno
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -46,6 +49,27 @@ def check_private_folder(folder: Path) -> None:
     if not stat.S_ISDIR(status.st_mode):
         _refuse(folder, "is not a folder (symbolic links are not followed); give the folder itself")
     _check_private(folder, status, "0700")
+
+
+@contextmanager
+def taking_turns(path: Path) -> Iterator[None]:
+    """Hold a lock file, made where there is none, against all others that take turns by it; waits for who has it.
+
+    Raises:
+        KeyringError: it cannot be opened or held.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        _refuse(path, f"cannot be opened ({error.strerror}); restore its folder, or correct the path")
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            _refuse(path, f"cannot be locked ({error.strerror}); put it on a file system that knows flock")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_private_file(path: Path, max_bytes: int) -> bytes:

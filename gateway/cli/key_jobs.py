@@ -108,6 +108,7 @@ class KeyJobs:
         ]
         for each in off:
             keyring.set_key_state(local_key.kms_key_id, KeyState.DISABLED, each)
+        await self._life.key_changed()
         self._life.forget_keys()
         return report | {"disabled_versions": off, "not_replaced": NOT_REPLACED}
 
@@ -139,10 +140,13 @@ class KeyJobs:
             _check_none_left(local_key, await self._scan(tell, local_key, version))
         # What was being written or read meanwhile is looked for again, before anything is destroyed.
         keyring.set_key_state(local_key.kms_key_id, KeyState.DISABLED, version)
+        await self._life.key_changed()
         self._life.forget_keys()
+        await self._life.wait_for_others()
         report = await self._scan(tell, local_key, version)
         if not force and report.left_count:
             keyring.set_key_state(local_key.kms_key_id, before, version)
+            await self._life.key_changed()
             _check_none_left(local_key, report)
         if state is not KeyState.DISABLED:
             keyring.set_key_state(local_key.kms_key_id, state, version)
@@ -157,6 +161,8 @@ class KeyJobs:
 
 
 def _check_none_left(key: LocalKey, report: RewrapReport) -> None:
+    if report.behind_count and report.behind_count == report.left_count:
+        raise CommandError("another gateway has not noticed yet, or has a write under way: run it again", Exit.BUSY)
     if report.left_count:
         locked = f", {report.locked_count} of them of versions under a lock" if report.locked_count else ""
         raise CommandError(

@@ -29,7 +29,9 @@ class WrappingKeys:
     async def create_key(self, alias: str) -> Answer:
         """Add an enabled wrapping key. Raises: CommandError, KeyringError."""
         local = self.local()
-        return await self._shown(local, local.keyring.create_key(alias.removeprefix(ALIAS_PREFIX)))
+        made = local.keyring.create_key(alias.removeprefix(ALIAS_PREFIX))
+        await self._changed()
+        return await self._shown(local, made)
 
     async def list_keys(self) -> Answer:
         """Every wrapping key, oldest first. Raises: CommandError."""
@@ -70,6 +72,7 @@ class WrappingKeys:
         """Let a key, or a version of it, be used again. Raises: CommandError, KeysError."""
         found = await self.local_key(key)
         self.local().keyring.set_key_state(found.kms_key_id, KeyState.ENABLED, version)
+        await self._changed()
         return await self.describe_key(found.kms_key_id)
 
     async def described(self, key: str) -> KeyDescription:

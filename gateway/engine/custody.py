@@ -282,6 +282,10 @@ class Custody:
         """The envelopes of keys that were made and neither published nor given up yet."""
         return [Envelope.decode(made.slot) for made in list(self._made)]
 
+    def made_so_far(self) -> WeakSet[NewContentKey]:
+        """The keys that are on their way now, without those to come; empty once all of them have arrived."""
+        return WeakSet(self._made)
+
     async def renew(self) -> None:
         """Let every key from now on lie under what the KMS wraps with now: present bucket keys are used no more.
 

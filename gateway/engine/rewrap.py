@@ -157,8 +157,10 @@ class RewrapReport:
     """Records seen in the last walk."""
     on_their_way_count: int = 0
     """Writes under way whose key was made before."""
+    behind_count: int = 0
+    """Changes of wrapping keys that another gateway has yet to notice, or since which it has a write under way."""
     left_count: int = 0
-    """Records that are not where they belong, by the last walk; those on their way among them."""
+    """Records that are not where they belong, by the last walk; those on their way and behind among them."""
     locked_count: int = 0
     """How many of those left belong to versions that a lock holds."""
     pass_count: int = 0
@@ -194,8 +196,14 @@ class Rewrapper:
         envelopes: EnvelopesBlobs,
         realm: RealmWraps,
         holder: str,
+        renew: Callable[[], Awaitable[None]] | None = None,
+        behind: Callable[[], int] = lambda: 0,
         batch: int = MAX_ENVELOPES,
     ) -> None:
+        """`renew` lets nothing more be made under what was before, here and elsewhere (else `Custody.renew`).
+
+        `behind` counts what other gateways may still make keys under.
+        """
         self._catalogue = catalogue
         self._blobs = blobs
         self._writer = writer
@@ -203,6 +211,8 @@ class Rewrapper:
         self._envelopes = envelopes
         self._realm = realm
         self._holder = holder
+        self._renew = custody.renew if renew is None else renew
+        self._behind = behind
         self._batch = batch
 
     async def lease(self) -> Lease:
@@ -226,9 +236,9 @@ class Rewrapper:
         """
         report, started = RewrapReport(), time.monotonic()
         pace = _Pace(rate_per_s)
-        await self._custody.renew()
         lease = await self.lease()
         try:
+            await self._renew()
             await self._move_realm(aim, report)
             deadline = time.monotonic() + patience_s
             while report.pass_count < MAX_PASSES:
@@ -238,7 +248,7 @@ class Rewrapper:
                 progress(report)
                 if before != (report.moved_count, report.changed_count):
                     continue  # what it moved is proved by the next walk alone
-                if not report.on_their_way_count or time.monotonic() > deadline:
+                if not report.on_their_way_count + report.behind_count or time.monotonic() > deadline:
                     break
                 await self._wait_for_writes(aim, deadline)
         finally:
@@ -276,8 +286,8 @@ class Rewrapper:
                 progress(report)
         if pace is not None and found:
             await self._move(list(found.values()), report, pace, bucket_keys)
-        report.on_their_way_count = await self._count_on_their_way(aim)
-        report.left_count += report.on_their_way_count
+        report.on_their_way_count, report.behind_count = await self._count_on_their_way(aim), self._behind()
+        report.left_count += report.on_their_way_count + report.behind_count
 
     async def _kept(self) -> AsyncIterator[KeptWrap]:
         """Every wrap of the catalogue; a content that is shared may come again with another version."""
@@ -385,6 +395,7 @@ class Rewrapper:
         await self._store([WrapMove(WrapOwner.REALM, self._realm.realm_id, b"", root)], report)
         self._realm.save()
         reach("rewrap.root_moved")
+        await self._renew()  # others read the realm anew, and its canary
         report.moved_count += len(self._realm.wrapped())
 
     async def _count_on_their_way(self, aim: Aim) -> int:
@@ -402,7 +413,7 @@ class Rewrapper:
         """Wait until no write is under way any more whose key was made before, or the deadline is over."""
         while time.monotonic() < deadline:
             gc.collect()  # a write that failed may be held by its own traceback
-            if not await self._count_on_their_way(aim):
+            if not await self._count_on_their_way(aim) + self._behind():
                 return
             await asyncio.sleep(_POLL_S)
 

@@ -75,6 +75,11 @@ class Folders:
         return self.data / "kms-canaries.json"
 
     @property
+    def key_generations(self) -> Path:
+        """What gateways of one realm hold while they make keys (`key_generations`): all of them share this folder."""
+        return self.keys / "key-generations"
+
+    @property
     def catalogue(self) -> Path:
         """The encrypted SQLite file, in a folder of its own with its log and lock."""
         return self.data / "catalogue" / "catalogue.db"

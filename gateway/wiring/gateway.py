@@ -53,6 +53,7 @@ from gateway.wiring.canary import CanaryWatch
 from gateway.wiring.folders import Folders
 from gateway.wiring.jobs import Job, running
 from gateway.wiring.journalling import LOOK_S, Journalling
+from gateway.wiring.key_generations import Generations
 from gateway.wiring.key_life import KeyLife
 from gateway.wiring.keyring_watch import KeyringWatch
 from gateway.wiring.kms import prove_others, provider_canaries, tell_experiments
@@ -229,6 +230,7 @@ class Gateway:
             opener=opener,
             objects=objects,
             packs=self._packs,
+            generations=Generations(opened.folders.key_generations) if opened.folders.are_shared else None,
         )
         self._upload_wraps = UploadWraps(stores.catalogue, self.key_life.envelopes, writer)
         self.canary = CanaryWatch(
@@ -241,7 +243,9 @@ class Gateway:
         )
         local = local_kms(opened.kms)
         self.keyring_watch = (
-            None if local is None else KeyringWatch(local.keyring, self.telemetry, writer.pause_publishing)
+            None
+            if local is None
+            else KeyringWatch(local.keyring, self.telemetry, writer.pause_publishing, self.key_life.notice)
         )
         self.app = make_app(
             Endpoint(
@@ -309,15 +313,18 @@ class Gateway:
             *(Job(_DELIVERY_PAUSE_S, delivery.run) for delivery in self._deliveries),
             Job(_CACHE_SWEEP_S, self._forget_keys),
             Job(settings.canary_interval_s, self.canary.ask),
+            *([Job(settings.key_watch_interval_s, self.key_life.look)] if self.opened.folders.are_shared else []),
             Job(settings.key_rotation_interval_s, self.key_life.rotate_old_keys),
             *((Job(settings.kms_probe_interval_s, kms.probe),) if isinstance(kms, RoutingKms) else ()),
             *([] if (watch := self.keyring_watch) is None else [Job(settings.kms_probe_interval_s, watch.look)]),
         )
+        await self.key_life.begin()
         await self._write_access_logs()
         async with running(jobs):
             yield
         await self.key_life.jobs.stop()
         await self._write_access_logs()
+        await self.key_life.end()
         await self.journalling.tend()
 
     async def _sweep_quietly(self) -> None:

@@ -1,5 +1,7 @@
 """The life cycle of wrapping keys, joined: what moves wraps, what scans for them, and the KMS whose keys they are."""
 
+import asyncio
+import gc
 import logging
 import secrets
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from gateway.engine.resealing import Destroyer, Resealer
 from gateway.engine.rewrap import LeakedVersions, MoveToCurrent, Rewrapper, RewrapReport, Under
 from gateway.engine.sealing import BlobWriter
 from gateway.engine.shredding import Scope, Shredder
+from gateway.wiring.key_generations import Generations
 from gateway.wiring.realm import OpenedKeys, RealmFiles
 from gateway.wiring.stores import Stores
 from keys.errors import KeysError
@@ -36,6 +39,9 @@ NOT_REACHED: Final = (
     "free space of the catalogue file, its log and the disk, until it is written over",
     "copies for recovery recipients in any of these",
 )
+PATIENCE_S: Final = 60.0
+"""How long other gateways, and writes under way, are waited for."""
+_POLL_S: Final = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +63,9 @@ class KeyLife:
         opener: BlobOpener,
         objects: ObjectEngine,
         packs: Packs,
+        generations: Generations | None = None,
     ) -> None:
+        """`generations` are given where several gateways may share the realm."""
         self.kms: Kms = opened.kms
         self.jobs = JobRunner()
         self._keyring = keyring
@@ -82,7 +90,10 @@ class KeyLife:
             envelopes=self.envelopes,
             realm=realm_files,
             holder=holder,
+            renew=self.key_changed,
+            behind=lambda: 0 if generations is None else generations.behind_count(),
         )
+        self._generations = generations
         self._resealer = Resealer(
             catalogue=stores.catalogue,
             custody=custody,
@@ -180,16 +191,69 @@ class KeyLife:
     async def set_recipients(self, recipients: tuple[Recipient, ...]) -> None:
         """Let these be the recovery recipients: of the root now, of every new key from now on. Raises: KeysError."""
         await self._realm_files.set_recipients(recipients, self._realm_keys)
-        self._custody.recipients.set(recipients)
-        await self._custody.renew()
+        await self.key_changed()
 
     async def key_changed(self) -> None:
-        """A wrapping key got a new version, or another became the default: make nothing more under the old one."""
+        """A wrapping key, its state, the default or the recipients changed: make nothing more under what was before.
+
+        Other gateways are told, and notice within `key_watch_interval_s`.
+        """
+        if self._generations is not None:
+            self._generations.begin()
+        await self._take_over()
+
+    async def begin(self) -> None:
+        """Before this gateway makes its first key: be counted, then know what is so now. Raises: KeyringError."""
+        if self._generations is not None:
+            self._generations.join(max(self._generations.newest(), 1), lambda: True)
+            await self._take_over()
+
+    async def look(self) -> None:
+        """Notice what another gateway changed. Raises: KeyringError where it cannot be taken over."""
+        if self._generations is not None:
+            if self._generations.newest() > self._generations.current:
+                _log.info("another gateway changed wrapping keys or recipients: taken over")
+                await self.notice()
+            if self._generations.is_draining:
+                gc.collect()  # a write that failed may be held by its own traceback
+                self._generations.tidy()
+
+    async def notice(self) -> None:
+        """Take over what somebody else changed: nothing that was unwrapped before is believed any more."""
+        await self._take_over()
+        self._keyring.forget_all()
+
+    async def end(self) -> None:
+        """Nothing more is made."""
+        if self._generations is not None:
+            self._generations.close()
+
+    async def _take_over(self) -> None:
+        """Read keyring and realm file anew where others may change them, and make nothing more as before."""
+        generations = self._generations
+        number = 0 if generations is None else generations.newest()
+        if generations is not None:
+            local = local_kms(self.kms)
+            if local is not None:
+                local.keyring.check_kept()
+            self._realm_files.read_again(self._realm_keys)
+        self._custody.recipients.set(self._realm_files.recipients)
         await self._custody.renew()
+        if generations is not None:
+            before = self._custody.made_so_far()
+            generations.join(number, lambda: not before)
 
     def forget_keys(self) -> None:
-        """Let every key that was unwrapped be asked for again: a wrapping key went off."""
+        """Let every key that was unwrapped be asked for again."""
         self._keyring.forget_all()
+
+    async def wait_for_others(self) -> None:
+        """Wait until no other gateway makes keys under what was before; for some time at most."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while self._generations is not None and self._generations.behind_count():
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(_POLL_S)
 
     async def rotate_old_keys(self) -> None:
         """Give every enabled local key whose newest version is older than the settings say a new one, and rewrap.

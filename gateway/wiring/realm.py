@@ -143,6 +143,21 @@ class RealmFiles:
         """Who gets a copy of every key."""
         return self._record.recipients
 
+    def read_again(self, realm_keys: RealmKeys) -> None:
+        """Take over what another gateway of the realm wrote, in the file that is shared and written first.
+
+        Raises: KeyringError.
+        """
+        own, is_own = self._folders.realm_file, self._folders.are_stores_elsewhere
+        path = self._folders.realm_copy if is_own else own
+        record = RealmRecord.read(path)
+        if not record.is_same_realm(self._record):
+            raise KeyringError(f"{path} is of another realm: restore it from its copy")
+        record.check_recipients(realm_keys)
+        self._record = record
+        if is_own and RealmRecord.read(own).encode() != record.encode():
+            write_private_file(own, record.encode(), replace=True)
+
     async def set_recipients(self, recipients: tuple[Recipient, ...], realm_keys: RealmKeys) -> None:
         """Let these be the recipients, with a copy of the root in both files. Raises: KeysError."""
         holder = Recipients(recipients)

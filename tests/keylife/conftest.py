@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from gateway.cli.main import run
 from tests.blackbox.clients import payload, s3_client
-from tests.blackbox.process import Credentials, Gateway
+from tests.blackbox.process import PROGRAM, Credentials, Gateway
 from tests.tooling.places import without_presets
 
 BUCKET: Final = "bucket"
@@ -71,6 +73,32 @@ def told(gateway: Gateway, *arguments: str, code: int = 0) -> dict[str, Any]:
         return {"error": err.getvalue()}
     answer: dict[str, Any] = json.loads(out.getvalue())
     return answer
+
+
+def started(gateway: Gateway, *arguments: str) -> subprocess.Popen[str]:
+    """A command in a process of its own, while it runs."""
+    return subprocess.Popen(
+        [str(PROGRAM), *arguments],
+        cwd=gateway.folder,
+        env=gateway.environment() | {"SEALGATE_KEYS": str(gateway.keys)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def rewraps_begun(gateway: Gateway) -> int:
+    """How many the gateway's log tells of."""
+    return gateway.log.read_text().count("job started: rewrap")
+
+
+def wait_until_it_runs(gateway: Gateway, command: subprocess.Popen[str], before: int = 0) -> None:
+    """Until the gateway has begun one more rewrap than before; a command takes seconds to load on a busy machine."""
+    deadline = time.monotonic() + 60
+    while rewraps_begun(gateway) == before:
+        assert time.monotonic() < deadline
+        assert command.poll() is None, command.communicate()
+        time.sleep(0.05)
 
 
 def fill(gateway: Gateway, names: list[str], content: Callable[[str], bytes], threads: int = 4) -> None:

@@ -1,14 +1,13 @@
 """Rotation with the real process: under continuous reads and writes, killed in the middle, and proved by its report."""
 
-import subprocess
 import time
 from collections.abc import Callable
 
 import pytest
 
 from tests.blackbox.clients import payload, s3_client
-from tests.blackbox.process import PROGRAM, Gateway
-from tests.keylife.conftest import BUCKET, Traffic, fill, read_all, told
+from tests.blackbox.process import Gateway
+from tests.keylife.conftest import BUCKET, Traffic, fill, read_all, started, told, wait_until_it_runs
 
 
 def content_of(name: str) -> bytes:
@@ -53,15 +52,6 @@ def test_rotation_under_reads_and_writes(make_gateway: Callable[..., Gateway], w
     client.close()
 
 
-def wait_until_it_runs(gateway: Gateway, command: subprocess.Popen[str]) -> None:
-    """Until the gateway has begun the job of a command, which takes seconds to load on a busy machine."""
-    deadline = time.monotonic() + 60
-    while "job started: rewrap" not in gateway.log.read_text():
-        assert time.monotonic() < deadline
-        assert command.poll() is None, command.communicate()
-        time.sleep(0.05)
-
-
 def test_killed_in_the_middle_it_goes_on(make_gateway: Callable[..., Gateway]) -> None:
     """The process dies while a throttled rewrap runs: everything opens, and the next one finishes."""
     gateway = make_gateway()
@@ -70,14 +60,7 @@ def test_killed_in_the_middle_it_goes_on(make_gateway: Callable[..., Gateway]) -
     names = [f"o/{number}" for number in range(200)]
     fill(gateway, names, content_of)
     told(gateway, "key", "rotate", "alias/default")
-    rewrap = subprocess.Popen(
-        [str(PROGRAM), "key", "rewrap", "--rate", "10"],
-        cwd=gateway.folder,
-        env=gateway.environment() | {"SEALGATE_KEYS": str(gateway.keys)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    rewrap = started(gateway, "key", "rewrap", "--rate", "10")
     wait_until_it_runs(gateway, rewrap)
     time.sleep(4)  # of the twenty that the rest takes
     gateway.kill()

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -503,26 +505,70 @@ class TestPassphrase:
 
 def test_a_keyring_that_is_kept_is_told_from_one_that_is_not(folder: Path, tmp_path: Path) -> None:
     keyring = LocalKeyring.create(folder)
-    keyring.check_kept()
-    before = (folder / keyring_file.KEYRING_FILE).read_bytes()
-    other = LocalKeyring.open(folder)  # as another gateway of the same folder
-    other.create_key("theirs")
-    keyring.check_kept()
+    assert not keyring.check_kept()
+    path = folder / keyring_file.KEYRING_FILE
+    before = path.read_bytes()
     keyring.rotate_key(None)
-    keyring.check_kept()
-    (folder / keyring_file.KEYRING_FILE).write_bytes(before)
+    assert not keyring.check_kept()
+    path.write_bytes(before)
+    for change in (keyring.check_kept, lambda: keyring.create_key("ours")):
+        with pytest.raises(KeyringError, match="lacks a wrapping key that is in use"):
+            change()
+    assert path.read_bytes() == before, "a file that cannot be taken over is not written over"
+    path.unlink()
+    keyring.create_key("ours")  # which writes all that is in memory
+    assert not keyring.check_kept()
+    both = path.read_bytes()
+    path.write_bytes(before)
     with pytest.raises(KeyringError, match="lacks a wrapping key that is in use"):
         keyring.check_kept()
-    keyring.create_key("ours")  # which writes all that is in memory
-    keyring.check_kept()
-    _edit(folder / keyring_file.KEYRING_FILE, lambda document: document.update(keyring_id="0" * 32))
-    with pytest.raises(KeyringError, match="altered"):
-        keyring.check_kept()
+    path.write_bytes(both)
+    _edit(path, lambda document: document.update(keyring_id="0" * 32))
+    for change in (keyring.check_kept, lambda: keyring.create_key("again")):
+        with pytest.raises(KeyringError, match="altered"):
+            change()
+    path.unlink()
     keyring.create_key("again")
     LocalKeyring.create(tmp_path / "other")
     (folder / keyring_file.ROOT_FILE).write_bytes((tmp_path / "other" / keyring_file.ROOT_FILE).read_bytes())
     with pytest.raises(KeyringError, match="not the one of this keyring"):
         keyring.check_kept()
+
+
+def test_keyrings_of_one_folder_take_over_each_other_s_changes(folder: Path) -> None:
+    """Two gateways share it: neither writes over what the other made, and each sees it by its next look."""
+    one, two = LocalKeyring.create(folder), LocalKeyring.open(folder)
+    first = one.find(None)
+    one.rotate_key(None)
+    two.rotate_key(None)  # by a memory that knows of one version
+    assert [version.version for version in two.find(None).versions] == [1, 2, 3]
+    assert one.check_kept()
+    assert not one.check_kept()
+    assert one.find(None) == two.find(None)
+    two.create_key("theirs")
+    one.set_default("alias/theirs")
+    assert two.check_kept()
+    assert two.default_key_id == one.find("alias/theirs").kms_key_id
+    one.set_key_state(first.kms_key_id, KeyState.DISABLED, version=1)
+    two.set_key_state(first.kms_key_id, KeyState.DESTROYED, version=1)
+    assert one.check_kept()
+    assert one.find(first.kms_key_id).version(1).material is None
+    assert LocalKeyring.open(folder).kms_key_ids == one.kms_key_ids == two.kms_key_ids
+
+
+def test_a_folder_that_cannot_be_held_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keyring = LocalKeyring.create(folder)
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(KeyringError, match="knows flock"):
+        keyring.rotate_key(None)
+    monkeypatch.undo()
+    folder.rename(folder.with_name("gone"))
+    with pytest.raises(KeyringError, match="cannot be opened"):
+        keyring.rotate_key(None)
 
 
 def test_a_keyring_behind_a_passphrase_is_kept_by_its_file_alone(folder: Path, fast_passphrases: None) -> None:

@@ -1,0 +1,125 @@
+"""Wrapping keys under two gateways: what one changes the other notices in time, and is waited for until it has."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.blackbox.process import Gateway
+from tests.keylife.conftest import rewraps_begun, started, told, wait_until_it_runs
+from tests.several.conftest import Start
+
+BUCKET = "keys"
+WATCH_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def gateways(start: Start) -> list[Gateway]:
+    """Bucket keys are remembered for a day: for so long the second gateway would go on under the old version."""
+    return start(2, SEALGATE_WRAPPING="bucket-key", SEALGATE_KEY_WATCH_INTERVAL_S=str(WATCH_S))
+
+
+def test_a_rotation_reaches_the_other_gateway(gateways: list[Gateway], clients: Callable[[Gateway], Any]) -> None:
+    one, two = map(clients, gateways)
+    one.create_bucket(Bucket=BUCKET)
+    one.put_object(Bucket=BUCKET, Key="by one", Body=b"1" * 20_000)
+    two.put_object(Bucket=BUCKET, Key="by two", Body=b"2" * 20_000)
+    assert told(gateways[0], "key", "rotate", "alias/default")["version"] == "2"
+    report = told(gateways[0], "key", "rewrap")
+    assert (report["left_count"], report["behind_count"]) == (0, 0)
+    two.put_object(Bucket=BUCKET, Key="after", Body=b"3" * 20_000)
+    # Had the second one gone on with its bucket key, this would be refused, or its object lost with the version.
+    gone = told(gateways[0], "key", "retire", "alias/default", "--version", "1", "--destroy")
+    assert (gone["state"], gone["left_count"]) == ("destroyed", 0)
+    for gateway in gateways:
+        gateway.restart()
+    for client in (one, two):
+        for key, byte in (("by one", b"1"), ("by two", b"2"), ("after", b"3")):
+            assert client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == byte * 20_000
+
+
+def test_an_upload_at_the_other_gateway_is_waited_for(
+    gateways: list[Gateway], clients: Callable[[Gateway], Any]
+) -> None:
+    """Its key was made before: until it is there, nothing proves that the old version is needed by nothing."""
+    two = clients(gateways[1])
+    gate, begun = threading.Event(), threading.Event()
+
+    class Slow:
+        """A body whose end waits."""
+
+        def __init__(self) -> None:
+            self._pieces = iter([b"b" * 100_000, b"e" * 100_000])
+
+        def __len__(self) -> int:
+            return 200_000
+
+        def read(self, _size: int = -1) -> bytes:
+            piece = next(self._pieces, b"")
+            if piece.startswith(b"e"):
+                begun.set()
+                assert gate.wait(60)
+            return piece
+
+    uploading = threading.Thread(target=lambda: put_unsigned(two, Slow()))
+    uploading.start()
+    try:
+        assert begun.wait(30)
+        told(gateways[0], "key", "rotate", "alias/default")
+        before = rewraps_begun(gateways[0])
+        rewrap = started(gateways[0], "key", "rewrap", "--json")
+        wait_until_it_runs(gateways[0], rewrap, before)
+        time.sleep(3 * WATCH_S)
+        assert rewrap.poll() is None, "it waits for the upload"
+    finally:
+        gate.set()
+        uploading.join()
+    said, _ = rewrap.communicate(timeout=90)
+    assert json.loads(said)["left_count"] == 0
+    assert told(gateways[0], "key", "retire", "alias/default", "--version", "2", "--destroy")["left_count"] == 0
+    gateways[1].restart()
+    assert two.get_object(Bucket=BUCKET, Key="slow")["Body"].read() == b"b" * 100_000 + b"e" * 100_000
+
+
+def put_unsigned(client: Any, body: Any) -> None:
+    """Send it by a presigned URL: boto3 would read it whole before."""
+    import http.client  # noqa: PLC0415
+    import ssl  # noqa: PLC0415
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    url = urlsplit(client.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "slow"}))
+    context = ssl.create_default_context(cafile=str(client._endpoint.http_session._verify))
+    connection = http.client.HTTPSConnection(str(url.hostname), url.port, context=context, timeout=90)
+    with contextlib.closing(connection):
+        connection.request("PUT", f"{url.path}?{url.query}", body, {"Content-Length": str(len(body))})
+        assert connection.getresponse().status == 200
+
+
+def test_a_key_that_goes_off_and_a_recipient_are_noticed(
+    gateways: list[Gateway], clients: Callable[[Gateway], Any]
+) -> None:
+    two = clients(gateways[1])
+    told(gateways[0], "key", "create", "--alias", "second")
+    asked = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/second"}
+    deadline = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(two.exceptions.ClientError):
+            two.put_object(Bucket=BUCKET, Key="second", Body=b"s" * 20_000, **asked)
+            break
+        assert time.monotonic() < deadline, "a key that was made at one is never known to the other"
+        time.sleep(0.2)
+    told(gateways[0], "key", "disable", "alias/second", "--force")
+    with pytest.raises(two.exceptions.ClientError, match="DisabledException"):
+        two.get_object(Bucket=BUCKET, Key="second")  # it was waited for, and cached keys are forgotten
+    told(gateways[0], "key", "enable", "alias/second")
+    made = told(gateways[0], "recovery", "keygen", "secret")
+    told(gateways[0], "recovery", "add", "vault", made["public"])
+    assert told(gateways[0], "key", "rewrap")["left_count"] == 0
+    assert two.get_object(Bucket=BUCKET, Key="second")["Body"].read() == b"s" * 20_000
+    two.put_object(Bucket=BUCKET, Key="copied", Body=b"c" * 20_000)
+    report = told(gateways[0], "key", "rewrap")
+    assert (report["moved_count"], report["left_count"]) == (0, 0), "what the second one writes has its copies"
