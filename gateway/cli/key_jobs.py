@@ -9,11 +9,11 @@ from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError, Exit, exit_of
 from gateway.cli.wrapping_keys import WrappingKeys
 from gateway.engine.jobs import JobState, Report, StartedJob, Tell
-from gateway.engine.rewrap import RewrapReport
+from gateway.engine.rewrap import RewrapReport, VersionsUpTo
 from gateway.engine.shredding import Scope
 from gateway.wiring.key_life import KeyLife
 from keys.keyring_file import LocalKey
-from keys.kms.base import KeyState
+from keys.kms.base import KeyDescription, KeyState
 
 _POLL_S = 0.2
 _READERS_S = 1.0
@@ -81,7 +81,7 @@ class KeyJobs:
 
     async def _retire(self, tell: Tell, key: str, version: int | None = None, destroy: bool = False) -> Report:
         local_key = await self._keys.local_key(key)
-        if version is None and local_key.kms_key_id == self._keys.local().keyring.default_key_id:
+        if version is None and local_key.kms_key_id == (await self._keys.kms.describe(None)).kms_key_id:
             raise CommandError(
                 "it is the default key: make another the default one (`sealgate key default`), or give a version"
             )
@@ -89,28 +89,42 @@ class KeyJobs:
 
     async def _incident(self, tell: Tell, key: str, version: int | None = None, abort_uploads: bool = False) -> Report:
         """The whole of a compromise. Versions up to `version` leaked; without it, all that there are now."""
-        local_key = await self._keys.local_key(key)
-        leaked_until = local_key.newest.version if version is None else local_key.version(version).version
-        if leaked_until == local_key.newest.version:
-            await self._keys.rotate_key(local_key.kms_key_id)
-        leaked = frozenset(str(each.version) for each in local_key.versions if each.version <= leaked_until)
-        done = await self._life.reseal_leaked(local_key.kms_key_id, leaked, abort_uploads=abort_uploads, tell=tell)
-        report: dict[str, Any] = asdict(done) | {"key_id": local_key.kms_key_id, "leaked_until_version": leaked_until}
+        described = await self._keys.described(key)
+        kms_key_id, local_key = described.kms_key_id, self._keys.find_local(described.kms_key_id)
+        if local_key is None:
+            leaked_until = _leaked_elsewhere(described, version)
+        else:
+            leaked_until = local_key.newest.version if version is None else local_key.version(version).version
+            if leaked_until == local_key.newest.version:
+                await self._keys.rotate_key(kms_key_id)
+        await self._life.key_changed()  # bucket keys that lie under the old version wrap nothing more
+        leaked = VersionsUpTo(leaked_until)
+        done = await self._life.reseal_leaked(kms_key_id, leaked, abort_uploads=abort_uploads, tell=tell)
+        report: dict[str, Any] = asdict(done) | {"key_id": kms_key_id, "leaked_until_version": leaked_until}
         if done.left_count:
-            again = f"sealgate key incident {local_key.kms_key_id} --version {leaked_until}"
+            again = f"sealgate key incident {kms_key_id} --version {leaked_until}"
             return report | {"disabled_versions": [], "next_step": f"see what is left, then run `{again}`"}
         await asyncio.sleep(_READERS_S)
-        keyring = self._keys.local().keyring
-        off = [
-            each.version
-            for each in keyring.find(local_key.kms_key_id).versions
-            if str(each.version) in leaked and each.state.is_usable
-        ]
-        for each in off:
-            keyring.set_key_state(local_key.kms_key_id, KeyState.DISABLED, each)
-        await self._life.key_changed()
-        self._life.forget_keys()
+        if local_key is None:
+            self._life.forget_keys()
+            off: list[int] = []
+            report["next_step"] = (
+                f"in its KMS, let nothing be decrypted with version {leaked_until} or an older one any more"
+            )
+        else:
+            off = self._switch_off(kms_key_id, leaked)
+            await self._life.key_changed()
+            self._life.forget_keys()
         return report | {"disabled_versions": off, "not_replaced": NOT_REPLACED}
+
+    def _switch_off(self, kms_key_id: str, leaked: VersionsUpTo) -> list[int]:
+        """Disable those of a local key's versions that leaked and are on."""
+        keyring = self._keys.local().keyring
+        versions = keyring.find(kms_key_id).versions
+        off = [each.version for each in versions if str(each.version) in leaked and each.state.is_usable]
+        for version in off:
+            keyring.set_key_state(kms_key_id, KeyState.DISABLED, version)
+        return off
 
     async def _shred(
         self,
@@ -158,6 +172,21 @@ class KeyJobs:
 
     async def _scan(self, tell: Tell, key: LocalKey, version: int | None) -> RewrapReport:
         return await self._life.scan(key.kms_key_id, None if version is None else str(version), tell)
+
+
+def _leaked_elsewhere(described: KeyDescription, version: int | None) -> int:
+    """The newest version that leaked of a key of another KMS, which has a newer one by now. Raises: CommandError."""
+    if not described.version.isdecimal():
+        raise CommandError(
+            "its KMS shows no versions of this key, so that what leaked cannot be told apart: make another key, let it"
+            " be the default and that of buckets, and copy each object onto itself"
+        )
+    newest = int(described.version)
+    leaked_until = newest if version is None else version
+    if not 0 < leaked_until < newest:
+        again = f"sealgate key incident {described.kms_key_id} --version {min(leaked_until, newest)}"
+        raise CommandError(f"it is rotated in its KMS: let it have a version above {newest}, then run `{again}`")
+    return leaked_until
 
 
 def _check_none_left(key: LocalKey, report: RewrapReport) -> None:

@@ -86,6 +86,11 @@ class WrappingKeys:
         """A key of the local keyring, named as for `described`. Raises: CommandError."""
         return self.local().keyring.find((await self.described(key)).kms_key_id)
 
+    def find_local(self, kms_key_id: str) -> LocalKey | None:
+        """The key of the local keyring that has this id; None where it is another KMS's."""
+        local = local_kms(self.kms)
+        return local.keyring.find(kms_key_id) if local is not None and kms_key_id in local.keyring.kms_key_ids else None
+
     async def _changed(self) -> None:
         if self.life is not None:
             await self.life.key_changed()

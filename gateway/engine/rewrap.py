@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol
@@ -122,11 +122,21 @@ class Under:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionsUpTo:
+    """The versions of a key that are not newer than one, where versions are numbers."""
+
+    newest: int
+
+    def __contains__(self, version: object) -> bool:
+        return isinstance(version, str) and version.isdecimal() and int(version) <= self.newest
+
+
+@dataclass(frozen=True, slots=True)
 class LeakedVersions:
     """The aim of an incident: what lies under certain versions of a key."""
 
     kms_key_id: str
-    versions: frozenset[str]
+    versions: Container[str]
 
     def covers(self, wrapped: WrappedKey) -> bool:
         """Whether a wrap lies under one of them."""

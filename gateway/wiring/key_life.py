@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -173,7 +173,7 @@ class KeyLife:
         return await self._catalogue.list_buckets(owner.account_id)
 
     async def reseal_leaked(
-        self, kms_key_id: str, versions: frozenset[str], *, abort_uploads: bool, tell: Tell, patience_s: float = 60.0
+        self, kms_key_id: str, versions: Container[str], *, abort_uploads: bool, tell: Tell, patience_s: float = 60.0
     ) -> IncidentReport:
         """Seal anew all that lies under these versions of a key; see `Incident.run`."""
         return await self._incident.run(

@@ -20,11 +20,13 @@ from tests.blackbox.clients import s3_client
 from tests.blackbox.process import GatewayFailed
 from tests.kms.deployment import KmsGateway, vault_table
 from tests.servers.openbao import POLICY, OpenBao
+from tests.servers.pki import Authority
 
 BODY: Final = b"while the KMS is away " * 2000
 LIMIT_S: Final = 6.0
 """A 503 comes within 5 s, and the machine of the tests is busy."""
 BACK_S: Final = 2.0
+GATEWAYS_CA: Final = "gateways-ca"
 _NUMBERS: Final = itertools.count(1)
 
 
@@ -32,7 +34,10 @@ _NUMBERS: Final = itertools.count(1)
 def gateway(tmp_path_factory: pytest.TempPathFactory, openbao: OpenBao) -> Iterator[KmsGateway]:
     folder = tmp_path_factory.mktemp("gateway")
     openbao.write_policy("outage", POLICY)
-    deployment = KmsGateway(folder, "vault-one", vault_table(openbao, folder, policy="outage"))
+    certificate, key = Authority(openbao.folder, GATEWAYS_CA).client("gateway")
+    take_gateways(openbao, are_taken=True)
+    signed = {"client_certificate_file": str(certificate), "client_key_file": str(key)}
+    deployment = KmsGateway(folder, "vault-one", vault_table(openbao, folder, policy="outage", **signed))
     deployment.start()
     try:
         yield deployment
@@ -81,7 +86,19 @@ def killed(openbao: OpenBao) -> Callable[[], None]:
     return openbao.start
 
 
-@pytest.mark.parametrize("ends", [sealed, suspended, killed])
+def take_gateways(openbao: OpenBao, *, are_taken: bool) -> None:
+    openbao.kill()
+    openbao.take_clients_of(*([openbao.folder / f"{GATEWAYS_CA}.pem"] if are_taken else []))
+    openbao.start()
+
+
+def certificate_revoked(openbao: OpenBao) -> Callable[[], None]:
+    """The KMS serves, and its listener no longer takes our client certificate."""
+    take_gateways(openbao, are_taken=False)
+    return partial(take_gateways, openbao, are_taken=True)
+
+
+@pytest.mark.parametrize("ends", [sealed, suspended, killed, certificate_revoked])
 def test_an_outage(
     gateway: KmsGateway, s3: Any, openbao: OpenBao, ends: Callable[[OpenBao], Callable[[], None]]
 ) -> None:

@@ -52,6 +52,7 @@ class OpenBao:
         self._session.verify = str(self.authority.certificate)
         self._session.cert = (str(self.admin_certificate[0]), str(self.admin_certificate[1]))
         (folder / "storage").mkdir()
+        self.take_clients_of()
         # Raft answers a restart fast only where it need not wait long for votes.
         places = {"path": str(folder / "storage"), "node_id": "one", "performance_multiplier": "1"}
         listener = {
@@ -61,7 +62,7 @@ class OpenBao:
         }
         if asks_certificate:
             listener |= {
-                "tls_client_ca_file": str(self.authority.certificate),
+                "tls_client_ca_file": str(folder / "client-authorities.pem"),
                 "tls_require_and_verify_client_cert": "true",
             }
         self.config = folder / "openbao.json"
@@ -77,6 +78,11 @@ class OpenBao:
                 }
             )
         )
+
+    def take_clients_of(self, *authorities: Path) -> None:
+        """Take client certificates of these authorities from the next start on, besides those of the tests' own."""
+        trusted = (self.authority.certificate, *authorities)
+        (self.folder / "client-authorities.pem").write_text("".join(path.read_text() for path in trusted))
 
     @property
     def pid(self) -> int:
