@@ -23,7 +23,8 @@ from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
 from gateway.cli.output import print_answer, progress
 from gateway.cli.unsealing import FileReader, Unsealer
 from gateway.config import Settings
-from gateway.engine.custody import Envelope
+from gateway.engine.custody import Envelope, Unlock, take_sized
+from gateway.engine.protection import Protection
 from gateway.moving.exporting import key_for
 from gateway.moving.names import file_name, hash_path_of, partial_name, path_of
 from gateway.wiring.customer_key import read_customer_key
@@ -31,8 +32,8 @@ from gateway.wiring.folders import Folders
 from gateway.wiring.gateway import Gateway, open_gateway
 from gateway.wiring.realm import OpenedKeys, open_keys
 from gateway.wiring.stores import open_blobs
-from keys.datakey import DataKey
-from keys.errors import CustomerKeyMismatch, KeysError
+from keys.datakey import DataKey, WrappedKey
+from keys.errors import CustomerKeyMismatch, KeysError, KmsKeyError, UnwrapFailed
 from storage.blobs.base import BlobReader, BlobStore
 from storage.catalogue.base import ListQuery
 from storage.errors import BlobMissing, StorageError
@@ -47,6 +48,8 @@ _WITHOUT_CATALOGUE: Final = (
     "sealgate: without a catalogue small objects are missing, and deleted ones whose blobs still rest here come back"
 )
 _BLOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+_WRAPPED_BY_A_KMS: Final = (BlobKind.OBJECT, BlobKind.MANIFEST, BlobKind.LINK)
 
 Source = Annotated[str, typer.Argument(metavar="FILE|BLOB_ID", help="A sealed file, or the id of a blob in the store.")]
 
@@ -122,11 +125,11 @@ def _is_blob_id(source: str) -> bool:
 
 async def _inspect(settings: Settings, source: str) -> Answer:
     folders = Folders.of(settings)
-    async with _reading(folders, source) as (reader, _):
-        return await _shown(settings, folders, reader)
+    async with _reading(folders, source) as (reader, blobs):
+        return await _shown(settings, folders, reader, blobs)
 
 
-async def _shown(settings: Settings, folders: Folders, reader: BlobReader) -> Answer:
+async def _shown(settings: Settings, folders: Folders, reader: BlobReader, blobs: BlobStore | None) -> Answer:
     if reader.sealed_size < HEADER_SIZE + TRAILER_SIZE:
         raise CommandError("that is too short for a sealed blob", Exit.DAMAGED)
     header = parse_untrusted(await reader.read(0, HEADER_SIZE))
@@ -144,13 +147,36 @@ async def _shown(settings: Settings, folders: Folders, reader: BlobReader) -> An
     }
     if not folders.realm_copy.exists():
         return shown | {"authenticated": False, "description": "sealed: give --keys to open it"}
-    recovered = await Unsealer(await _offline_keys(settings, folders), None).recover(reader)
-    wrapped = Envelope.decode(recovered.wrapped_key).wrapped
+    unsealer = Unsealer(await _offline_keys(settings, folders), blobs)
+    recovered = await unsealer.recover(reader)
     return shown | {
         "authenticated": True,
-        "wrapped_by": f"{wrapped.provider} {wrapped.kms_key_id} {wrapped.kms_key_version}".strip(),
+        **await _wrapped_by(unsealer, recovered),
         **_described(recovered),
     }
+
+
+async def _wrapped_by(unsealer: Unsealer, recovered: RecoveredBlob) -> Answer:
+    """Whose key opens a blob: the one that its slot names, or the one that it was moved to since."""
+    slot, about = recovered.wrapped_key, recovered.description
+    envelope, where = slot, "slot"
+    if recovered.header.kind in _WRAPPED_BY_A_KMS and Envelope.decode(slot).kms_wrapped is not None:
+        is_object = recovered.header.kind is BlobKind.OBJECT
+        wrap_id = about.content_id if is_object else recovered.header.blob_id
+        unlock = Unlock(Protection.decode(about.encryption).context if is_object else "")
+        try:
+            envelope, _ = await unsealer.wraps.opened(about.bucket_id, wrap_id, slot, unlock)
+            where = "slot" if envelope == slot else "envelopes"
+        except (KmsKeyError, UnwrapFailed):
+            where = "nothing that opens"
+    shown: Answer = {"wrapped_by": _named(take_sized(envelope)[0]), "wrapped_in": where}
+    if recovered.header.kind in _WRAPPED_BY_A_KMS and (by_kms := Envelope.decode(envelope).kms_wrapped) is not None:
+        shown["kms_key"] = _named(by_kms)
+    return shown
+
+
+def _named(wrapped: WrappedKey) -> str:
+    return f"{wrapped.provider} {wrapped.kms_key_id} {wrapped.kms_key_version}".strip()
 
 
 def _described(recovered: RecoveredBlob) -> Answer:

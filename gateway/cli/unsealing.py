@@ -1,4 +1,4 @@
-"""Opening blobs without a catalogue: what each says of itself, its keys from its own slot, its bytes fully verified.
+"""Opening blobs without a catalogue: what each says of itself, its keys as the store has them, every byte verified.
 
 Object blobs stand for themselves; a manifest or link blob names the parts of an object. Source: docs/FORMAT.md
 sections 4, 8.3 and 11.
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway.cli.exits import CommandError, Exit
 from gateway.engine.custody import Custody, Unlock, WrappingMode
+from gateway.engine.moved_wraps import WrapsOfStore
 from gateway.engine.protection import Mode, Protection
 from gateway.wiring.realm import OpenedKeys
 from keys.datakey import DataKey
@@ -72,6 +73,7 @@ class Unsealer:
         realm_id = opened.realm.realm_id
         keyring = Keyring(opened.kms, time.monotonic)
         self._custody = Custody(keyring, realm_id, WrappingMode.DIRECT, time.monotonic, bucket_key_age_s=0)
+        self.wraps = WrapsOfStore(self._custody, opened.realm_keys, blobs)
         self._realm_id = realm_id
 
     async def recover(self, reader: BlobReader) -> RecoveredBlob:
@@ -93,7 +95,7 @@ class Unsealer:
         header, description = recovered.header, recovered.description
         unlock = self._unlock(description)
         if header.kind is BlobKind.OBJECT:
-            data_key = await self._custody.open_content_key(
+            data_key = await self.wraps.open(
                 description.bucket_id, description.content_id, recovered.wrapped_key, unlock
             )
             async for piece in _pieces(reader, header, recovered.expectation, data_key.material()):
@@ -121,7 +123,7 @@ class Unsealer:
     async def _record(self, recovered: RecoveredBlob, reader: BlobReader) -> ContentRecord:
         header, description = recovered.header, recovered.description
         # These blobs belong to no content: their own id stands in the context of their key.
-        data_key = await self._custody.open_content_key(description.bucket_id, header.blob_id, recovered.wrapped_key)
+        data_key = await self.wraps.open(description.bucket_id, header.blob_id, recovered.wrapped_key)
         payload = bytearray()
         async for piece in _pieces(reader, header, recovered.expectation, data_key.material()):
             payload += piece
@@ -145,7 +147,8 @@ class Unsealer:
             reference.part_number,
         )
         content = Content(record.content_id, record.bucket_id, b"", "", "", record.wrapped_key, (blob,))
-        data_key = await self._custody.open_blob_key(content, blob, unlock)
+        content_key = await self.wraps.open(record.bucket_id, record.content_id, record.wrapped_key, unlock)
+        data_key = self._custody.blob_key(content_key, content, blob)
         header = FixedHeader(kind, self._realm_id, reference.blob_id, reference.slot_size)
         reader = await self._blobs.open(reference.blob_id)
         try:

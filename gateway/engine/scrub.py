@@ -1,8 +1,8 @@
 """Scrub: every blob of a store is read and proved, as far as the keys at hand go. Nothing is changed.
 
-With keys each blob is opened from its first byte to its last, under the wrap in its own slot; parts under the key of
-their object, which its manifest names. Without keys sizes, header and trailer are held against each other. Source:
-docs/FORMAT.md sections 2 to 8.
+With keys each blob is opened from its first byte to its last, under the wrap in its slot or the one that took its
+place; parts under the key of their object, which its manifest names. Without keys sizes, header and trailer are held
+against each other. Source: docs/FORMAT.md sections 2 to 8 and 11.1.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Final
 
 from gateway.engine.custody import Custody, Envelope, Unlock
 from gateway.engine.journal.records import READ_BYTES, RecordBlobs, recovered_from
+from gateway.engine.moved_wraps import WrapsOfStore
 from gateway.engine.protection import Mode, Protection
 from keys.datakey import DataKey
 from keys.errors import KmsKeyError, UnwrapFailed
@@ -176,7 +177,9 @@ class Scrubber:
             _RECORDS[kind](await self._read(recovered, reader, await keys.record_key(recovered)))
             self._done(WHOLE, reader.sealed_size)
         else:
-            self._done(DESCRIBED, reader.sealed_size)
+            assert kind is BlobKind.ENVELOPES, "a kind of blob that nobody proves"
+            await keys.wraps.read(recovered, reader)
+            self._done(WHOLE, reader.sealed_size)
 
     async def _prove_own(self, keys: "ScrubKeys", recovered: RecoveredBlob, reader: BlobReader) -> None:
         header = recovered.header
@@ -232,9 +235,12 @@ class Scrubber:
 
 
 class ScrubKeys:
-    """Keys for the blobs of one realm, from what stands in their own slots."""
+    """Keys for the blobs of one realm, from what stands in their slots and in envelopes blobs."""
 
-    def __init__(self, records: RecordBlobs, custody: Custody, realm_id: bytes, description_key: bytes) -> None:
+    def __init__(
+        self, records: RecordBlobs, custody: Custody, wraps: WrapsOfStore, realm_id: bytes, description_key: bytes
+    ) -> None:
+        self.wraps = wraps
         self.records = records
         self.realm_id = realm_id
         self.description_key = description_key
@@ -249,15 +255,12 @@ class ScrubKeys:
         protection = Protection.decode(told.encryption)
         if protection.mode is Mode.CUSTOMER:
             return None
-        return await self._custody.open_content_key(
-            told.bucket_id, told.content_id, recovered.wrapped_key, Unlock(protection.context)
-        )
+        unlock = Unlock(protection.context)
+        return await self.wraps.open(told.bucket_id, told.content_id, recovered.wrapped_key, unlock)
 
     async def record_key(self, recovered: RecoveredBlob) -> DataKey:
         """The key of a manifest or link, whose own id stands in the context of its wrap."""
-        return await self._custody.open_content_key(
-            recovered.description.bucket_id, recovered.header.blob_id, recovered.wrapped_key
-        )
+        return await self.wraps.open(recovered.description.bucket_id, recovered.header.blob_id, recovered.wrapped_key)
 
     async def part_key(self, recovered: RecoveredBlob, record: ContentRecord) -> DataKey | None:
         """The key of a part, under that of the content which a manifest names."""
@@ -277,7 +280,9 @@ class ScrubKeys:
             recovered.wrapped_key,
         )
         content = Content(record.content_id, record.bucket_id, b"", "", "", record.wrapped_key, (blob,))
-        return await self._custody.open_blob_key(content, blob, Unlock(protection.context))
+        unlock = Unlock(protection.context)
+        content_key = await self.wraps.open(record.bucket_id, record.content_id, record.wrapped_key, unlock)
+        return self._custody.blob_key(content_key, content, blob)
 
 
 def behind(blob_ids: Iterable[bytes], last: bytes | None) -> list[bytes]:

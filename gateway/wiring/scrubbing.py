@@ -3,6 +3,7 @@
 import time
 
 from gateway.engine.custody import Custody, WrappingMode
+from gateway.engine.moved_wraps import WrapsOfStore
 from gateway.engine.scrub import ScrubKeys
 from gateway.wiring.realm import OpenedKeys
 from gateway.wiring.records import record_blobs
@@ -16,4 +17,5 @@ def scrub_keys(opened: OpenedKeys, blobs: BlobStore) -> ScrubKeys:
     records = record_blobs(opened, blobs)
     keyring = Keyring(opened.kms, time.monotonic)
     custody = Custody(keyring, keys.realm_id, WrappingMode.DIRECT, time.monotonic, bucket_key_age_s=0)
-    return ScrubKeys(records, custody, keys.realm_id, keys.description_key.material())
+    wraps = WrapsOfStore(custody, keys, blobs)
+    return ScrubKeys(records, custody, wraps, keys.realm_id, keys.description_key.material())

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 
 from gateway.engine.custody import Envelope
+from keys.datakey import DataKey
 from keys.journal import JournalKeys
 from storage.blobs.base import BlobReader, BlobStore
 from storage.blobs.memory import MemoryBlobReader
@@ -33,6 +34,18 @@ async def recovered_from(
     tail_size = min(size, MAX_TAIL_SIZE)
     tail = head if tail_size == len(head) == size else await reader.read(size - tail_size, tail_size)
     return recover(head, tail, size, realm_id, description_key)
+
+
+async def read_payload(recovered: RecoveredBlob, reader: BlobReader | MemoryBlobReader, data_key: DataKey) -> bytes:
+    """The payload of a blob whose description was opened, every check made. Raises: SealedDamaged, BlobReadFailed."""
+    opener = Opener(recovered.header, recovered.expectation, data_key.material())
+    opener.check_stored_size(reader.sealed_size)
+    whole, payload = opener.open_whole(), bytearray()
+    for offset in range(0, reader.sealed_size, READ_BYTES):
+        payload += whole.update(await reader.read(offset, min(READ_BYTES, reader.sealed_size - offset)))
+        await asyncio.sleep(0)
+    payload += whole.finalize()
+    return bytes(payload)
 
 
 class RecordBlobs:
@@ -104,14 +117,7 @@ class RecordBlobs:
         if (recovered.header.kind, recovered.header.blob_id) != (kind, blob_id):
             raise SealedDamaged("header: another blob than the one that belongs there")
         data_key = self.keys.open_data_key(Envelope.decode(recovered.wrapped_key).wrapped, kind, blob_id)
-        opener = Opener(recovered.header, recovered.expectation, data_key.material())
-        opener.check_stored_size(reader.sealed_size)
-        whole, payload = opener.open_whole(), bytearray()
-        for offset in range(0, reader.sealed_size, READ_BYTES):
-            payload += whole.update(await reader.read(offset, min(READ_BYTES, reader.sealed_size - offset)))
-            await asyncio.sleep(0)
-        payload += whole.finalize()
-        return bytes(payload)
+        return await read_payload(recovered, reader, data_key)
 
     async def exists(self, blob_id: bytes) -> bool:
         """Whether the store has a blob of that id, whatever it holds."""

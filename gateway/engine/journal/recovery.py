@@ -11,11 +11,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.engine.custody import Custody, take_sized
+from gateway.engine.custody import Custody
 from gateway.engine.journal.chain import Chain, Head, JournalDamaged
-from gateway.engine.journal.records import READ_BYTES, RecordBlobs, recovered_from
+from gateway.engine.journal.records import RecordBlobs, read_payload, recovered_from
 from gateway.engine.journal.snapshots import read_part
-from keys.datakey import DataKey
+from gateway.engine.moved_wraps import read_envelopes
 from keys.errors import UnwrapFailed
 from keys.realm import RealmKeys
 from storage.blobs.base import BlobReader
@@ -25,12 +25,10 @@ from storage.catalogue.records import Blob, BlobRole
 from storage.catalogue.restoring import Restoration
 from storage.catalogue.schema import BLOBS, ENVELOPES, MOVED_WRAPS, BlobRow, EnvelopesRow, MovedWrapRow
 from storage.errors import BlobError, Damaged, SealedDamaged
-from storage.sealed.envelopes import Envelopes
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack
 from storage.sealed.records import ContentRecord, decode_link, decode_manifest
 from storage.sealed.recovery import RecoveredBlob
-from storage.sealed.stream import Opener
 
 SAVE_EVERY: Final = 20_000
 """Rows or blobs after which what was rebuilt so far is committed."""
@@ -143,8 +141,7 @@ class BlobScan:
 
     async def _take_envelopes(self, recovered: RecoveredBlob, reader: BlobReader) -> None:
         blob_id = recovered.header.blob_id
-        wrapped, _ = take_sized(recovered.wrapped_key)
-        held = Envelopes.decode(await _whole(recovered, reader, self._keys.open_blob_key(wrapped, blob_id)))
+        held = await read_envelopes(recovered, reader, self._keys)
         for wrap_id, wrap in held.entries:
             self.envelopes[wrap_id].append(Envelope(held.epoch, blob_id, wrap))
         self.envelopes_blobs[blob_id] = recovered
@@ -184,16 +181,7 @@ class BlobScan:
         header = recovered.header
         # These blobs belong to no content: their own id stands in the context of their key.
         data_key = await self._custody.open_content_key(recovered.description.bucket_id, header.blob_id, wrap)
-        return _RECORDS[header.kind](await _whole(recovered, found.reader, data_key))
-
-
-async def _whole(recovered: RecoveredBlob, reader: BlobReader | MemoryBlobReader, data_key: DataKey) -> bytes:
-    """A blob's payload, every check made."""
-    whole, payload = Opener(recovered.header, recovered.expectation, data_key.material()).open_whole(), bytearray()
-    for offset in range(0, reader.sealed_size, READ_BYTES):
-        payload += whole.update(await reader.read(offset, min(READ_BYTES, reader.sealed_size - offset)))
-    payload += whole.finalize()
-    return bytes(payload)
+        return _RECORDS[header.kind](await read_payload(recovered, found.reader, data_key))
 
 
 async def replay(chain: Chain, restoration: Restoration, progress: Progress) -> Head:

@@ -142,6 +142,52 @@ def test_a_blob_that_names_others_opens_them(place: Path, kind: BlobKind, object
     assert (place / "out").read_bytes() == OBJECTS[object_key]
 
 
+@pytest.fixture
+def moved(place: Path) -> Path:
+    """The same, once every key was wrapped anew and the version that stands in the slots was destroyed."""
+    data = ["--data", str(place / "data")]
+    for _ in range(2):
+        assert run(["key", "rotate", "alias/default", *data]) == Exit.OK
+        assert run(["key", "rewrap", *data]) == Exit.OK
+    for version in ("1", "2"):
+        assert run(["key", "retire", "alias/default", "--version", version, "--destroy", *data]) == Exit.OK
+    return place
+
+
+def test_what_was_wrapped_anew_opens_without_a_catalogue(moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(moved / "data")]
+    report = moved / "report"
+    assert run(["scrub", "--report", str(report), *data]) == Exit.OK
+    counts = json.loads(report.read_text())["counts"]
+    assert counts.keys() == {"damaged", "whole"}, "nothing is left at its description"
+    shutil.rmtree(moved / "data/catalogue")
+    for kind, names in ((BlobKind.OBJECT, None), (BlobKind.LINK, "copy of large"), (BlobKind.MANIFEST, "parts")):
+        for path in blobs_of(moved, kind):
+            shown = inspected(capsys, path.name, *data)
+            assert (shown["wrapped_in"], shown["kms_key"].split()[-1]) == ("envelopes", "3")
+            output = moved / f"{path.name}-opened"
+            assert run(["unseal", path.name, "-o", str(output), *data]) == Exit.OK
+            assert output.read_bytes() == OBJECTS[names or shown["object_key"]]
+    for path in blobs_of(moved, BlobKind.ENVELOPES):
+        shown = inspected(capsys, path.name, *data)
+        assert (shown["wrapped_by"], shown["wrapped_in"]) == ("realm envelopes", "slot")
+    assert run(["unseal", "-o", str(moved / "out"), *data]) == Exit.OK
+    assert unsealed(moved / "out") == {name: body for name, body in OBJECTS.items() if name not in {"small", "empty"}}
+
+
+def test_a_blob_alone_is_told_to_lie_under_a_key_that_is_gone(moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the keys but without the store nothing says where its key went."""
+    path = blobs_of(moved, BlobKind.OBJECT)[0]
+    alone = moved / "alone"
+    path.rename(alone)
+    for other in blobs_of(moved, BlobKind.ENVELOPES):
+        other.unlink()
+    shown = inspected(capsys, str(alone), "--data", str(moved / "data"))
+    assert (shown["wrapped_in"], shown["kms_key"].split()[-1]) == ("nothing that opens", "1")
+    assert run(["unseal", str(alone), "-o", str(moved / "out"), "--data", str(moved / "data")]) == Exit.KEYS
+    assert not (moved / "out").exists()
+
+
 def test_a_part_alone_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = blobs_of(place, BlobKind.PART)[0]
     assert run(["unseal", str(path), "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.REFUSED

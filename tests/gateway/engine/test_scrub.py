@@ -10,6 +10,7 @@ import pytest
 
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.journal.snapshots import Snapshots
+from gateway.engine.moved_wraps import WrapsOfStore
 from gateway.engine.objects import NewObject
 from gateway.engine.protection import Mode, Protection
 from gateway.engine.scrub import DAMAGED, DESCRIBED, GONE, SHAPED, WHOLE, Scrubber, ScrubKeys, behind
@@ -22,8 +23,9 @@ from tests.gateway.engine.rig import PieceBody
 
 def scrubber(stage: Stage, *, with_keys: bool = True, **options: Any) -> Scrubber:
     description_key = stage.keys.description_key.material()
-    keys = ScrubKeys(stage.records(), stage.custody, stage.keys.realm_id, description_key) if with_keys else None
-    return Scrubber(stage.blobs, keys=keys, **options)
+    wraps = WrapsOfStore(stage.custody, stage.keys, stage.blobs)
+    keys = ScrubKeys(stage.records(), stage.custody, wraps, stage.keys.realm_id, description_key)
+    return Scrubber(stage.blobs, keys=keys if with_keys else None, **options)
 
 
 async def scrub(stage: Stage, *, with_keys: bool = True) -> Scrubber:
