@@ -244,6 +244,13 @@ def _run(
     settings = settings_of(data, keys, config)
     with counting(kind) as tell:
         report = run_job(settings, kind, arguments, tell)
-    print_answer(report, as_json=as_json)
+    print_answer(report if as_json else _worth_telling(report), as_json=as_json)
     if not as_json and "left_count" in report:
         typer.echo(f"{report['left_count']} left")
+
+
+def _worth_telling(report: dict[str, Any]) -> dict[str, Any]:
+    """What a report is about, then its counts but for those of what never happened; what is left is always told."""
+    about = {name: value for name, value in report.items() if not name.endswith("_count") and value is not None}
+    counts = {name: value for name, value in report.items() if name.endswith("_count")}
+    return about | {name: value for name, value in counts.items() if value or name == "left_count"}

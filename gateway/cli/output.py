@@ -21,19 +21,36 @@ def print_answer(answer: dict[str, Any], *, as_json: bool) -> None:
     records = only if isinstance(only, list) else None
     if records is None:
         for name, value in answer.items():
-            typer.echo(f"{name}: {value}")
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                typer.echo(f"{name}:")
+                _print_records(value, indent="  ")
+            else:
+                typer.echo(f"{name}: {_in_words(value)}")
         return
     if not records:
         typer.echo("none")
         return
-    print_table([tuple(records[0]), *(tuple(map(str, record.values())) for record in records)])
+    _print_records(records)
 
 
-def print_table(rows: list[tuple[str, ...]]) -> None:
+def _print_records(records: list[dict[str, Any]], indent: str = "") -> None:
+    print_table([tuple(records[0]), *(tuple(map(str, record.values())) for record in records)], indent)
+
+
+def _in_words(value: Any) -> str:
+    """A value without Python's brackets."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_in_words(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value)) or "none"
+    return str(value)
+
+
+def print_table(rows: list[tuple[str, ...]], indent: str = "") -> None:
     """One line a row, however narrow the window: names that are cut cannot be copied, and lines can be searched."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        typer.echo(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def is_debug() -> bool:

@@ -18,6 +18,9 @@ _STATE_WORDS: Final = {KeyState.PENDING_DELETION: "retired"}
 """What the local keyring calls a state that AWS KMS has another name for."""
 
 
+NEXT_AFTER_ROTATION: Final = "run `sealgate key rewrap`, which moves what older versions wrapped; and back the keys up"
+
+
 @dataclass(frozen=True, slots=True)
 class WrappingKeys:
     """Commands over the wrapping keys of one KMS."""
@@ -60,7 +63,7 @@ class WrappingKeys:
             raise CommandError("this KMS rotates its keys itself: do it there, then run `sealgate key rewrap`")
         rotated = await self.kms.rotate(described.kms_key_id)
         await self._changed()
-        return {"key_id": rotated.kms_key_id, "version": rotated.version, "left": "run `sealgate key rewrap`"}
+        return {"key_id": rotated.kms_key_id, "version": rotated.version, "next_step": NEXT_AFTER_ROTATION}
 
     async def default_key(self, key: str) -> Answer:
         """Let another key wrap what names none. Raises: CommandError, KeysError."""

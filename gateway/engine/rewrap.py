@@ -247,13 +247,16 @@ class Rewrapper:
         report, started = RewrapReport(), time.monotonic()
         pace = _Pace(rate_per_s)
         lease = await self.lease()
+        reach("rewrap.leased")
         try:
             await self._renew()
+            reach("rewrap.renewed")
             await self._move_realm(aim, report)
             deadline = time.monotonic() + patience_s
             while report.pass_count < MAX_PASSES:
                 before = report.moved_count, report.changed_count
                 await self._walk(aim, report, pace, progress)
+                reach("rewrap.walked")
                 report.duration_s = round(time.monotonic() - started, 3)
                 progress(report)
                 if before != (report.moved_count, report.changed_count):

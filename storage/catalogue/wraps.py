@@ -40,6 +40,7 @@ from storage.catalogue.schema import (
 )
 from storage.catalogue.session import SLICE_ROWS, Binding, Scan, Session, Transaction
 from storage.errors import RowDamaged
+from storage.seams import reach
 
 _UNREAD_ROWS = 4096
 """Rows that a look for a content's first version passes, unverified, between two pauses: some milliseconds."""
@@ -118,8 +119,10 @@ def move_wraps(tx: Transaction, command: MoveWraps, lease: Lease) -> tuple[bytes
     require_lease(tx, lease)
     envelopes_id = command.envelopes.blob_id
     blobs.add(tx, command.envelopes, None)
+    reach("rewrap.blob_added")
     done = {wrap_id for owner, move_each in _MOVERS.items() for wrap_id in move_each(tx, _of(command, owner))}
     moved = [move.wrap_id for move in command.moves if move.wrap_id in done]
+    reach("rewrap.rows_written")
     if not moved:
         blobs.condemn_named(tx, envelopes_id)
         return ()
@@ -131,8 +134,10 @@ def move_wraps(tx: Transaction, command: MoveWraps, lease: Lease) -> tuple[bytes
         (old if wrap_id in before else new).append(MovedWrapRow(wrap_id, envelopes_id))
     tx.insert_each(MOVED_WRAPS, new)
     tx.update_each(MOVED_WRAPS, old)
+    reach("rewrap.wraps_named")
     for left_id, count in Counter(row.envelopes_id for row in before.values()).items():
         blobs.leave_envelopes(tx, left_id, count)
+    reach("rewrap.older_left")
     tx.record("move_wraps")
     return tuple(moved)
 

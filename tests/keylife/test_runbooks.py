@@ -109,7 +109,7 @@ def after_opening(gateway: Gateway, said: str) -> None:
 
 def after_incident(gateway: Gateway, said: str) -> None:
     assert "left_count: 0" in said.splitlines()
-    assert "disabled_versions: [1]" in said.splitlines()
+    assert "disabled_versions: 1" in said.splitlines()
     gateway.restart()
     read_all(gateway, CONTENTS | {"copy": CONTENTS["big"]})
 

@@ -15,7 +15,7 @@ from typing import Final
 from gateway.cli.bootstrap import check_apart
 from gateway.cli.check.report import Report
 from gateway.config import Settings
-from gateway.wiring.folders import Folders
+from gateway.wiring.folders import REALM_FILE, Folders
 
 _GIB: Final = 1024**3
 LITTLE_BYTES: Final = _GIB
@@ -49,7 +49,16 @@ def check_disk(report: Report, settings: Settings, folders: Folders) -> None:
         report.ok("folders", "keys lie outside the data folder")
     places = {name: _existing(path) for name, path in (("data", folders.data), ("keys", folders.keys))}
     for name, path in (("data", folders.data), ("keys", folders.keys)):
-        _check_folder(report, name, path, places[name])
+        other = folders.keys if name == "data" else folders.data
+        is_lost = not path.exists() and (other / REALM_FILE).exists()
+        if is_lost:
+            report.fail(
+                f"{name} folder",
+                f"{path} is not there, but {other} belongs to one",
+                f"give --{name} the folder that belongs to it, or restore it from its backup",
+            )
+        else:
+            _check_folder(report, name, path, places[name])
     if settings.passphrase_file is None and _device(places["data"]) == _device(places["keys"]):
         report.warn(
             "keys folder",

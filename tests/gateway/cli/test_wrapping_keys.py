@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.exits import CommandError, Exit, exit_of
+from gateway.cli.main import run
 from gateway.cli.wrapping_keys import WrappingKeys
 from keys.errors import AliasTaken, KeyringError
 from keys.keyring_file import LocalKeyring
 from keys.kms.local import LocalKms
 from keys.kms.memory import MemoryKms
 from keys.kms.names import KeyNames
+from tests.gateway.cli.helpers import settings_in, start
 
 
 @pytest.fixture
@@ -56,3 +58,28 @@ def test_what_cannot_be_is_refused(kms: LocalKms) -> None:
             await WrappingKeys(MemoryKms()).list_keys()
 
     asyncio.run(try_all())
+
+
+def test_what_people_read_is_no_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Text leads with what a report is about, and leaves out counts of what never happened."""
+    start(settings_in(tmp_path))
+
+    def said(*arguments: str) -> str:
+        capsys.readouterr()
+        assert run(["key", *arguments, "--data", str(tmp_path / "data")]) == Exit.OK
+        return capsys.readouterr().out
+
+    rotated = said("rotate", "alias/default")
+    assert "next_step: run `sealgate key rewrap`" in rotated
+    described = said("describe", "alias/default")
+    assert not set("{}[]'") & set(described)
+    assert "newest: version=2, " in described
+    rows = described.partition("version_states:\n")[2].splitlines()
+    assert [row.split()[0] for row in rows] == ["version", "1", "2"]
+    rewrapped = said("rewrap").splitlines()
+    assert "failed_count: 0" not in rewrapped
+    assert "left_count: 0" in rewrapped
+    assert rewrapped[-1] == "0 left"
+    off = said("disable", "alias/default", "--version", "1").splitlines()
+    assert off[0].startswith(("key_id: ", "duration_s: "))
+    assert "moved_count: 0" not in off

@@ -108,6 +108,21 @@ def test_folders_are_judged_by_owner_and_mode(tmp_path: Path) -> None:
         assert "run as that user" in looked(tmp_path)["data folder"][1]
 
 
+@pytest.mark.parametrize(("lost", "kept"), [("keys", "data"), ("data", "keys")])
+def test_a_folder_that_is_gone_beside_its_other_half_fails(tmp_path: Path, lost: str, kept: str) -> None:
+    folders = {"data": tmp_path / "data", "keys": tmp_path / "data-keys"}
+
+    def failures() -> list[str]:
+        report, settings = Report(), settings_in(tmp_path)
+        check_disk(report, settings, Folders.of(settings))
+        return [row.remedy for row in report.findings if (row.area, row.state) == (f"{lost} folder", State.FAILED)]
+
+    assert failures() == [], "before the first start there is neither"
+    folders[kept].mkdir(mode=0o700)
+    (folders[kept] / "realm.json").touch()
+    assert "backup" in failures()[0]
+
+
 def test_keys_on_the_same_disk_are_a_warning_without_a_passphrase(tmp_path: Path) -> None:
     assert looked(tmp_path)["keys folder"][0] is State.WARNING
     assert looked(tmp_path, passphrase_file=tmp_path / "p")["keys folder"][0] is State.OK
