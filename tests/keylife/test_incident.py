@@ -35,8 +35,8 @@ def fill(client: Any, folder: Any) -> None:
             Bucket=LOCKED, Key=f"kms{len(more)}", Body=b"k" * 30_000, ChecksumAlgorithm="CRC32", **KMS, **more
         )
     path = folder / "upload"
-    path.write_bytes(payload(11 << 20, 2))
-    config = TransferConfig(multipart_threshold=6 << 20, multipart_chunksize=6 << 20)
+    path.write_bytes(payload(6 << 20, 2))
+    config = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
     client.upload_file(str(path), LOCKED, "multipart", Config=config)
     for source in ("stored", "multipart"):
         client.copy_object(Bucket=LOCKED, Key=f"{source} copy", CopySource=f"{LOCKED}/{source}")

@@ -17,11 +17,11 @@ CUSTOMER = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": b"k" * 32}
 def put_everything(gateway: Gateway, prefix: str) -> dict[str, bytes]:
     """Inline and stored objects, a multipart upload, copies, SSE-KMS with context and bucket key, SSE-C."""
     client: Any = s3_client(gateway)
-    contents = {"inline": b"x", "stored": payload(100_000, 1), "whole": payload(11 * 1024 * 1024, 2)}
+    contents = {"inline": b"x", "stored": payload(100_000, 1), "whole": payload(6 << 20, 2)}
     contents = {prefix + name: content for name, content in contents.items()}
     for name, content in contents.items():
         client.put_object(Bucket=BUCKET, Key=name, Body=content)
-    config = TransferConfig(multipart_threshold=6 << 20, multipart_chunksize=6 << 20)
+    config = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
     name = prefix + "multipart"
     path = gateway.folder / "upload"
     path.write_bytes(contents[prefix + "whole"])

@@ -4,15 +4,26 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from keys.context import Purpose, WrapContext
 from keys.customer import customer_key
 from keys.datakey import DataKey, WrappedKey
-from keys.errors import KeysError, KmsDenied, KmsKeyDisabled, KmsKeyNotFound, KmsUnavailable, UnwrapFailed
+from keys.errors import (
+    KeysError,
+    KmsDenied,
+    KmsKeyDisabled,
+    KmsKeyInvalidState,
+    KmsKeyNotFound,
+    KmsUnavailable,
+    UnwrapFailed,
+)
 from keys.keyring import BucketKey, Customer, Direct, Keyring, _own_context, bucket_key_id_of, part_context
+from keys.keyring_file import LocalKeyring
 from keys.kms.base import KeyState
+from keys.kms.local import LocalKms
 from keys.kms.memory import Fault, MemoryKms
 from keys.record import unseal
 
@@ -360,3 +371,23 @@ async def test_describes_wrapping_keys_by_every_name(house: House) -> None:
     for unknown in ("none", "alias/none", "arn:aws:kms:eu-west-1:000000000000:key/mine"):
         with pytest.raises(KmsKeyNotFound):
             await house.keyring.describe(unknown)
+
+
+async def test_a_kms_of_this_process_moves_and_proves_in_one_go(tmp_path: Path) -> None:
+    local = LocalKms(LocalKeyring.create(tmp_path / "keys"))
+    keyring = Keyring(local, Clock())
+    data_key, wrapped = await keyring.new_content_key(*IDS)
+    bucket_key = await keyring.new_bucket_key(REALM, BUCKET)
+    local.keyring.rotate_key(None)
+    moved = await keyring.rewrap_content_key(*IDS, wrapped)
+    moved_bucket_key = await keyring.rewrap_bucket_key(REALM, BUCKET, bucket_key)
+    assert (moved.kms_key_version, moved_bucket_key.wrapped.kms_key_version) == ("2", "2")
+    local.keyring.set_key_state(None, KeyState.DESTROYED, version=1)
+    keyring.forget_all()
+    assert await keyring.unwrap_content_key(*IDS, moved) == data_key
+    await keyring.open_bucket_key(REALM, BUCKET, moved_bucket_key)
+    for other in OTHER_IDS:
+        with pytest.raises(UnwrapFailed):
+            await keyring.rewrap_content_key(*other, moved)
+    with pytest.raises(KmsKeyInvalidState):
+        await keyring.rewrap_content_key(*IDS, wrapped)

@@ -13,7 +13,7 @@ from keys.kms.base import RotatingKms
 from keys.kms.binding import RecordKms
 from keys.kms.local import LocalKms
 from keys.kms.memory import DEFAULT_KEY_ID, Fault, MemoryKms
-from keys.kms.names import KeyNames
+from keys.kms.names import DEFAULT_NAMES, KeyNames
 from keys.kms.routing import Route, RoutingKms, local_kms, providers_of
 from tests.suites.kms import CONTEXT
 
@@ -193,3 +193,16 @@ async def test_who_cannot_rotate_says_so() -> None:
     routing = RoutingKms([route(Fixed("fixed", "key"), "key")], "fixed")
     with pytest.raises(KmsMisconfigured, match="rotates its keys itself"):
         await routing.rotate("key")
+
+
+async def test_many_who_come_first_prove_a_kms_once() -> None:
+    asked: list[RecordKms] = []
+
+    async def prove(kms: RecordKms) -> None:
+        asked.append(kms)
+        await asyncio.sleep(0)
+
+    kms = MemoryKms()
+    several = Route(kms, DEFAULT_NAMES, None, prove)
+    assert await asyncio.gather(*(several.proved() for _ in range(5))) == [kms] * 5
+    assert asked == [kms]
