@@ -107,7 +107,8 @@ async def owned(folders: Folders, *, may_share: bool = False, holds_keys: bool =
             raise CommandError(
                 f"another sealgate process works on {folders.data}: stop it first, or give another --data", Exit.BUSY
             )
-        if folders.are_stores_elsewhere and not holds_keys:
+        # Where it is lost nobody works with it, and `recovery open` is about to make another.
+        if folders.are_stores_elsewhere and not holds_keys and folders.keys.is_dir():
             keys = _opened(folders.keys, stack)
             if not (await _locked_in_time(keys, kind) if may_share else _locked(keys, kind)):
                 raise CommandError(
