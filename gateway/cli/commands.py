@@ -24,7 +24,7 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
     directory = Directory(gateway.stores.catalogue, gateway.opened.realm_keys, lambda: datetime.now(UTC))
     wrapping_keys = WrappingKeys(gateway.opened.kms, gateway.key_life)
     recipients = RecoveryRecipients(gateway.key_life, utc_now)
-    key_jobs = KeyJobs(gateway.key_life, wrapping_keys)
+    key_jobs = KeyJobs(gateway.key_life, wrapping_keys, {"backup": gateway.backup})
     return {
         "create_account": directory.create_account,
         "list_accounts": directory.list_accounts,

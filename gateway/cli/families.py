@@ -25,6 +25,8 @@ FAMILIES: Final = {
     "anchor": ("journal", "The signed head of the journal, to be kept elsewhere."),
     "snapshot": ("journal", "Take a snapshot of the catalogue now."),
     "recover": ("recover", "Rebuild the catalogue from keyring and blob store."),
+    "backup": ("backup", "Copy what the catalogue is made of to a folder."),
+    "restore": ("backup", "Put a backup back, and rebuild the catalogue."),
     "import": ("moving", "Bring a folder or another S3 bucket into a bucket."),
     "export": ("moving", "Write a bucket, opened, to a folder or another S3."),
     "migrate": ("migrate", "Move the blobs, or the catalogue, to another place."),

@@ -1,7 +1,7 @@
 """Long jobs over wrapping keys, by name: started, asked after and stopped through the control socket, or run here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -27,7 +27,10 @@ NOT_REPLACED = (
 class KeyJobs:
     """The jobs of one gateway."""
 
-    def __init__(self, life: KeyLife, wrapping_keys: WrappingKeys) -> None:
+    def __init__(
+        self, life: KeyLife, wrapping_keys: WrappingKeys, others: Mapping[str, Callable[..., Awaitable[Report]]]
+    ) -> None:
+        """`others` are jobs by name that have nothing to do with keys, and run by the same rules."""
         self._life = life
         self._keys = wrapping_keys
         self._kinds: dict[str, Callable[..., Awaitable[Report]]] = {
@@ -36,6 +39,7 @@ class KeyJobs:
             "retire": self._retire,
             "incident": self._incident,
             "shred": self._shred,
+            **others,
         }
 
     async def start(self, kind: str, arguments: dict[str, Any]) -> Answer:

@@ -85,7 +85,15 @@ def counting(what: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         )
 
 
-_SHOWN = ("scanned_count", "moved_count", "sealed_count", "destroyed_count", "failed_count", "left_count")
+_SHOWN = (
+    "copied_count",
+    "scanned_count",
+    "moved_count",
+    "sealed_count",
+    "destroyed_count",
+    "failed_count",
+    "left_count",
+)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from starlette.applications import Starlette
@@ -26,8 +27,10 @@ from gateway.engine.access_log import AccessLogs
 from gateway.engine.custody import Custody, WrappingMode
 from gateway.engine.delivery import Delivery, cursor_name
 from gateway.engine.integrity import EtagMode
+from gateway.engine.jobs import Report, Tell
+from gateway.engine.journal.backup import Backup
 from gateway.engine.journal.chain import Chain
-from gateway.engine.journal.packs import Packs
+from gateway.engine.journal.packs import PackReport, Packs
 from gateway.engine.journal.runner import Journal
 from gateway.engine.journal.synced import synced
 from gateway.engine.journal.upload_wraps import UploadWraps
@@ -49,6 +52,7 @@ from gateway.operations.table import OPERATIONS
 from gateway.s3.lifecycle import Age
 from gateway.s3.sigv4.presentation import SignatureSettings
 from gateway.telemetry import Telemetry
+from gateway.wiring.backing_up import back_up
 from gateway.wiring.canary import CanaryWatch
 from gateway.wiring.folders import Folders
 from gateway.wiring.jobs import Job, running
@@ -271,7 +275,10 @@ class Gateway:
         async with self._sweeping:
             await self.journal.check()
             report = await self._sweeper.sweep(dry_run=dry_run, many_orphans_are_right=accept_many_orphans)
-            packs = await self._packs.compact(report.packs, max_pack_bytes)
+            try:
+                packs = await self._packs.compact(report.packs, max_pack_bytes)
+            except LeaseLost:
+                packs = PackReport()  # another gateway writes some anew, or copies them
         counts = asdict(report)
         del counts["packs"]
         return counts | packs.told()
@@ -285,6 +292,12 @@ class Gateway:
         if journal or anchor is not None:
             answer |= await self.journalling.verify(anchor)
         return answer
+
+    async def backup(self, tell: Tell, folder: str) -> Report:
+        """Bring a backup up to now. Raises: StorageError, KeyringError."""
+        stores, records = self.stores, self.journal.chain.records
+        backup = Backup(catalogue=stores.catalogue, journal=self.journal, packs=self._packs)
+        return await back_up(backup, self.opened.realm.realm_id, records, Path(folder), tell)
 
     async def _carry(self, changes: Sequence[Change], lease: Lease) -> None:
         await self._upload_wraps.carry(changes, lease)

@@ -34,7 +34,7 @@ from storage.catalogue.postgres_connection import (
     translate,
 )
 from storage.catalogue.postgres_files import REFERENCES as POSTGRES_REFERENCES
-from storage.catalogue.postgres_files import check_realm, create_tables, migrate
+from storage.catalogue.postgres_files import check_realm, create_tables, migrate, require_tables
 from storage.catalogue.postgres_outbox import Frontier
 from storage.catalogue.postgres_schema import PostgresTable, tables_of
 from storage.catalogue.postgres_session import PostgresSession, PostgresTransaction, SnapshotNeeded
@@ -160,7 +160,7 @@ class PostgresCatalogue(SqlCatalogue):
     @classmethod
     async def peek(cls, address: PostgresAddress, realm_id: bytes, catalogue_key: bytes, row_mac_key: bytes) -> int:
         """The schema version of a catalogue of this realm; nothing is changed. Raises: as `open`."""
-        catalogue = await cls._open(address, realm_id, catalogue_key, row_mac_key, None, lambda _tx, _realm_id: None)
+        catalogue = await cls._open(address, realm_id, catalogue_key, row_mac_key, None, require_tables)
         await catalogue.close()
         return SCHEMA_VERSION
 

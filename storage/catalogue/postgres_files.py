@@ -61,6 +61,13 @@ def create_tables(tx: PostgresTransaction, realm_id: bytes) -> None:
     tx.execute_all()
 
 
+def require_tables(tx: PostgresTransaction, realm_id: bytes) -> None:
+    """See that there is a catalogue, whosever it is; nothing is changed. Raises: CatalogueUnsafe."""
+    del realm_id
+    if not _is_there(tx):
+        raise CatalogueUnsafe("the database holds no catalogue")
+
+
 def migrate(tx: PostgresTransaction, realm_id: bytes) -> None:
     """Bring the catalogue of an older version of this program to today's schema: tables are added, rows stay.
 
@@ -69,8 +76,7 @@ def migrate(tx: PostgresTransaction, realm_id: bytes) -> None:
         RealmMismatch, RowDamaged: as `check_realm`.
     """
     tx.execute(_MAKING)
-    if not _is_there(tx):
-        raise CatalogueUnsafe("the database holds no catalogue")
+    require_tables(tx, realm_id)
     older = frozenset(range(FIRST_VERSION, SCHEMA_VERSION))
     row = _judge(tx, realm_id, tx.mac, older)
     if row.schema_version == SCHEMA_VERSION:

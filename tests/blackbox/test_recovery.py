@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from tests.tooling.places import ROOT
 
 RUNBOOK: Final = ROOT / "docs" / "RECOVERY.md"
 _BLOCK: Final = re.compile(r"^## (.*?)$|^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_RECORD_KINDS: Final = {8: "journal", 9: "snapshot"}
+_RECORD_KINDS: Final = {5: "pack", 8: "journal", 9: "snapshot"}
 
 
 def runbook(heading: str) -> str:
@@ -38,9 +39,9 @@ def runbook(heading: str) -> str:
 
 
 def follow(gateway: Gateway, heading: str) -> str:
-    """Run the commands of the runbook as its reader does; what they print."""
+    """Run the commands of the runbook as its reader does; what they print. Backups lie beside the deployment."""
     done = subprocess.run(
-        ["bash", "-eu", "-c", runbook(heading)],
+        ["bash", "-eu", "-c", runbook(heading).replace("/backup/", f"{gateway.folder}/backup-")],
         cwd=gateway.folder,
         env=gateway.environment() | {"PATH": f"{PROGRAM.parent}:/usr/bin:/bin", "SEALGATE_KEYS": str(gateway.keys)},
         capture_output=True,
@@ -118,6 +119,53 @@ def test_the_catalogue_is_rebuilt_byte_for_byte(deployment: tuple[Gateway, Crede
         gateway.close()
     kept = [path.name for path in gateway.data.iterdir() if ".before-" in path.name]
     assert len(kept) == 1
+
+
+def test_a_backup_gives_back_catalogue_journal_and_small_objects(
+    deployment: tuple[Gateway, Credentials, str], tmp_path: Path
+) -> None:
+    source, other, before = deployment
+    gateway = copied(source, tmp_path)
+    gateway.start()
+    s3 = s3_client(gateway)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            s3.put_object(Bucket="plain", Key="meanwhile", Body=b"written while it is backed up")
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            follow(gateway, "A backup beside the store")
+        finally:
+            stop.set()
+        writing.result()
+    s3.delete_object(Bucket="plain", Key="meanwhile")
+    s3.close()
+    gateway.stop()
+    follow(gateway, "A backup beside the store")  # of a stopped one, and only what is new
+    place = gateway.folder / "backup-sealgate"
+    refused = gateway.run("restore", str(place))
+    assert (refused.returncode, "is there" in refused.stderr) == (3, True), "a catalogue is never replaced"
+    assert gateway.run("backup", str(gateway.data / "inside")).returncode == 4
+    shutil.rmtree(gateway.data / "catalogue")
+    for kind in ("journal", "snapshot", "pack"):
+        for path in blobs(gateway, kind):
+            path.unlink()
+    head = place / "head.json"
+    text = head.read_text()
+    head.write_text(text.replace('"count": ', '"count": 1'))
+    assert gateway.run("restore", str(place)).returncode == 7
+    assert blobs(gateway, "journal") == [], "nothing was put back"
+    head.write_text(text)
+    follow(gateway, "The catalogue is lost, and the store's journal too")
+    gateway.start()
+    try:
+        assert everything(gateway, other) == before
+        assert gateway.run("verify", "--journal").returncode == 0
+    finally:
+        gateway.close()
 
 
 def complete_all(s3: Any) -> None:

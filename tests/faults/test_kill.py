@@ -68,6 +68,8 @@ ELSEWHERE: Final = {
     "rewrap.": "tests/gateway/engine/test_rewrap.py stops at each of them",
     "shred.": "tests/gateway/engine/test_life_kills.py stops at each of them",
     "journal.": "tests/faults/test_journal.py and tests/gateway/engine/journal stop at each of them",
+    "backup.": "tests/gateway/engine/journal/test_backup.py stops at them",
+    "restore.": "tests/gateway/engine/journal/test_backup.py stops at them",
     "packs.": "tests/gateway/engine/journal/test_packs.py stops at each of them",
     "recover.": "tests/gateway/cli/test_recover.py stops at each of them",
 }

@@ -62,7 +62,7 @@ TABLE: Final = (
     Suite("s3", ("storage/blobs/s3",), 190, 900, tools=("seaweedfs",), full_tools=("minio",)),
     Suite("boto3-s3", ("blackbox/test_s3_backend.py",), 150, 300, tools=("seaweedfs",)),
     Suite("postgres", ("storage/catalogue/postgres",), 300, 600, tools=("postgresql",)),
-    Suite("several", ("several",), 450, 2700, tools=("postgresql",)),
+    Suite("several", ("several",), 450, 2700, tools=("postgresql", "seaweedfs")),
     Suite("hostile", ("hostile",), 300, 900),
     Suite("kill", ("faults/test_kill.py",), 300, 1200),
     Suite("canary", ("faults/test_canary.py",), 250, 250, tools=("strace",)),

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -157,6 +158,24 @@ class Packs:
                 return any([await self._is(is_doomed, sealed) for sealed in pack.dead.values()])
 
             return await self._rewrite(found.packs, is_wanted, lease)
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Keep all packs where they are meanwhile. What is given is called now and then, or else the right to it ends.
+
+        Raises: LeaseLost where another gateway was at it all the while.
+        """
+        async with self._lock:
+            lease = await self._wait_for_lease()
+
+            async def keep() -> None:
+                nonlocal lease
+                lease = await self._take_lease()
+
+            try:
+                yield keep
+            finally:
+                await self._catalogue.release_lease(lease)
 
     async def _is(self, is_doomed: IsDoomed, sealed: bytes) -> bool:
         try:

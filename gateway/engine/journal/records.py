@@ -66,6 +66,16 @@ class RecordBlobs:
         self._description_key = description_key
         self._clock = clock
 
+    def beside(self, blobs: BlobStore) -> "RecordBlobs":
+        """The same in another store."""
+        return RecordBlobs(
+            blobs=blobs,
+            realm_id=self._realm_id,
+            description_key=self._description_key,
+            keys=self.keys,
+            clock=self._clock,
+        )
+
     @property
     def identity(self) -> tuple[bytes, bytes]:
         """Realm id and description key: what `recovered_from` takes."""

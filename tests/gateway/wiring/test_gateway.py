@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,9 @@ def test_a_sweep_of_a_new_gateway_finds_nothing(place: Path) -> None:
     async def look(gateway: Gateway) -> None:
         report = await gateway.sweep(dry_run=True)
         assert {name for name, count in report.items() if count} <= {"scanned_count"}, "the journal, and nothing else"
+        assert await gateway.sweep() == report
+        # While another gateway writes packs anew, or copies them, the rest is swept.
+        await gateway.stores.catalogue.acquire_lease("packs", "another", timedelta(minutes=1))
         assert await gateway.sweep() == report
 
     with_gateway(place, look)

@@ -1,7 +1,7 @@
 """An engine over the real catalogue, blobs in memory and the journal between them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from keys.keyring import Keyring
 from keys.kms.memory import MemoryKms
 from keys.realm import RealmKeys
 from storage.blobs.memory import MemoryBlobStore
-from storage.catalogue.base import Conditions, DeleteVersion
+from storage.catalogue.base import Catalogue, Conditions, DeleteVersion
 from storage.catalogue.records import AccessKey, Account, Bucket
 from storage.catalogue.restoring import Restoration, Restored
 from storage.catalogue.rows import to_micros
@@ -118,12 +118,24 @@ def open_catalogue(path: Path, keys: RealmKeys, clock: Clock) -> SqliteCatalogue
     return make(path, keys.realm_id, keys.catalogue_key.material(), keys.row_mac_key.material(), clock)
 
 
-def on_stage(folder: Path, test: Callable[[Stage], Coroutine[Any, Any, T]], *, inline_max_bytes: int = 1024) -> T:
+Make = Callable[[RealmKeys], Awaitable[Catalogue]]
+
+
+def on_stage(
+    folder: Path,
+    test: Callable[[Stage], Coroutine[Any, Any, T]],
+    *,
+    inline_max_bytes: int = 1024,
+    make: Make | None = None,
+) -> T:
+    """Run a test; `make` gives another catalogue than one in the folder."""
+
     async def body() -> T:
         clock, realm_id, kms = Clock(), new_id(), MemoryKms()
         keys, _ = await RealmKeys.create(kms, realm_id)
         (folder / "catalogue").mkdir()
-        catalogue = open_catalogue(folder / "catalogue" / "catalogue.db", keys, clock)
+        place = folder / "catalogue" / "catalogue.db"
+        catalogue: Any = open_catalogue(place, keys, clock) if make is None else await make(keys)
         blobs = MemoryBlobStore(clock)
         await blobs.claim(realm_id)
         custody = Custody(Keyring(kms, clock.monotonic), realm_id, WrappingMode.DIRECT, clock.monotonic, 300)

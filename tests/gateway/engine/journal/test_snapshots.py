@@ -76,50 +76,51 @@ def test_a_snapshot_and_what_came_since_it_began_are_the_rows(tmp_path: Path, mo
     on_stage(tmp_path, test)
 
 
+async def cut_and_check(stage: Stage) -> None:
+    """See that nothing is cut but behind two snapshots and the exported head, with milestones at every fourth."""
+    journal = stage.journal()
+    snapshots = Snapshots(stage.catalogue, journal)
+    chain = stage.chain()
+    assert await snapshots.taken_at() is None
+    assert await snapshots.cut(None) == 0
+    assert await snapshots.oldest(await journal.begin_snapshot()) is None
+
+    async def grow(count: int) -> None:
+        for number in range(count):
+            await stage.put(b"%d" % number, b"x")
+            await journal.tend()
+
+    await grow(9)
+    await snapshots.take()
+    assert await snapshots.cut(None) == 0, "one snapshot is not enough"
+    await grow(5)
+    await snapshots.take()
+    await grow(6)
+    await snapshots.take()
+    await grow(3)
+    before = [position for position in range(50) if await chain.has(position)]
+    assert await snapshots.cut(6) == 4, "no further than the exported head"
+    assert [p for p in before if not await chain.has(p)] == [1, 2, 3, 5]
+    assert await snapshots.cut(None) > 0
+    assert await snapshots.cut(None) == 0
+    left = [position for position in range(50) if await chain.has(position)]
+    newest = await chain.read((await journal.begin_snapshot()).snapshot_count - 1)
+    assert set(left) >= {0, 4, 8, *range(newest.head.begun_count, before[-1] + 1)}
+    # The head is found, and the catalogue can be rebuilt, as before.
+    assert await chain.count() == before[-1] + 1
+    assert await stage.chain().count(3) == before[-1] + 1 if await chain.has(2) else True
+    await check(stage, await replayed(stage, await journal.begin_snapshot()))
+    oldest = await snapshots.oldest(await journal.begin_snapshot())
+    assert oldest is not None
+    assert oldest.head.position < newest.head.position
+
+
 def test_the_journal_is_cut_behind_two_snapshots_and_the_exported_head(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chains, "MILESTONE", 4)
     monkeypatch.setattr(module, "MILESTONE", 4)
-
-    async def test(stage: Stage) -> None:
-        journal = stage.journal()
-        snapshots = Snapshots(stage.catalogue, journal)
-        chain = stage.chain()
-        assert await snapshots.taken_at() is None
-        assert await snapshots.cut(None) == 0
-        assert await snapshots.oldest(await journal.begin_snapshot()) is None
-
-        async def grow(count: int) -> None:
-            for number in range(count):
-                await stage.put(b"%d" % number, b"x")
-                await journal.tend()
-
-        await grow(9)
-        await snapshots.take()
-        assert await snapshots.cut(None) == 0, "one snapshot is not enough"
-        await grow(5)
-        await snapshots.take()
-        await grow(6)
-        await snapshots.take()
-        await grow(3)
-        before = [position for position in range(50) if await chain.has(position)]
-        assert await snapshots.cut(6) == 4, "no further than the exported head"
-        assert [p for p in before if not await chain.has(p)] == [1, 2, 3, 5]
-        assert await snapshots.cut(None) > 0
-        assert await snapshots.cut(None) == 0
-        left = [position for position in range(50) if await chain.has(position)]
-        newest = await chain.read((await journal.begin_snapshot()).snapshot_count - 1)
-        assert set(left) >= {0, 4, 8, *range(newest.head.begun_count, before[-1] + 1)}
-        # The head is found, and the catalogue can be rebuilt, as before.
-        assert await chain.count() == before[-1] + 1
-        assert await stage.chain().count(3) == before[-1] + 1 if await chain.has(2) else True
-        await check(stage, await replayed(stage, await journal.begin_snapshot()))
-        oldest = await snapshots.oldest(await journal.begin_snapshot())
-        assert oldest is not None
-        assert oldest.head.position < newest.head.position
-
-    on_stage(tmp_path, test)
+    on_stage(tmp_path, cut_and_check)
 
 
 async def take_and_cut(snapshots: Snapshots) -> None:

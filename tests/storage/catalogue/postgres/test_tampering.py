@@ -141,8 +141,9 @@ async def test_an_existing_catalogue_is_never_made_anew_nor_a_missing_one_opened
         await PostgresCatalogue.create(address, REALM, *KEYS)
     await catalogue.verify()
     server.create_database("bare")
-    with pytest.raises(CatalogueUnsafe, match="holds no catalogue"):
-        await PostgresCatalogue.open(server.address("bare"), REALM, *KEYS)
+    for look in (PostgresCatalogue.open, PostgresCatalogue.peek):
+        with pytest.raises(CatalogueUnsafe, match="holds no catalogue"):
+            await look(server.address("bare"), REALM, *KEYS)
     server.sql("DROP DATABASE bare")
 
 

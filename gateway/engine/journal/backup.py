@@ -1,0 +1,205 @@
+"""A second copy of what a catalogue is made of: the newest snapshot, the journal since, and the packs.
+
+They are copied as they lie in the store, sealed, each proved first; what is there already is not copied again, so a
+backup that was cut off goes on. A signed head, written last, says what belongs to it. Put back into the store, they are
+what a recovery reads: nothing but the recovery makes a catalogue. Source: docs/FORMAT.md section 16, docs/RECOVERY.md.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gateway.engine.journal.anchor import Anchor
+from gateway.engine.journal.chain import MILESTONE, Chain, Head, JournalDamaged
+from gateway.engine.journal.packs import Packs
+from gateway.engine.journal.records import RecordBlobs, recovered_from
+from gateway.engine.journal.runner import Journal
+from gateway.engine.journal.snapshots import Snapshots
+from gateway.engine.rowless import find_rowless
+from keys.errors import UnwrapFailed
+from storage.blobs.base import BlobStore
+from storage.blobs.memory import MemoryBlobReader
+from storage.catalogue.base import Catalogue
+from storage.errors import BlobExists, BlobMissing, Damaged, SealedDamaged
+from storage.sealed.header import BlobKind, parse_untrusted
+from storage.sealed.layout import HEADER_SIZE
+from storage.seams import reach
+
+KINDS = frozenset({BlobKind.JOURNAL, BlobKind.SNAPSHOT, BlobKind.PACK})
+"""What a backup holds."""
+
+
+class NoWholeBackup(Damaged):
+    """What should be a backup of this realm is none, or not whole."""
+
+
+@dataclass(slots=True)
+class BackupReport:
+    """What was copied. Counts of blobs."""
+
+    blob_count: int = 0
+    """All that belong to the backup."""
+    copied_count: int = 0
+    copied_bytes: int = 0
+    removed_count: int = 0
+    """Those of an older backup that this one needs no more."""
+
+
+class Backup:
+    """Copies from the store of a gateway that may serve meanwhile."""
+
+    def __init__(self, *, catalogue: Catalogue, journal: Journal, packs: Packs) -> None:
+        self._catalogue = catalogue
+        self._journal = journal
+        self._packs = packs
+        self._records = journal.chain.records
+
+    async def run(self, target: BlobStore, tell: Callable[[BackupReport], None]) -> tuple[Head, BackupReport]:
+        """Copy into an own store; the head that is to be signed once more, and what was done. Run again, it goes on.
+
+        Raises:
+            SealedDamaged, JournalDamaged, BlobMissing: the store itself is damaged. StorageError: run it again.
+        """
+        report = BackupReport()
+        await Snapshots(self._catalogue, self._journal).take()
+        # Packs that are written anew meanwhile would be neither among those that are copied nor in their old places.
+        async with self._packs.held() as keep:
+            head = await self._journal.current()
+            wanted = await self._wanted(head)
+            wanted |= {
+                stat.blob_id: BlobKind.PACK for stat in (await find_rowless(self._records.blobs, self._catalogue)).packs
+            }
+            report.blob_count = len(wanted)
+            there = {stat.blob_id async for stat in target.iterate()}
+            for blob_id, kind in wanted.items():
+                if blob_id not in there:
+                    await keep()
+                    await self._copy(target, kind, blob_id, report)
+                    tell(report)
+        reach("backup.copied")
+        for blob_id in there - wanted.keys():
+            await target.delete(blob_id)
+            report.removed_count += 1
+        return head, report
+
+    async def _wanted(self, head: Head) -> dict[bytes, BlobKind]:
+        """Segments and parts from which the catalogue at a head can be made, and what finds that head (FORMAT 16.1)."""
+        chain = self._journal.chain
+        snapshot = (await chain.read(head.snapshot_count - 1)).head
+        last_milestone = (head.count - 1) // MILESTONE * MILESTONE
+        positions = {*range(0, head.count, MILESTONE), *range(min(snapshot.begun_count, last_milestone), head.count)}
+        found = {self._records.keys.segment_id(position): BlobKind.JOURNAL for position in sorted(positions)}
+        return found | {part.blob_id: BlobKind.SNAPSHOT for part in snapshot.parts}
+
+    async def _copy(self, target: BlobStore, kind: BlobKind, blob_id: bytes, report: BackupReport) -> None:
+        sealed = await _whole(self._records.blobs, blob_id)
+        await _prove(self._records, kind, blob_id, sealed)
+        with suppress(BlobExists):
+            await put_bytes(target, blob_id, sealed)
+        report.copied_count += 1
+        report.copied_bytes += len(sealed)
+        reach("backup.blob")
+
+
+@dataclass(slots=True)
+class PutBack:
+    """What came back into the store. Counts of blobs."""
+
+    put_back_count: int = 0
+    """Those that it lacked."""
+    healed_count: int = 0
+    """Those that were damaged there."""
+
+
+async def put_back_blobs(source: RecordBlobs, target: RecordBlobs, anchor: Anchor, tell: Callable[[], None]) -> PutBack:
+    """Give the store what a backup holds and it lacks, or has damaged. Every blob of the backup is proved first.
+
+    Raises:
+        NoWholeBackup: the backup is not what its signed head says; nothing was changed.
+        JournalDamaged: the store's journal went another way since.
+    """
+    await _check_whole(source, anchor)
+    ids = [stat.blob_id async for stat in source.blobs.iterate()]
+    kinds = {blob_id: await _proved(source, blob_id) for blob_id in ids}
+    report = PutBack()
+    for blob_id, kind in kinds.items():
+        sealed = await _whole(source.blobs, blob_id)
+        try:
+            held = await _whole(target.blobs, blob_id)
+        except BlobMissing:
+            await put_bytes(target.blobs, blob_id, sealed)
+            report.put_back_count += 1
+            reach("restore.blob")
+        else:
+            if held != sealed:
+                await _heal(target, kind, blob_id, held, sealed)
+                report.healed_count += 1
+        tell()
+    return report
+
+
+async def _heal(target: RecordBlobs, kind: BlobKind, blob_id: bytes, held: bytes, sealed: bytes) -> None:
+    try:
+        await _prove(target, kind, blob_id, held)
+    except (SealedDamaged, UnwrapFailed):
+        # Blobs are never replaced. This one is none: it opens for nobody, and what belongs there is at hand.
+        await target.blobs.delete(blob_id)
+        reach("restore.damaged_gone")
+        await put_bytes(target.blobs, blob_id, sealed)
+        return
+    raise JournalDamaged(
+        f"the store's journal is another than that of the backup from blob {blob_id.hex()} on: the store was put back"
+        " to an old state and went on from there; `sealgate recover` takes what the store has"
+    )
+
+
+async def _check_whole(source: RecordBlobs, anchor: Anchor) -> None:
+    chain = Chain(source)
+    try:
+        count = await chain.count()
+        head = await chain.head(count)
+        snapshot = await chain.read(head.snapshot_count - 1)
+        for part in snapshot.head.parts:
+            await source.blobs.stat(part.blob_id)
+        async for _ in chain.walk(snapshot.head.begun_count, count):
+            pass
+    except (BlobMissing, JournalDamaged) as error:
+        raise NoWholeBackup(f"the backup is not whole: {error}") from error
+    if (count, head.digest) != (anchor.count, anchor.digest):
+        raise NoWholeBackup("the backup's journal does not end where its signed head says: it is not whole")
+
+
+async def _proved(source: RecordBlobs, blob_id: bytes) -> BlobKind:
+    """The kind of a blob of a backup, authentic to its last byte."""
+    sealed = await _whole(source.blobs, blob_id)
+    try:
+        kind = parse_untrusted(sealed[:HEADER_SIZE]).kind
+        await _prove(source, kind, blob_id, sealed)
+    except (SealedDamaged, UnwrapFailed) as error:
+        raise NoWholeBackup(f"blob {blob_id.hex()} of the backup is damaged: {error}") from error
+    if kind not in KINDS:
+        raise NoWholeBackup(f"blob {blob_id.hex()} is of no kind that a backup holds")
+    return kind
+
+
+async def _prove(records: RecordBlobs, kind: BlobKind, blob_id: bytes, sealed: bytes) -> None:
+    """See that these bytes are the blob of that kind and id. Raises: SealedDamaged, UnwrapFailed."""
+    reader = MemoryBlobReader(sealed)
+    await records.open(await recovered_from(reader, *records.identity), reader, kind, blob_id)
+
+
+async def _whole(blobs: BlobStore, blob_id: bytes) -> bytes:
+    reader = await blobs.open(blob_id)
+    try:
+        return await reader.read(0, reader.sealed_size)
+    finally:
+        await reader.close()
+
+
+async def put_bytes(blobs: BlobStore, blob_id: bytes, sealed: bytes) -> None:
+    """Store a blob that is in memory, durably. Raises: as `BlobStore.put`."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield sealed
+
+    await blobs.put(blob_id, pieces())
