@@ -61,6 +61,10 @@ def import_into(
         bool, typer.Option("--update", help="Follow a source that changed, where nobody changed the object here.")
     ] = False,
     index: Annotated[bool, typer.Option("--index", help="Follow the index of an export in the folder.")] = False,
+    read_through: Annotated[
+        bool,
+        typer.Option("--read-through", help="Let the bucket answer from its source until all of it is sealed here."),
+    ] = False,
     read_back: ReadBack = False,
     parallel: Parallel = 4,
     max_mib_per_s: MaxMib = 0,
@@ -81,6 +85,7 @@ def import_into(
         "versions": versions,
         "update": update,
         "index": index,
+        "read_through": read_through,
         "read_back": read_back,
         "parallel": parallel,
         "max_mib_per_s": max_mib_per_s,

@@ -49,6 +49,9 @@ class ObjectAttributes:
     origin: str | None = None
     """Of a version that an import made: which state of the source it is (`gateway.moving.importing`). Whoever writes
     the object anew leaves it out, so that an import knows what is its own."""
+    pending: str | None = None
+    """Of a version whose bytes still lie at the source of an import: which source (`gateway.moving.through`). Its
+    content is an empty stub, so that whoever does not look at this finds sizes that differ, and gives nothing."""
 
     def encode(self) -> Attributes:
         """JSON values for the catalogue."""
@@ -64,6 +67,7 @@ class ObjectAttributes:
             "initiator": self.initiator,
             "acl": None if self.acl is None else self.acl.encode(),
             "origin": self.origin,
+            "pending": self.pending,
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -82,6 +86,7 @@ class ObjectAttributes:
             initiator=attributes.get("initiator"),
             acl=None if attributes.get("acl") is None else Acl.decode(attributes["acl"]),
             origin=attributes.get("origin"),
+            pending=attributes.get("pending"),
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Se
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from gateway.engine.attributes import KeptChecksum, ObjectAttributes, SealedChecksum
 from gateway.engine.custody import Custody, NewContentKey, Unlock
@@ -42,6 +43,7 @@ from storage.catalogue.records import (
     ObjectVersion,
     Versioning,
 )
+from storage.errors import StorageUnavailable
 from storage.sealed.description import Description
 from storage.sealed.records import BlobReference, Link, link_pieces
 from storage.seams import reach
@@ -86,6 +88,17 @@ class Published:
     version: ObjectVersion
     checksum: Checksum | None
     """In plain, for the answer to who wrote it."""
+
+
+class Through(Protocol):
+    """Reads what still lies at the source of an import."""
+
+    async def open(self, version: ObjectVersion, offset: int, length: int) -> OpenedSpan:
+        """A span of a pending version's bytes, of the very state that was registered; the first piece is here.
+
+        Raises (here, and later from the iterator):
+            StorageUnavailable: the source cannot be asked, or does not have that state any more.
+        """
 
 
 def describe(
@@ -183,7 +196,9 @@ class ObjectEngine:
         opener: BlobOpener,
         etag_mode: EtagMode,
         clock: Callable[[], datetime],
+        through: Through | None = None,
     ) -> None:
+        self._through = through
         self._catalogue = catalogue
         self._custody = custody
         self._writer = writer
@@ -200,6 +215,18 @@ class ObjectEngine:
         check = PayloadCheck(expectation, new.attributes.protection.etag_mode(self._etag_mode))
         return await self._put(bucket, new, body, check.digests, lambda size: check.finish(size, body.trailers))
 
+    async def register(self, bucket: Bucket, new: NewObject, size: int, etag: str) -> Published:
+        """Make an object current whose bytes still lie at the source that `new.attributes.pending` names.
+
+        Raises: as `put`.
+        """
+        assert new.attributes.pending is not None, "else a stub is all that there is"
+        assert size > 0, "an empty object needs no source"
+        check = PayloadCheck(PayloadExpectation(content_length=0), EtagMode.OPAQUE)
+        return await self._put(
+            bucket, new, in_turns(()), check.digests, lambda _: check.finish(0, {}), told=(size, etag)
+        )
+
     async def _put(
         self,
         bucket: Bucket,
@@ -207,7 +234,9 @@ class ObjectEngine:
         source: AsyncIterable[Buffer],
         digests: PayloadDigests,
         finish: Callable[[int], VerifiedPayload],
+        told: tuple[int, str] | None = None,
     ) -> Published:
+        """`told` are size and ETag of an object whose bytes are elsewhere: its stub's stand for nothing."""
         content_id, blob_id, version_id = new_id(), new_id(), new.version_id or new_version_id(bucket)
         made = await self._custody.new_content_key(
             bucket.bucket_id, content_id, new.attributes.protection, new.customer_key
@@ -220,15 +249,20 @@ class ObjectEngine:
         def judge_and_describe(size: int) -> Description:
             nonlocal version, checksum
             payload = finish(size)
-            checksum = payload.checksum
-            kept = self._custody.keep_checksum(made.protection, made.data_key, content, checksum)
+            etag = payload.etag
+            checksum = payload.checksum if told is None else None
+            if told is not None:
+                size, etag = told
+            kept: KeptChecksum | None = None
+            if checksum is not None:
+                kept = self._custody.keep_checksum(made.protection, made.data_key, content, checksum)
             version = ObjectVersion(
                 bucket_id=bucket.bucket_id,
                 object_key=new.object_key,
                 version_id=version_id,
                 content_id=content_id,
                 size=size,
-                etag=payload.etag,
+                etag=etag,
                 created_at=self._clock(),
                 attributes=replace(new.attributes, checksum=kept, protection=made.protection).encode(),
                 lock=new.lock,
@@ -258,9 +292,15 @@ class ObjectEngine:
 
         Raises:
             Damaged, BlobMissing, BlobReadFailed, KeysError: nothing was given yet, or nothing more will be.
+            StorageUnavailable: as well, where the bytes still lie at the source of an import.
         """
         assert found.content is not None, "a delete marker has no bytes"
-        unlock = Unlock.of(ObjectAttributes.decode(found.version.attributes).protection, customer_key)
+        held = ObjectAttributes.decode(found.version.attributes)
+        if held.pending is not None:
+            if self._through is None:
+                raise StorageUnavailable("nothing here reads through to the source of an import")
+            return await self._through.open(found.version, offset, length)
+        unlock = Unlock.of(held.protection, customer_key)
         return await self._opener.open_span(found.content, found.version.size, offset, length, unlock)
 
     async def checksum_of(self, found: Found, customer_key: DataKey | None = None) -> Checksum | None:
@@ -299,6 +339,7 @@ class ObjectEngine:
             expectation is None
             and source.content.account_id == bucket.account_id
             and new.attributes.protection.may_share(held.protection)
+            and held.pending is None
         )
         if not is_shared:
             # As on AWS, a copy has a checksum of the source's algorithm unless it asks for another.

@@ -185,7 +185,7 @@ class Resealer:
                 written.append(sealed)  # what is written when one fails is to be known
             content = replace(content, blobs=tuple(written))
             if any(blob.role is BlobRole.MANIFEST for blob in old.blobs):
-                manifest, key = await self._write_manifest(bucket, found.version, content)
+                manifest, key = await write_manifest(self._custody, self._writer, bucket, found.version, content)
                 held.append(key)
                 written.append(manifest)
             changes = []
@@ -254,27 +254,6 @@ class Resealer:
                 see(piece)
                 yield bytes(piece)
 
-    async def _write_manifest(
-        self, bucket: Bucket, version: ObjectVersion, content: Content
-    ) -> tuple[Blob, NewContentKey]:
-        blob_id = new_id()
-        key = await self._custody.new_content_key(content.bucket_id, blob_id)
-        record = Manifest(
-            content_id=content.content_id,
-            bucket_id=content.bucket_id,
-            wrapped_key=content.wrapped_key,
-            plaintext_size=version.size,
-            blobs=await blob_references(content.payload_blobs),
-        )
-        manifest = await self._writer.write(
-            BlobPlan(blob_id, BlobRole.MANIFEST, key.data_key, key.slot),
-            in_turns(manifest_pieces(record)),
-            PayloadDigests(()),
-            lambda _: describe(bucket, version, content.content_id),
-            may_be_inline=False,
-        )
-        return manifest, key
-
     def _attributes(
         self, version: ObjectVersion, old: Content, old_key: DataKey, content: Content, content_key: DataKey
     ) -> Attributes:
@@ -285,3 +264,26 @@ class Resealer:
         plain = self._custody.open_checksum(old_key, old, checksum)
         sealed = self._custody.seal_checksum(content_key, content, plain)
         return {**version.attributes, "checksum": encode_checksum(sealed)}
+
+
+async def write_manifest(
+    custody: Custody, writer: BlobWriter, bucket: Bucket, version: ObjectVersion, content: Content
+) -> tuple[Blob, NewContentKey]:
+    """The manifest of a content in parts, and its key, to be held until it is published. Raises: as `BlobWriter`."""
+    blob_id = new_id()
+    key = await custody.new_content_key(content.bucket_id, blob_id)
+    record = Manifest(
+        content_id=content.content_id,
+        bucket_id=content.bucket_id,
+        wrapped_key=content.wrapped_key,
+        plaintext_size=version.size,
+        blobs=await blob_references(content.payload_blobs),
+    )
+    manifest = await writer.write(
+        BlobPlan(blob_id, BlobRole.MANIFEST, key.data_key, key.slot),
+        in_turns(manifest_pieces(record)),
+        PayloadDigests(()),
+        lambda _: describe(bucket, version, content.content_id),
+        may_be_inline=False,
+    )
+    return manifest, key

@@ -6,7 +6,7 @@ Sources: AWS "ListObjectsV2", "ListObjectVersions", "GetObject" (partNumber), "H
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from typing import Any, Final, TypeVar
 from botocore.exceptions import BotoCoreError
 
 from gateway.errors import MoveError
-from gateway.moving.client import Endpoint, asking, make_client
+from gateway.moving.client import asking, make_client
+from gateway.moving.endpoint import AccessKey, Endpoint
 from gateway.moving.places import (
     PIECE_BYTES,
     Interrupted,
@@ -44,10 +45,10 @@ T = TypeVar("T")
 class Calls:
     """Blocking calls of one client, in threads of their own."""
 
-    def __init__(self, endpoint: Endpoint, parallel: int) -> None:
+    def __init__(self, endpoint: Endpoint, parallel: int, key: AccessKey | None = None) -> None:
         """Raises: KeysError, PlaceFailed."""
         self.endpoint = endpoint
-        self.client = make_client(endpoint, parallel)
+        self.client = make_client(endpoint, parallel, key)
         self.client.meta.events.register("before-parse.s3.ListObjectVersions", _keep_order)
         self._pool = ThreadPoolExecutor(2 * parallel + 1, thread_name_prefix="moving")
 
@@ -79,7 +80,7 @@ class Calls:
 
 
 @dataclass(slots=True)
-class _Piece:
+class BodyPiece:
     """The body of one answer."""
 
     calls: Calls
@@ -118,16 +119,9 @@ class _Reading:
         self, calls: Calls, item: Item, arguments: dict[str, Any], answer: Any, tags: Tags, *, by_number: bool
     ) -> None:
         sent = answer["ResponseMetadata"]["HTTPHeaders"]
-        self.headers = Headers(
-            (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in sent.items()
-            if name in _KEPT or name.startswith(_META)
-        )
+        self.headers = _kept(sent)
         self.tags = tags
-        # Under SSE-KMS and SSE-C an ETag looks like an MD5 and is none.
-        hides = sent.get("x-amz-server-side-encryption", "").startswith("aws:") or (
-            "x-amz-server-side-encryption-customer-algorithm" in sent
-        )
+        hides = _hides(sent)
         whole = not hides and _MD5.fullmatch(item.etag)
         self.md5 = bytes.fromhex(item.etag) if whole else None
         self.parts_etag = item.etag if by_number and not hides else None
@@ -137,23 +131,23 @@ class _Reading:
         self._ranges = () if by_number or self._first is not None else part_sizes(item.size)
         self.part_count = int(answer["PartsCount"]) if by_number else len(self._ranges) or 1
 
-    async def piece(self, number: int) -> _Piece:
+    async def piece(self, number: int) -> BodyPiece:
         """Open one part. Raises: MoveError."""
         if self._first is not None:
             body, self._first = self._first, None
-            return _Piece(self._calls, body, self._item.size)
+            return BodyPiece(self._calls, body, self._item.size)
         if self._ranges:
             offset, length = sum(self._ranges[: number - 1]), self._ranges[number - 1]
             answer = await self._get(Range=f"bytes={offset}-{offset + length - 1}")
             if int(answer["ContentLength"]) != length:
                 raise ItemFailed("the source does not give the ranges that it is asked for")
-            return _Piece(self._calls, answer["Body"], length)
+            return BodyPiece(self._calls, answer["Body"], length)
         answer = await self._get(PartNumber=number) if self.parts_etag or self.part_count > 1 else await self._get()
-        return _Piece(self._calls, answer["Body"], int(answer["ContentLength"]))
+        return BodyPiece(self._calls, answer["Body"], int(answer["ContentLength"]))
 
     async def _get(self, **more: Any) -> Any:
         answer = await self._calls.ask("get_object", **self._arguments, **more)
-        _check_etag(self._item, answer)
+        check_etag(self._item, answer)
         return answer
 
     async def settle(self) -> None:
@@ -165,14 +159,40 @@ class _Reading:
             await self._calls.run(self._first.close)
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a source tells of an object."""
+
+    item: Item
+    headers: Headers
+    tags: Tags
+    has_md5: bool
+    """Whether its ETag is an MD5 of the content, or of the MD5s of its parts."""
+
+
+def _kept(sent: Mapping[str, str]) -> Headers:
+    return Headers(
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in sent.items()
+        if name in _KEPT or name.startswith(_META)
+    )
+
+
+def _hides(sent: Mapping[str, str]) -> bool:
+    """Whether the ETag looks like an MD5 and is none, as under SSE-KMS and SSE-C."""
+    return sent.get("x-amz-server-side-encryption", "").startswith("aws:") or (
+        "x-amz-server-side-encryption-customer-algorithm" in sent
+    )
+
+
 class BucketSource:
     """The objects of a bucket at any S3, below a prefix."""
 
-    def __init__(self, endpoint: Endpoint, parallel: int) -> None:
+    def __init__(self, endpoint: Endpoint, parallel: int, key: AccessKey | None = None) -> None:
         """Raises: KeysError, PlaceFailed."""
         self.name = endpoint.name
         self._prefix = endpoint.prefix
-        self._calls = Calls(endpoint, parallel)
+        self._calls = Calls(endpoint, parallel, key)
 
     async def walk(self, after: bytes, *, versions: bool) -> AsyncGenerator[Item]:
         """By ListObjectsV2 or ListObjectVersions, behind a key. Raises: PlaceFailed."""
@@ -198,16 +218,31 @@ class BucketSource:
             arguments["VersionId"] = item.version_id
         answer, by_number = await self._first(item, arguments)
         try:
-            _check_etag(item, answer)
-            tags: Tags = ()
-            if int(answer.get("TagCount", 0)) > 0 or "x-amz-tagging-count" in answer["ResponseMetadata"]["HTTPHeaders"]:
-                told = await self._calls.ask("get_object_tagging", **arguments)
-                tags = tuple((tag["Key"], tag["Value"]) for tag in told["TagSet"])
+            check_etag(item, answer)
+            tags = await self._tags(answer, arguments)
             return _Reading(self._calls, item, arguments, answer, tags, by_number=by_number)
         except BaseException:
             if "Body" in answer:
                 answer["Body"].close()
             raise
+
+    async def _tags(self, answer: Any, arguments: dict[str, Any]) -> Tags:
+        if int(answer.get("TagCount", 0)) == 0 and (
+            "x-amz-tagging-count" not in answer["ResponseMetadata"]["HTTPHeaders"]
+        ):
+            return ()
+        told = await self._calls.ask("get_object_tagging", **arguments)
+        return tuple((tag["Key"], tag["Value"]) for tag in told["TagSet"])
+
+    async def look(self, item: Item) -> "Looked":
+        """What is told of it, without its bytes, as it is now. Raises: MoveError, ItemGone."""
+        arguments = {"Key": item.object_key.decode("utf-8")}
+        head = await self._calls.ask("head_object", **arguments)
+        sent = head["ResponseMetadata"]["HTTPHeaders"]
+        etag = str(head.get("ETag", "")).strip('"')
+        now = Item(item.object_key, int(head["ContentLength"]), etag, head["LastModified"].astimezone(UTC))
+        is_proven = not _hides(sent) and (_MD5.fullmatch(etag) or _PARTS.fullmatch(etag)) is not None
+        return Looked(now, _kept(sent), await self._tags(head, arguments), is_proven)
 
     async def _first(self, item: Item, arguments: dict[str, Any]) -> tuple[Any, bool]:
         """The first answer about an item, and whether its parts can be read by their numbers."""
@@ -264,7 +299,8 @@ def in_order(page: Any) -> list[Item]:
     ]
 
 
-def _check_etag(item: Item, answer: Any) -> None:
+def check_etag(item: Item, answer: Any) -> None:
+    """Raises: ItemChanged."""
     if str(answer.get("ETag", "")).strip('"') != item.etag:
         raise ItemChanged("the source changed it since it was listed")
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from gateway.errors import MoveError
 from gateway.moving.bucket import Calls, in_order
-from gateway.moving.client import Endpoint
+from gateway.moving.endpoint import Endpoint
 from gateway.moving.places import (
     PIECE_BYTES,
     Interrupted,

@@ -8,7 +8,6 @@ import configparser
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +18,8 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as SESSION
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from gateway.errors import MoveError
-from gateway.moving.places import Interrupted, ItemChanged, ItemFailed, PlaceFailed
+from gateway.moving.endpoint import AccessKey, Endpoint
+from gateway.moving.places import Interrupted, ItemChanged, ItemFailed, ItemGone, PlaceFailed
 from keys.safe_files import read_private_file
 
 CONNECT_TIMEOUT_S: Final = 10
@@ -29,38 +29,11 @@ ATTEMPTS: Final = 4
 MAX_CREDENTIALS_BYTES: Final = 64 * 1024
 _EXPORT = re.compile(r"(?:export )?(AWS_[A-Z_]+)=(.*)", re.ASCII)
 
-_OF_THE_ITEM: Final = frozenset({403, 404, 405, 400, 409, 411, 413, 416, 501})
+_OF_THE_ITEM: Final = frozenset({403, 405, 400, 409, 411, 413, 416, 501})
 """Statuses by which a server refuses this object; without credentials that count every object is refused, though."""
 _OF_THE_PLACE: Final = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "RequestTimeTooSkewed", "ExpiredToken"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A bucket at an S3 endpoint, as a command names it. No secret is in it."""
-
-    url: str
-    bucket: str
-    prefix: str
-    region: str
-    ca_file: Path | None
-    credentials_file: Path
-    profile: str
-
-    @property
-    def name(self) -> str:
-        """As reports call it."""
-        return f"s3://{self.bucket}/{self.prefix} at {self.url}"
-
-
-@dataclass(frozen=True, slots=True)
-class AccessKey:
-    """What signs requests."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(repr=False, default=None)
 
 
 def read_credentials(path: Path, profile: str) -> AccessKey:
@@ -96,11 +69,13 @@ def _exported(text: str) -> dict[str, str]:
     return held
 
 
-def make_client(endpoint: Endpoint, parallel: int) -> Any:
-    """A client of that endpoint. Raises: KeysError, PlaceFailed."""
+def make_client(endpoint: Endpoint, parallel: int, key: AccessKey | None = None) -> Any:
+    """A client of that endpoint, with the key of its file where none is given. Raises: KeysError, PlaceFailed."""
     if not endpoint.url.startswith("https://"):
         raise PlaceFailed("the endpoint is spoken to over https:// alone: correct --endpoint")
-    key = read_credentials(endpoint.credentials_file, endpoint.profile)
+    if key is None:
+        assert endpoint.credentials_file is not None, "one of them holds the key"
+        key = read_credentials(endpoint.credentials_file, endpoint.profile)
     # Each variable with its default alone: neither a name in a profile nor one in the environment.
     nowhere = {name: (None, None, default, convert) for name, (_, _, default, convert) in SESSION_VARIABLES.items()}
     nowhere |= dict.fromkeys(("config_file", "credentials_file"), (None, None, "/dev/null", None))
@@ -151,6 +126,8 @@ def refused(error: ClientError) -> MoveError:
     said = f"the endpoint answered {status} {code}"
     if code in _OF_THE_PLACE or 300 <= status < 400:
         return PlaceFailed(said)
+    if status == 404:
+        return ItemGone(said)
     if status == 412:
         return ItemChanged("something else is there by now; it was left as it is")
     return ItemFailed(said) if status in _OF_THE_ITEM else Interrupted(said)

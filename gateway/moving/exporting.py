@@ -10,7 +10,7 @@ from gateway.engine.integrity import EtagMode
 from gateway.engine.multipart import MIN_PART_BYTES
 from gateway.engine.protection import Mode
 from gateway.moving.pace import Pace
-from gateway.moving.places import PART_BYTES, ItemChanged, Opened, Outgoing, Target, part_sizes
+from gateway.moving.places import PART_BYTES, ItemChanged, ItemFailed, Opened, Outgoing, Target, part_sizes
 from gateway.moving.report import Outcome, Result
 from gateway.operations.context import Services
 from keys.datakey import DataKey
@@ -134,6 +134,8 @@ class Exporter:
             raise ItemChanged("it was deleted since it was listed") from None
         if found.content is None or found.version.etag != item.etag:
             raise ItemChanged("it was written again since it was listed")
+        if "pending" in found.version.attributes:
+            raise ItemFailed("its bytes are still at the source of an import that reads through: finish that first")
         return found
 
     def _opened(self, item: Outgoing) -> Opened:

@@ -14,6 +14,7 @@ from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.integrity import EtagMode
 from gateway.engine.notifying import Announcer
 from gateway.engine.objects import NewObject
+from gateway.engine.protection import Protection
 from gateway.errors import MoveError
 from gateway.moving.pace import Pace
 from gateway.moving.places import Item, ItemChanged, ItemFailed, Piece, Reading, Source
@@ -26,6 +27,7 @@ from gateway.s3.errors import S3Error
 from gateway.s3.notifications import CREATED_COMPLETE, CREATED_PUT
 from gateway.s3.parsing import fields
 from gateway.s3.parsing.tags import MAX_OBJECT_TAGS, check_tags
+from gateway.s3.request import Headers
 from gateway.s3.types import Buffer, CompletedPart, EncryptionRequest, PayloadExpectation, Tags
 from storage.catalogue.base import (
     Conditions,
@@ -45,7 +47,7 @@ _DELETED_HERE: Final = "it was deleted in the bucket; it was not brought back"
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class InOneBucket:
     """The bucket as `gateway.operations` reads its rules."""
 
     services: Services
@@ -99,9 +101,9 @@ class Importer:
     ) -> None:
         """`etag_mode` is how the bucket's ETags are made where they are no secret."""
         self._services = services
-        self._etag_mode = etag_mode
+        self.etag_mode = etag_mode
         self._bucket = bucket
-        self._place = _Place(services, bucket)
+        self.place = InOneBucket(services, bucket)
         self._source = source
         self._options = options
         self._pace = pace
@@ -112,8 +114,8 @@ class Importer:
         return await (self._move_version(item) if self._options.versions else self._move_current(item))
 
     async def _move_current(self, item: Item) -> Result:
-        _check(item)
-        version = await self._current(item.object_key)
+        check_item(item)
+        version = await self.current(item.object_key)
         origin = item.mark()
         if version is None:
             return await self._bring(item, origin, Conditions(if_none_match_any=True))
@@ -127,7 +129,7 @@ class Importer:
         return await self._bring(item, origin, Conditions(if_match_etag=version.etag))
 
     async def _move_version(self, item: Item) -> Result:
-        _check(item)
+        check_item(item)
         version_id = hashlib.sha256(f"{item.mark()}/{item.is_delete_marker}".encode()).hexdigest()[:32]
         catalogue, bucket_id = self._services.catalogue, self._bucket.bucket_id
         try:
@@ -136,7 +138,7 @@ class Importer:
             pass
         else:
             return Result(Outcome.THERE)
-        current = await self._current(item.object_key)
+        current = await self.current(item.object_key)
         is_ours = current is None or current.is_delete_marker or _is_imported(current)
         if not is_ours:
             raise ItemChanged(_HERE)
@@ -151,13 +153,14 @@ class Importer:
             conditions=Conditions(if_match_etag=current.etag) if current and present else Conditions(),
             marker_id=version_id,
         )
-        told = await self._announcer()
+        told = await self.announcer()
         (deleted,) = await self._services.objects.delete(self._bucket, [told.removing(wanted)])
         if isinstance(deleted, Exception):
             raise deleted
         return Result(Outcome.MOVED)
 
-    async def _current(self, object_key: bytes) -> ObjectVersion | None:
+    async def current(self, object_key: bytes) -> ObjectVersion | None:
+        """The current version of a key, a delete marker too; None where there is none."""
         try:
             return (
                 await self._services.catalogue.get_version(self._bucket.bucket_id, object_key, with_content=False)
@@ -169,13 +172,8 @@ class Importer:
         reading = await self._source.open(item)
         try:
             tags = check_tags(reading.tags, MAX_OBJECT_TAGS)
-            attributes = ObjectAttributes(
-                headers=fields.object_headers(reading.headers),
-                metadata=fields.metadata(reading.headers),
-                tags=tags,
-                protection=await protection_for(self._place, EncryptionRequest()),
-                origin=origin + _tags_mark(tags),
-            )
+            protection = await protection_for(self.place, EncryptionRequest())
+            attributes = self.attributes(reading.headers, tags, origin + _tags_mark(tags), protection)
             new = _New(item, attributes, conditions, version_id)
             if reading.part_count == 1 and reading.parts_etag is None:
                 published, digests = await self._put(reading, new)
@@ -191,8 +189,21 @@ class Importer:
         is_proven = reading.md5 is not None or reading.parts_etag is not None or reading.checksum is not None
         return Result(Outcome.MOVED, item.size, is_proven=is_proven or self._options.read_back)
 
-    async def _put(self, reading: Reading, new: "_New") -> tuple[ObjectVersion, list["_Digest"]]:
-        told = await self._announcer()
+    def attributes(
+        self, headers: Headers, tags: Tags, origin: str, protection: Protection, pending: str | None = None
+    ) -> ObjectAttributes:
+        """What a version is to carry of what its source tells. Raises: S3Error."""
+        return ObjectAttributes(
+            headers=fields.object_headers(headers),
+            metadata=fields.metadata(headers),
+            tags=check_tags(tags, MAX_OBJECT_TAGS),
+            protection=protection,
+            origin=origin,
+            pending=pending,
+        )
+
+    async def _put(self, reading: Reading, new: "_New") -> tuple[ObjectVersion, list["Digest"]]:
+        told = await self.announcer()
         md5 = hashlib.md5(usedforsecurity=False) if self._options.read_back else None
         checksum = reading.checksum
         expectation = PayloadExpectation(
@@ -210,7 +221,7 @@ class Importer:
                     new.attributes,
                     new.conditions,
                     notices=told.created(CREATED_PUT),
-                    lock=await locks.with_default(self._place, NO_LOCK),
+                    lock=await locks.with_default(self.place, NO_LOCK),
                     version_id=new.version_id,
                 ),
                 expectation,
@@ -218,9 +229,9 @@ class Importer:
             )
         finally:
             await piece.close()
-        return published.version, [_Digest(piece.size, b"" if md5 is None else md5.digest())]
+        return published.version, [Digest(piece.size, b"" if md5 is None else md5.digest())]
 
-    async def _put_parts(self, reading: Reading, new: "_New") -> tuple[ObjectVersion, list["_Digest"]]:
+    async def _put_parts(self, reading: Reading, new: "_New") -> tuple[ObjectVersion, list["Digest"]]:
         """Part by part, each durable by itself: a run that goes on takes up what an earlier one has uploaded."""
         multipart, catalogue = self._services.multipart, self._services.catalogue
         upload, held = await self._upload(new)
@@ -241,15 +252,15 @@ class Importer:
                 reach("move.part")
             else:
                 digest = bytes.fromhex(part.etag)
-            digests.append(_Digest(part.size, digest))
+            digests.append(Digest(part.size, digest))
             completed.append(CompletedPart(number, part.etag))
         await reading.settle()
         try:
-            _check_parts(reading, new.item, digests)
+            check_parts(reading, new.item, digests)
         except MoveError:
             await catalogue.abort_upload(self._bucket.bucket_id, new.item.object_key, upload.upload_id)
             raise
-        told = await self._announcer()
+        told = await self.announcer()
         try:
             published = await multipart.complete(
                 self._bucket,
@@ -257,7 +268,7 @@ class Importer:
                 completed,
                 new.conditions,
                 notices=told.created(CREATED_COMPLETE),
-                lock=await locks.with_default(self._place, NO_LOCK),
+                lock=await locks.with_default(self.place, NO_LOCK),
                 version_id=new.version_id,
             )
         except (PreconditionRefused, NoSuchVersion):
@@ -271,7 +282,7 @@ class Importer:
         Parts can be taken up only where their ETags are MD5s, since nothing else says what was read then.
         """
         catalogue, multipart = self._services.catalogue, self._services.multipart
-        can_go_on = new.attributes.protection.etag_mode(self._etag_mode) is EtagMode.MD5
+        can_go_on = new.attributes.protection.etag_mode(self.etag_mode) is EtagMode.MD5
         query = UploadsQuery(prefix=new.item.object_key)
         for upload in (await catalogue.list_uploads(self._bucket.bucket_id, query)).uploads:
             origin = ObjectAttributes.decode(upload.attributes).origin
@@ -282,7 +293,7 @@ class Importer:
             await catalogue.abort_upload(self._bucket.bucket_id, upload.object_key, upload.upload_id)
         return await multipart.create(self._bucket, new.item.object_key, new.attributes), {}
 
-    async def _read_back(self, published: ObjectVersion, digests: Sequence["_Digest"]) -> None:
+    async def _read_back(self, published: ObjectVersion, digests: Sequence["Digest"]) -> None:
         """Open what was written, and hold it against what was read of the source.
 
         Raises: ItemChanged where somebody else wrote it meanwhile; ItemFailed, Damaged.
@@ -298,7 +309,7 @@ class Importer:
             await self._compare(found, offset, digest)
             offset += digest.size
 
-    async def _compare(self, found: Found, offset: int, digest: "_Digest") -> None:
+    async def _compare(self, found: Found, offset: int, digest: "Digest") -> None:
         md5 = hashlib.md5(usedforsecurity=False)
         async with aclosing(await self._services.objects.open(found, offset, digest.size)) as plaintext:
             async for piece in plaintext:
@@ -306,14 +317,15 @@ class Importer:
         if md5.digest() != digest.md5:
             raise ItemFailed("what was read back is not what the source gave")
 
-    async def _announcer(self) -> Announcer:
+    async def announcer(self) -> Announcer:
+        """Tells whoever wants to know what an import makes."""
         services = self._services
         return await services.announcements.by_request(
             self._bucket, principal_id=_BY_AN_IMPORT, source_address="", request_id="", at=services.clock()
         )
 
 
-def _check(item: Item) -> None:
+def check_item(item: Item) -> None:
     """Raises: ItemFailed."""
     if item.trouble is not None:
         raise ItemFailed(item.trouble)
@@ -323,7 +335,7 @@ def _check(item: Item) -> None:
         raise ItemFailed(f"its name cannot be an object key ({refused.row.code})") from None
 
 
-def _check_parts(reading: Reading, item: Item, digests: Sequence["_Digest"]) -> None:
+def check_parts(reading: Reading, item: Item, digests: Sequence["Digest"]) -> None:
     """Hold the parts together against what the source said of the whole. Raises: ItemFailed."""
     if sum(digest.size for digest in digests) != item.size:
         raise ItemFailed("the parts of the source are not of the length that it lists")
@@ -349,6 +361,11 @@ def _tags_mark(tags: Tags) -> str:
     return hashlib.sha256(repr(sorted(tags)).encode()).hexdigest()[:16]
 
 
+def mark_of(item: Item, tags: Tags) -> str:
+    """What a version carries of the state of the source that it was made from."""
+    return item.mark() + _tags_mark(tags)
+
+
 def _is_imported(version: ObjectVersion) -> bool:
     return ObjectAttributes.decode(version.attributes).origin is not None
 
@@ -362,6 +379,8 @@ class _New:
 
 
 @dataclass(frozen=True, slots=True)
-class _Digest:
+class Digest:
+    """What was read of the source as one piece."""
+
     size: int
     md5: bytes

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from gateway.errors import MoveError
 from gateway.moving.places import (
@@ -82,6 +82,8 @@ class Job(Generic[M]):
     """Everything behind a mark, by key, and the versions of a key from the newest on."""
     mover: Mover[M]
     parallel: int
+    at_end: Callable[[], Awaitable[None]] | None = None
+    """Called once all was dealt with, while nobody else can run it."""
 
     async def run(self) -> None:
         """Go on from the mark until all is dealt with. How it ended stands in `progress`; only bugs are raised."""
@@ -90,6 +92,8 @@ class Job(Generic[M]):
             try:
                 await self._save()
                 await self._run(lease)
+                if self.at_end is not None:
+                    await self.at_end()
                 self.progress.state = State.DONE
             finally:
                 await self.catalogue.release_lease(lease)
@@ -203,6 +207,25 @@ async def by_key(items: AsyncGenerator[M]) -> AsyncGenerator[Sequence[M]]:
         yield history[::-1]
 
 
+class Runs(Protocol):
+    """A move, of whatever kind."""
+
+    @property
+    def bucket(self) -> Bucket:
+        """Where."""
+
+    @property
+    def kind(self) -> str:
+        """Import or export."""
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+
+    async def run(self) -> None:
+        """Go on to the end; only bugs are raised."""
+
+
 Closing = Callable[[], Awaitable[None]]
 
 
@@ -210,9 +233,9 @@ class Moves:
     """The moves that run in this process, by kind and bucket."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[str, bytes], tuple[Job[Any], asyncio.Task[None]]] = {}
+        self._running: dict[tuple[str, bytes], tuple[Runs, asyncio.Task[None]]] = {}
 
-    def start(self, job: Job[Any], close: Closing) -> None:
+    def start(self, job: Runs, close: Closing) -> None:
         """Let it run; `close` is called at its end. The caller saw that none of its kind runs in the bucket."""
         key = (job.kind, job.bucket.bucket_id)
 

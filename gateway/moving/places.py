@@ -26,6 +26,10 @@ class ItemFailed(MoveError):
     """This item cannot be moved, and a second try would not change that."""
 
 
+class ItemGone(ItemFailed):
+    """The place does not have this item any more."""
+
+
 class ItemChanged(MoveError):
     """This item is not what was listed any more; a later run meets it as it is by then."""
 

@@ -26,6 +26,7 @@ from gateway.s3.errors import (
     NO_SUCH_KEY,
     NO_SUCH_VERSION,
     NOT_IMPLEMENTED,
+    SERVICE_UNAVAILABLE,
     SLOW_DOWN,
     S3Error,
 )
@@ -34,6 +35,10 @@ from gateway.s3.query import parse_query
 from gateway.s3.request import Request
 from storage.catalogue.base import Catalogue, NoSuchBucket, NoSuchVersion
 from storage.catalogue.records import Bucket, ObjectVersion
+
+REGISTERING: Final = "registering"
+"""The configuration that closes a bucket while an import registers in it what its source lists."""
+_OPEN_WHILE_REGISTERING: Final = frozenset({"HeadBucket", "DeleteBucket"})
 
 _NOTHING: Final[Mapping[str, Values | None]] = {}
 
@@ -79,6 +84,8 @@ class Admission:
                 raise S3Error(NOT_IMPLEMENTED, fields={"Header": EXPECTED_OWNER})
             return Access(self, request, operation, caller, None, BucketRules())
         _check_owner(bucket, expected_owner(request))
+        if operation not in _OPEN_WHILE_REGISTERING:
+            _check_open(bucket, caller)
         access = Access(self, request, operation, caller, bucket, await self.rules.of(bucket))
         if access.is_free:
             return access
@@ -91,6 +98,18 @@ class Admission:
             message = "Request specific response headers cannot be used for anonymous GET requests."
             raise S3Error(INVALID_REQUEST, message)
         return access
+
+
+def _check_open(bucket: Bucket, caller: Caller) -> None:
+    """See that a bucket is not being registered: until that ends nobody can be told what is in it, or is not.
+
+    Raises:
+        S3Error: ServiceUnavailable; AccessDenied for the anonymous caller, who is told nothing of it.
+    """
+    if REGISTERING in bucket.configurations:
+        if caller.identity is None:
+            raise S3Error(ACCESS_DENIED)
+        raise S3Error(SERVICE_UNAVAILABLE, "An import registers the objects of this bucket. Try again later.")
 
 
 def _check_owner(bucket: Bucket, owner_id: str | None) -> None:
@@ -309,5 +328,6 @@ class Access:
         """
         bucket = await self._admission.find_bucket(bucket_name, self.caller)
         _check_owner(bucket, owner_id)
+        _check_open(bucket, self.caller)
         rules = await self._admission.rules.of(bucket)
         return Access(self._admission, self._request, self._operation, self.caller, bucket, rules)

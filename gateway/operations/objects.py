@@ -170,7 +170,15 @@ async def find(context: Context, request: GetObjectInput, *, with_content: bool)
             raise await context.access.absent(gone)
         raise S3Error(METHOD_NOT_ALLOWED, headers={**marker, "Allow": "DELETE"})
     context.access.require_found(found.version, request.version_id)
+    if request.part_number is not None:
+        check_parts_known(found)
     return found
+
+
+def check_parts_known(found: Found) -> None:
+    """Of what still lies at the source of an import only the whole is known. Raises: S3Error ServiceUnavailable."""
+    if "pending" in found.version.attributes:
+        raise S3Error(SERVICE_UNAVAILABLE, "The parts of this object are not known before it is imported. Try later.")
 
 
 async def find_version(context: Context, target: VersionInput) -> ObjectVersion:

@@ -3,7 +3,7 @@
 from gateway.operations.context import Context
 from gateway.operations.encryption import check_reader
 from gateway.operations.listing import MAX_KEYS, entry_of
-from gateway.operations.objects import find, shown_version
+from gateway.operations.objects import check_parts_known, find, shown_version
 from gateway.operations.service import owner_of
 from gateway.s3.errors import INVALID_BUCKET_STATE, S3Error
 from gateway.s3.types import Body, BucketInput, EmptyOutput, GetBucketVersioningOutput, GetObjectInput
@@ -68,6 +68,8 @@ async def get_object_attributes(
     asked = GetObjectInput(target.bucket, target.object_key, target.version_id)
     found = await find(context, asked, with_content=bool({"ObjectParts", "Checksum"} & wanted))
     version = found.version
+    if "ObjectParts" in wanted:
+        check_parts_known(found)
     customer_key = check_reader(context, version, request.customer_key)
     checksum = await context.services.objects.checksum_of(found, customer_key) if "Checksum" in wanted else None
     return GetObjectAttributesOutput(

@@ -26,6 +26,7 @@ from gateway.config import CLOCK_SKEW_S, Settings
 from gateway.engine.access_log import AccessLogs
 from gateway.engine.custody import Custody, WrappingMode
 from gateway.engine.delivery import Delivery, cursor_name
+from gateway.engine.filling import Filler
 from gateway.engine.integrity import EtagMode
 from gateway.engine.jobs import Report, Tell
 from gateway.engine.journal.backup import Backup
@@ -46,6 +47,7 @@ from gateway.http.app import make_app
 from gateway.http.endpoint import Endpoint, EndpointSettings
 from gateway.http.hosts import AcceptedHosts
 from gateway.moving.jobs import Moves
+from gateway.moving.through import ReadThrough
 from gateway.operations.context import Services
 from gateway.operations.cursors import SealedCursors
 from gateway.operations.table import OPERATIONS
@@ -152,6 +154,7 @@ class Gateway:
             read_budget_bytes=settings.read_budget_bytes,
         )
         etag_mode = EtagMode(settings.etag)
+        self.through = ReadThrough(stores.catalogue)
         objects = ObjectEngine(
             catalogue=stores.catalogue,
             custody=custody,
@@ -159,6 +162,7 @@ class Gateway:
             opener=opener,
             etag_mode=etag_mode,
             clock=utc_now,
+            through=self.through,
         )
         multipart = MultipartEngine(
             catalogue=stores.catalogue,
@@ -199,7 +203,8 @@ class Gateway:
             clock=utc_now,
         )
         self.moves = Moves()
-        self.move_commands = MoveCommands(self.services, self.moves, etag_mode, self._holder)
+        filler = Filler(catalogue=stores.catalogue, custody=custody, writer=writer, blobs=stores.blobs)
+        self.move_commands = MoveCommands(self.services, self.moves, etag_mode, self._holder, filler)
         self.identities = Identities(stores.catalogue, realm_keys.open_credential)
         self._sweeper = Sweeper(
             catalogue=stores.catalogue,
@@ -415,6 +420,7 @@ async def open_gateway(settings: Settings, folders: Folders) -> AsyncIterator[Ga
                     yield gateway
                 finally:
                     await gateway.moves.close()
+                    gateway.through.close()
         finally:
             await stores.close()
     finally:

@@ -3,26 +3,32 @@
 The control socket hands these functions what the command line was given; credentials and clients' keys come as paths.
 """
 
+import secrets
 from collections.abc import AsyncGenerator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
+from gateway.engine.filling import Filler
 from gateway.engine.integrity import EtagMode
+from gateway.moving.endpoint import Endpoint
 from gateway.moving.exporting import Exporter
 from gateway.moving.folder import FolderSource, FolderTarget
-from gateway.moving.importing import Importer, ImportOptions
-from gateway.moving.jobs import MAX_PARALLEL, Job, Moves
+from gateway.moving.importing import Importer, ImportOptions, InOneBucket
+from gateway.moving.jobs import LEASE_DURATION, MAX_PARALLEL, Job, Moves
 from gateway.moving.pace import Pace
 from gateway.moving.places import Item, PlaceFailed, Source, Target
-from gateway.moving.report import EXPORT, IMPORT, Progress, State
+from gateway.moving.registering import SEALING, Closed, ReadThroughJob, Registrar, Sealing, check_etags
+from gateway.moving.report import EXPORT, IMPORT, Outcome, Progress, State
+from gateway.moving.through import SOURCE, Registered, registered_source
+from gateway.operations.admission import REGISTERING
 from gateway.operations.context import Services
+from gateway.operations.encryption import protection_for
+from gateway.s3.types import EncryptionRequest
 from gateway.wiring.customer_key import read_customer_key
-from storage.catalogue.base import NoSuchBucket
+from storage.catalogue.base import HistoryQuery, NoSuchBucket
 from storage.catalogue.records import Bucket, Versioning
-
-if TYPE_CHECKING:
-    from gateway.moving.client import Endpoint
 
 _BUCKET_SCHEME: Final = "s3://"
 _MIB: Final = 1024 * 1024
@@ -56,11 +62,10 @@ class Asked:
     parallel: int = 4
     max_mib_per_s: int = 0
     restart: bool = False
+    read_through: bool = False
 
-    def endpoint_of_place(self) -> "Endpoint":
+    def endpoint_of_place(self) -> Endpoint:
         """Raises: PlaceFailed."""
-        from gateway.moving.client import Endpoint  # noqa: PLC0415  # boto3: half a second that only moves shall pay
-
         bucket, _, prefix = self.place.removeprefix(_BUCKET_SCHEME).partition("/")
         if not (bucket and self.endpoint and self.credentials):
             raise PlaceFailed("a bucket needs its name, --endpoint and --credentials")
@@ -81,8 +86,9 @@ class Asked:
 class MoveCommands:
     """Starts, follows and stops the moves of one gateway."""
 
-    def __init__(self, services: Services, moves: Moves, etag_mode: EtagMode, holder: str) -> None:
+    def __init__(self, services: Services, moves: Moves, etag_mode: EtagMode, holder: str, filler: Filler) -> None:
         self._services = services
+        self._filler = filler
         self._moves = moves
         self._etag_mode = etag_mode
         self._holder = holder
@@ -95,6 +101,12 @@ class MoveCommands:
             raise PlaceFailed(f"--parallel is from 1 to {MAX_PARALLEL}")
         if self._moves.running(kind, bucket) is not None:
             raise PlaceFailed(f"an {kind} of this bucket runs already: see it with --status")
+        if wanted.read_through:
+            return await self._start_read_through(bucket, wanted)
+        if kind == IMPORT:
+            if SOURCE in bucket.configurations or REGISTERING in bucket.configurations:
+                raise PlaceFailed("an import that reads through goes on in this bucket: give --read-through")
+            await self._services.catalogue.put_configuration(bucket.bucket_id, SEALING, None)
         progress, is_new = await self._progress(kind, bucket, wanted)
         job, place = await (self._import if kind == IMPORT else self._export)(bucket, wanted, progress)
         self._moves.start(job, place.close)
@@ -119,7 +131,8 @@ class MoveCommands:
             raise PlaceFailed("the bucket is not versioned: enable its versioning, or leave --versions out")
         source: Source
         if wanted.is_bucket:
-            from gateway.moving.bucket import BucketSource  # noqa: PLC0415  # as above
+            # boto3: half a second that only moves shall pay
+            from gateway.moving.bucket import BucketSource  # noqa: PLC0415
 
             source = BucketSource(wanted.endpoint_of_place(), wanted.parallel)
         else:
@@ -161,6 +174,61 @@ class MoveCommands:
         )
         return self._job(EXPORT, bucket, progress, exporter.walk, exporter, wanted), target
 
+    async def _start_read_through(self, bucket: Bucket, wanted: Asked) -> Answer:
+        """Begin or go on: the bucket is closed before its source is named, and opened once all is registered."""
+        from gateway.moving.bucket import BucketSource  # noqa: PLC0415  # as above
+
+        if not wanted.is_bucket or wanted.versions or wanted.update or wanted.index or wanted.read_back:
+            raise PlaceFailed(
+                "--read-through takes a bucket as its source, and none of --versions, --update, --index, --read-back"
+            )
+        is_open, registered = await self._registered(bucket, wanted)
+        source = BucketSource(registered.endpoint, wanted.parallel, registered.key)
+        sealing, is_new = await self._progress(SEALING, bucket, wanted)
+        registering: Job[Any] | None = None
+        if not is_open:
+            progress, is_new = await self._progress(IMPORT, bucket, wanted)
+            importer = Importer(self._services, bucket, source, ImportOptions(), _pace(wanted), self._etag_mode)
+            registrar = Registrar(self._services, importer, source, registered.source_id)
+            closed = Closed(self._services.catalogue, bucket)
+            walk = partial(closed.walk, partial(source.walk, versions=False))
+            registering = self._job(IMPORT, bucket, progress, walk, registrar, wanted)
+            registering.at_end = closed.open
+        catalogue = self._services.catalogue
+        lease = partial(catalogue.acquire_lease, f"{SEALING}/{bucket.bucket_id.hex()}", self._holder, LEASE_DURATION)
+        mover = Sealing(self._services, bucket, source, self._filler, _pace(wanted), lease)
+        job = ReadThroughJob(
+            catalogue, bucket, IMPORT, registering, self._job(SEALING, bucket, sealing, mover.walk, mover, wanted)
+        )
+        self._moves.start(job, source.close)
+        return {"resumed": not is_new, **job.progress.answer()}
+
+    async def _registered(self, bucket: Bucket, wanted: Asked) -> tuple[bool, Registered]:
+        """Whether the bucket is open already, and its source, with the key that the command brought."""
+        from gateway.moving.client import read_credentials  # noqa: PLC0415  # as above
+
+        catalogue, bucket_id, endpoint = self._services.catalogue, bucket.bucket_id, wanted.endpoint_of_place()
+        key = read_credentials(Path(wanted.credentials), wanted.profile)
+        registered = await registered_source(catalogue, bucket)
+        is_open = registered is not None and REGISTERING not in bucket.configurations
+        if registered is None:
+            protection = await protection_for(InOneBucket(self._services, bucket), EncryptionRequest())
+            check_etags(protection.etag_mode(self._etag_mode))
+            await catalogue.put_configuration(bucket_id, REGISTERING, b"{}")
+            if (await catalogue.list_history(bucket_id, HistoryQuery(limit=1))).versions:
+                await catalogue.put_configuration(bucket_id, REGISTERING, None)
+                raise PlaceFailed("the bucket holds objects: --read-through begins with an empty one")
+            for kind in (IMPORT, SEALING):
+                await catalogue.put_configuration(bucket_id, kind, None)
+            registered = Registered(secrets.token_hex(16), endpoint, key)
+        elif registered.endpoint.name != endpoint.name:
+            raise PlaceFailed(f"the bucket reads through to {registered.endpoint.name}: finish that first")
+        elif is_open and wanted.restart:
+            raise PlaceFailed("all is registered, and the bucket is open: leave --restart out")
+        registered = replace(registered, endpoint=endpoint, key=key)
+        await catalogue.put_configuration(bucket_id, SOURCE, registered.encode())
+        return is_open, registered
+
     def _job(self, kind: str, bucket: Bucket, progress: Progress, walk: Any, mover: Any, wanted: Asked) -> Job[Any]:
         services = self._services
         return Job(
@@ -171,12 +239,23 @@ class MoveCommands:
         """How far a move is, whether it runs or not. Raises: NoSuchBucket, PlaceFailed where there was none."""
         found = await self._bucket(bucket)
         running = self._moves.running(kind, found)
-        if running is not None:
-            return {"running": True, **running.answer()}
-        held = await self._services.catalogue.get_configuration(found.bucket_id, kind)
-        if held is None:
+        first, second = await self._held(found, kind), await self._held(found, SEALING) if kind == IMPORT else None
+        progress = running or second or first
+        if progress is None:
             raise PlaceFailed(f"there was no {kind} of this bucket")
-        return {"running": False, **Progress.decode(held).answer()}
+        answer = {"running": running is not None, **progress.answer()}
+        if REGISTERING in found.configurations:
+            return answer | {"phase": REGISTERING}
+        if second is None or first is None:
+            return answer
+        answer |= {"phase": SEALING, "registered": first.counts[Outcome.MOVED]}
+        answer["difference_count"] += first.difference_count
+        answer["differences"] = first.answer()["differences"] + answer["differences"]
+        return answer
+
+    async def _held(self, bucket: Bucket, kind: str) -> Progress | None:
+        held = await self._services.catalogue.get_configuration(bucket.bucket_id, kind)
+        return None if held is None else Progress.decode(held)
 
     async def stop(self, *, kind: str, bucket: str) -> Answer:
         """Stop a move; it goes on when it is started again. Raises: NoSuchBucket."""

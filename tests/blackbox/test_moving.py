@@ -242,9 +242,10 @@ def test_what_cannot_be_is_said_in_a_line(
 
 
 def test_the_runbook_works_as_it_stands(gateway: Gateway, other: Gateway, s3: Any, theirs: Any, tmp_path: Path) -> None:
-    for name in ("photos", "from-sealgate"):
+    for name in ("photos", "films", "from-sealgate"):
         theirs.create_bucket(Bucket=name)
     theirs.put_object(Bucket="photos", Key="2026/cat", Body=b"a cat", Metadata={"colour": "black"})
+    theirs.put_object(Bucket="films", Key="long", Body=payload(3 * MIB), Metadata={"colour": "none"})
     (tmp_path / "documents" / "deep").mkdir(parents=True)
     (tmp_path / "documents" / "deep" / "letter.txt").write_bytes(b"a letter")
     (tmp_path / "old-ca.pem").write_bytes(other.ca_file.read_bytes())
@@ -269,5 +270,7 @@ def test_the_runbook_works_as_it_stands(gateway: Gateway, other: Gateway, s3: An
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert (tmp_path / "taken-out" / "deep" / "letter.txt").read_bytes() == b"a letter"
     assert s3.get_object(Bucket="documents-again", Key="deep/letter.txt")["Body"].read() == b"a letter"
+    film = s3.get_object(Bucket="films", Key="long")
+    assert (film["Body"].read(), film["Metadata"]) == (payload(3 * MIB), {"colour": "none"})
     back = theirs.get_object(Bucket="from-sealgate", Key="2026/cat")
     assert (back["Body"].read(), back["Metadata"]) == (b"a cat", {"colour": "black"})

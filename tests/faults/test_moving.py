@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from gateway.moving.folder import INDEX_NAME
 from tests.blackbox.clients import MIB, payload, s3_client
@@ -98,6 +99,70 @@ def test_a_killed_export_goes_on(gateway: CrashingGateway, source: Path, tmp_pat
     s3.close()
 
 
+def _credentials(folder: Path) -> Path:
+    """The access key of the S3 server, as a file."""
+    file = folder / "backend.env"
+    file.touch(mode=0o600)
+    file.write_text(f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running(SeaweedFs(tmp_path_factory.mktemp("seaweedfs"))) as started:
+        for name in ("moved", "through"):
+            make_bucket(started, name)
+        yield started
+
+
+def test_a_killed_read_through_goes_on(gateway: CrashingGateway, server: S3Server, tmp_path: Path) -> None:
+    """Closed until all is registered, then open for good: after every kill it gives the right bytes or 503."""
+    theirs, s3 = server.client(), s3_client(gateway)
+    wanted = {f"{number:02}": payload(number * 999 + 1, number) for number in range(8)}
+    for key, content in wanted.items():
+        theirs.put_object(Bucket="through", Key=key, Body=content)
+    s3.create_bucket(Bucket="through")
+    command = ["import", "s3://through", "--bucket", "through", "--read-through", "--json", "--parallel", "2"]
+    command += ["--endpoint", server.endpoint, "--ca-file", str(server.authority.certificate)]
+    command += ["--credentials", str(_credentials(tmp_path))]
+    for seam, number in (("move.registered", 3), ("move.opened", 1), ("fill.sealed", 2), ("move.cut_over", 1)):
+        gateway.arm(seam, number)
+        assert gateway.run(*command).returncode == 8
+        assert gateway.disarm(), f"nothing reached {seam}"
+        gateway.start()
+        if seam == "move.registered":
+            for ask in (s3.list_objects_v2, lambda **bucket: s3.get_object(Key="00", **bucket)):
+                with pytest.raises(ClientError, match="ServiceUnavailable"):
+                    ask(Bucket="through")
+            continue
+        if seam == "move.opened":
+            s3.put_object(Bucket="through", Key="00", Body=b"ours")
+            s3.delete_object(Bucket="through", Key="01")
+            wanted = {**wanted, "00": b"ours"}
+            del wanted["01"]
+            _recovered(gateway)
+        listed = s3.list_objects_v2(Bucket="through")["Contents"]
+        assert {entry["Key"]: entry["Size"] for entry in listed} == {key: len(body) for key, body in wanted.items()}
+        assert {key: s3.get_object(Bucket="through", Key=key)["Body"].read() for key in wanted} == wanted
+    for key in wanted:
+        theirs.delete_object(Bucket="through", Key=key)
+    assert {key: s3.get_object(Bucket="through", Key=key)["Body"].read() for key in wanted} == wanted
+    assert gateway.run("verify").returncode == 0
+    written = [path for path in gateway.folder.rglob("*") if path.is_file()]
+    assert written
+    assert not [path for path in written if SECRET_ACCESS_KEY.encode() in path.read_bytes()]
+    theirs.close()
+    s3.close()
+
+
+def _recovered(gateway: CrashingGateway) -> None:
+    """The catalogue made anew from the journal: what lies at the source still does."""
+    assert gateway.run("scrub").returncode == 0
+    gateway.stop()
+    assert gateway.run("recover", "--replace").returncode == 0
+    gateway.start()
+
+
 class _Migrating:
     """One gateway, and the places that its blobs go through."""
 
@@ -105,9 +170,7 @@ class _Migrating:
         self.gateway = CrashingGateway(folder, {"SEALGATE_INLINE_MAX_BYTES": "1024"})
         self._folder = folder
         self._server = server
-        self._credentials = folder / "backend.env"
-        self._credentials.touch(mode=0o600)
-        self._credentials.write_text(f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n")
+        self._credentials = _credentials(folder)
 
     def bucket(self, prefix: str) -> Path:
         """A settings file that names a place in the server's bucket."""
@@ -161,13 +224,6 @@ class _Migrating:
         """Start the gateway with those settings from now on."""
         for name, value in tomllib.loads(settings.read_text()).items():
             self.gateway.set(f"SEALGATE_{name.upper()}", value)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running(SeaweedFs(tmp_path_factory.mktemp("seaweedfs"))) as started:
-        make_bucket(started, "moved")
-        yield started
 
 
 @pytest.fixture

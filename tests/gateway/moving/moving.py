@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from gateway.engine.filling import Filler
 from gateway.engine.integrity import EtagMode
 from gateway.moving.jobs import Moves
 from gateway.moving.report import EXPORT, IMPORT
@@ -12,7 +13,9 @@ from tests.gateway.operations.stage import Stage
 
 
 def commands(stage: Stage, etag_mode: EtagMode = EtagMode.MD5) -> MoveCommands:
-    return MoveCommands(stage.services, Moves(), etag_mode, "owner")
+    rig = stage.rig
+    filler = Filler(catalogue=rig.catalogue, custody=rig.custody, writer=rig.writer, blobs=rig.blobs)
+    return MoveCommands(stage.services, Moves(), etag_mode, "owner", filler)
 
 
 def move(stage: Stage, kind: str, place: str | Path, bucket: str = "bucket", **asked: Any) -> dict[str, Any]:

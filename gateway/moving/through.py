@@ -1,0 +1,195 @@
+"""Reading through: a bucket that answers from the source of its import until all of it is sealed here.
+
+Where a source is registered its endpoint, its access key and a random id stand in the bucket's configurations, sealed
+as everything there. A version whose bytes are still over there names that id, and its row the size and the ETag that
+were registered: bytes of another state are never given, but 503. Design: docs/decisions/0015.
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from gateway.engine.opening import OpenedSpan
+from gateway.errors import MoveError
+from gateway.moving.endpoint import AccessKey, Endpoint
+from gateway.moving.places import Item
+from gateway.s3.types import Buffer
+from keys.errors import KeysError
+from storage.catalogue.base import Catalogue, NoSuchBucket
+from storage.catalogue.records import Bucket, ObjectVersion
+from storage.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from gateway.moving.bucket import BodyPiece, Calls
+
+SOURCE: Final = "source"
+"""The configuration that names the source, from the registering until all is sealed."""
+MAX_READS: Final = 16
+"""Streams from sources that one gateway reads at once; who finds no place for `WAIT_S` gets 503."""
+WAIT_S: Final = 5.0
+_MD5: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A source, as a bucket's configuration keeps it."""
+
+    source_id: str
+    endpoint: Endpoint
+    key: AccessKey
+
+    def encode(self) -> bytes:
+        """For the catalogue, which seals it."""
+        endpoint = self.endpoint
+        kept = {
+            "source_id": self.source_id,
+            "url": endpoint.url,
+            "bucket": endpoint.bucket,
+            "prefix": endpoint.prefix,
+            "region": endpoint.region,
+            "ca_file": "" if endpoint.ca_file is None else str(endpoint.ca_file),
+            "access_key_id": self.key.access_key_id,
+            "secret_access_key": self.key.secret_access_key,
+            "session_token": self.key.session_token or "",
+        }
+        return json.dumps(kept).encode("ascii")
+
+    @classmethod
+    def decode(cls, document: bytes) -> Self:
+        """The reverse; the catalogue has authenticated it."""
+        kept = json.loads(document)
+        ca_file = Path(kept["ca_file"]) if kept["ca_file"] else None
+        endpoint = Endpoint(kept["url"], kept["bucket"], kept["prefix"], kept["region"], ca_file, None, "")
+        key = AccessKey(kept["access_key_id"], kept["secret_access_key"], kept["session_token"] or None)
+        return cls(kept["source_id"], endpoint, key)
+
+
+async def registered_source(catalogue: Catalogue, bucket: Bucket) -> Registered | None:
+    """The source that a bucket reads through to. Raises: NoSuchBucket, StorageError."""
+    document = await catalogue.get_configuration(bucket.bucket_id, SOURCE)
+    return None if document is None else Registered.decode(document)
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    document: bytes
+    registered: Registered
+    calls: "Calls"
+
+
+class ReadThrough:
+    """Reads from the sources of a gateway's buckets; `gateway.engine.objects.Through`. Belongs to one event loop."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._clients: dict[bytes, _Client] = {}
+        self._making = asyncio.Lock()
+        self._places = asyncio.Semaphore(MAX_READS)
+
+    async def open(self, version: ObjectVersion, offset: int, length: int) -> OpenedSpan:
+        """A span of a pending version's bytes; the first piece is here.
+
+        Raises (here, and later from the iterator):
+            StorageUnavailable: the source cannot be asked, or has that state no more.
+        """
+        calls = await self._calls_for(version)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._places.acquire()
+        except TimeoutError:
+            raise StorageUnavailable("too many reads of sources of imports are under way") from None
+        pieces = self._pieces(calls, version, offset, length)
+        try:
+            first = await anext(pieces, b"")
+        except BaseException:
+            await pieces.aclose()
+            raise
+        return OpenedSpan(first, pieces)
+
+    async def _calls_for(self, version: ObjectVersion) -> "Calls":
+        from gateway.moving.bucket import Calls  # noqa: PLC0415  # boto3: half a second that only moves shall pay
+
+        try:
+            document = await self._catalogue.get_configuration(version.bucket_id, SOURCE)
+        except NoSuchBucket:
+            document = None
+        if document is None:
+            raise StorageUnavailable("the source of the import is forgotten: look the object up again")
+        async with self._making:
+            held = self._clients.get(version.bucket_id)
+            if held is None or held.document != document:
+                if held is not None:
+                    held.calls.close()
+                registered = Registered.decode(document)
+                try:
+                    calls = await asyncio.to_thread(Calls, registered.endpoint, MAX_READS, registered.key)
+                except (MoveError, KeysError) as error:
+                    raise StorageUnavailable(f"the source of the import cannot be used: {error}") from error
+                held = self._clients[version.bucket_id] = _Client(document, registered, calls)
+        if version.attributes.get("pending") != held.registered.source_id:
+            raise StorageUnavailable("the object was registered from another source than the bucket has")
+        return held.calls
+
+    async def _pieces(self, calls: "Calls", version: ObjectVersion, offset: int, length: int) -> AsyncGenerator[Buffer]:
+        """The bytes; of a whole the last piece comes only once its MD5 has borne all of it out."""
+        try:
+            if not length:
+                return
+            is_whole = length == version.size
+            md5 = hashlib.md5(usedforsecurity=False) if is_whole and _MD5.fullmatch(version.etag) else None
+            piece = await _ask(calls, version, offset, length)
+            held = b""
+            try:
+                async with aclosing(piece.chunks(md5)) as chunks:
+                    async for chunk in chunks:
+                        if held:
+                            yield held
+                        held = chunk
+                if md5 is not None and md5.hexdigest() != version.etag:
+                    raise StorageUnavailable("the source of the import gave other bytes than its ETag says")
+            finally:
+                await piece.close()
+            # Nothing is waited for behind it: the client has all by then, and may go on with its next request.
+            yield held
+        except MoveError as error:
+            raise StorageUnavailable(f"the source of the import does not give the object: {error}") from error
+        finally:
+            self._places.release()
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        for client in self._clients.values():
+            client.calls.close()
+        self._clients.clear()
+
+
+def _check_span(answer: Any, length: int, span: str | None) -> None:
+    """Raises: StorageUnavailable."""
+    if int(answer["ContentLength"]) != length or answer.get("ContentRange") != span:
+        raise StorageUnavailable("the source of the import gave another span than it was asked for")
+
+
+async def _ask(calls: "Calls", version: ObjectVersion, offset: int, length: int) -> "BodyPiece":
+    """Ask for exactly that span of exactly that state. Raises: MoveError, StorageUnavailable."""
+    from gateway.moving.bucket import BodyPiece, check_etag  # noqa: PLC0415  # as above
+
+    wanted: dict[str, Any] = {"Key": version.object_key.decode("utf-8"), "IfMatch": f'"{version.etag}"'}
+    is_whole = length == version.size
+    span = f"bytes {offset}-{offset + length - 1}/{version.size}"
+    if not is_whole:
+        wanted["Range"] = f"bytes={offset}-{offset + length - 1}"
+    answer = await calls.ask("get_object", **wanted)
+    piece = BodyPiece(calls, answer["Body"], length)
+    try:
+        check_etag(Item(version.object_key, version.size, version.etag, version.created_at), answer)
+        _check_span(answer, length, None if is_whole else span)
+    except BaseException:
+        await piece.close()
+        raise
+    return piece

@@ -1,0 +1,458 @@
+"""A bucket that answers from a real S3 of another maker until all of it is sealed here; and from one that lies."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+
+from gateway.engine.attributes import ObjectAttributes
+from gateway.engine.integrity import EtagMode
+from gateway.engine.objects import NewObject
+from gateway.moving import jobs, through
+from gateway.moving.bucket import BucketSource
+from gateway.moving.client import read_credentials
+from gateway.moving.endpoint import AccessKey, Endpoint
+from gateway.moving.places import Interrupted, PlaceFailed
+from gateway.moving.registering import Sealing
+from gateway.moving.through import SOURCE, ReadThrough, Registered
+from gateway.operations.admission import REGISTERING
+from storage.catalogue.base import Conditions, DeleteVersion, VersionChange
+from storage.errors import StorageUnavailable
+from tests.blackbox.clients import payload
+from tests.gateway.moving.lying import BODY, Lying, lying_server
+from tests.gateway.moving.moving import bring, commands, send, why
+from tests.gateway.operations.stage import MIB, Stage
+from tests.servers.s3_servers import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server, SeaweedFs
+from tests.storage.blobs.s3.support import make_bucket, running
+
+SMALL = {f"{number:02}": payload(number * 37 + 1, number) for number in range(12)}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running(SeaweedFs(tmp_path_factory.mktemp("seaweedfs"))) as started:
+        yield started
+
+
+@pytest.fixture
+def theirs(server: S3Server) -> Iterator[Any]:
+    client = server.client()
+    make_bucket(server, "source")
+    yield client
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket="source")
+    for entry in [entry for page in pages for entry in page.get("Contents", ())]:
+        client.delete_object(Bucket="source", Key=entry["Key"])
+    client.close()
+
+
+@pytest.fixture
+def place(server: S3Server, tmp_path: Path) -> dict[str, Any]:
+    credentials = tmp_path / "credentials"
+    credentials.write_text(f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n")
+    credentials.chmod(0o600)
+    return {
+        "endpoint": server.endpoint,
+        "ca_file": str(server.authority.certificate),
+        "credentials": str(credentials),
+        "parallel": 8,
+    }
+
+
+@pytest.fixture
+def reading(stage: Stage) -> Iterator[Stage]:
+    """A stage that reads through."""
+    through_ = ReadThrough(stage.services.catalogue)
+    stage.services.objects._through = through_
+    yield stage
+    through_.close()
+
+
+@pytest.fixture
+def registered(reading: Stage, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Registers a source, and stops before a byte of it is sealed."""
+
+    def register(place: dict[str, Any]) -> dict[str, Any]:
+        async def run() -> dict[str, Any]:
+            given = commands(reading)
+            await given.start(kind="import", bucket="bucket", place="s3://source", read_through=True, **place)
+            while True:
+                status = await given.status(kind="import", bucket="bucket")
+                if not status["running"] or status.get("phase") == "sealing":
+                    return await given.stop(kind="import", bucket="bucket")
+                await asyncio.sleep(0.005)
+
+        async def waits(*_: Any) -> Any:
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as held:
+            held.setattr(Sealing, "move", waits)
+            answer: dict[str, Any] = reading.run(run())
+        return answer
+
+    return register
+
+
+def _fill(theirs: Any, tmp_path: Path) -> dict[str, bytes]:
+    wanted = dict(SMALL)
+    for key, content in wanted.items():
+        theirs.put_object(Bucket="source", Key=key, Body=content)
+    wanted |= {"told": b"told", "empty": b"", "large": payload(3 * MIB + 5), "parts": payload(12 * MIB)}
+    theirs.put_object(
+        Bucket="source", Key="told", Body=b"told", Metadata={"who": "me"}, ContentType="text/odd", Tagging="a=b&c=d"
+    )
+    for key in ("empty", "large"):
+        theirs.put_object(Bucket="source", Key=key, Body=wanted[key])
+    (tmp_path / "parts").write_bytes(wanted["parts"])
+    config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
+    theirs.upload_file(str(tmp_path / "parts"), "source", "parts", Config=config)
+    return wanted
+
+
+def _told(stage: Stage) -> Any:
+    """What listings and heads say, without what is of one answer."""
+    listed = stage.alice.list_objects_v2(Bucket="bucket")
+    told = [listed["Contents"]]
+    for entry in listed["Contents"]:
+        head = stage.alice.head_object(Bucket="bucket", Key=entry["Key"])
+        told.append({name: value for name, value in head.items() if name != "ResponseMetadata"})
+    return told
+
+
+def _told_keys(stage: Stage) -> list[str]:
+    return stage.keys()
+
+
+def _pending(stage: Stage) -> list[str]:
+    async def walk() -> list[str]:
+        bucket = await stage.services.catalogue.get_bucket("bucket")
+        mover = Sealing(stage.services, bucket, None, None, None, None)  # type: ignore[arg-type]  # only walks
+        return [version.object_key.decode() async for version in mover.walk(b"")]
+
+    found: list[str] = stage.run(walk())
+    return found
+
+
+def _code(stage: Stage, key: str, **arguments: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        stage.body_of(key, **arguments)
+    return str(caught.value.response["Error"]["Code"])
+
+
+def test_a_bucket_answers_at_once_and_is_sealed_behind_that(
+    reading: Stage, registered: Any, theirs: Any, place: dict[str, Any], tmp_path: Path
+) -> None:
+    wanted = _fill(theirs, tmp_path)
+    answer = registered(place)
+    assert (answer["phase"], answer["registered"], answer["difference_count"]) == ("sealing", len(wanted), 0)
+    assert _pending(reading) == sorted(set(wanted) - {"empty"}), "an empty object needs no source"
+    assert reading.keys() == sorted(wanted)
+    before = _told(reading)
+    head = reading.alice.head_object(Bucket="bucket", Key="told")
+    assert (head["Metadata"], head["ContentType"], head["TagCount"]) == ({"who": "me"}, "text/odd", 2)
+    assert {key: reading.body_of(key) for key in wanted} == wanted
+    for first, last in ((0, 0), (MIB - 1, MIB + 7), (3 * MIB, 3 * MIB + 4)):
+        assert reading.body_of("large", Range=f"bytes={first}-{last}") == wanted["large"][first : last + 1]
+    assert reading.body_of("parts", Range="bytes=-9") == wanted["parts"][-9:]
+    assert _code(reading, "parts", PartNumber=2) == "ServiceUnavailable"
+    assert "finish that first" in why(send(reading, tmp_path / "out"))["told"]
+
+    done = bring(reading, "s3://source", read_through=True, **place)
+    assert (done["state"], done["difference_count"], done["unproven"]) == ("done", 0, 0)
+    assert _pending(reading) == []
+    assert _told(reading) == before, "nothing that is told changes"
+    theirs.delete_object(Bucket="source", Key="large")
+    assert {key: reading.body_of(key) for key in wanted} == wanted
+    assert reading.body_of("parts", PartNumber=2) == wanted["parts"][5 * MIB : 10 * MIB]
+    bucket = reading.run(reading.services.catalogue.get_bucket("bucket"))
+    assert not {SOURCE, REGISTERING} & set(bucket.configurations), "the key of the source is forgotten"
+
+
+def test_what_is_done_here_wins(
+    reading: Stage, registered: Any, theirs: Any, place: dict[str, Any], tmp_path: Path
+) -> None:
+    _fill(theirs, tmp_path)
+    registered(place)
+    alice = reading.alice
+    reading.put("00", b"ours")
+    alice.delete_object(Bucket="bucket", Key="01")
+    alice.put_object_tagging(Bucket="bucket", Key="02", Tagging={"TagSet": [{"Key": "mine", "Value": "1"}]})
+    alice.copy_object(Bucket="bucket", Key="copy", CopySource="bucket/large")
+    assert (
+        alice.head_object(Bucket="bucket", Key="copy")["ETag"]
+        == alice.head_object(Bucket="bucket", Key="large")["ETag"]
+    )
+    upload = {"Bucket": "bucket", "Key": "joined"}
+    upload["UploadId"] = alice.create_multipart_upload(**upload)["UploadId"]
+    part = alice.upload_part_copy(**upload, PartNumber=1, CopySource="bucket/large", CopySourceRange="bytes=5-1000000")
+    parts = [{"PartNumber": 1, "ETag": part["CopyPartResult"]["ETag"]}]
+    alice.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    assert "copy" not in _pending(reading)
+    for is_sealed in (False, True):
+        if is_sealed:
+            done = bring(reading, "s3://source", read_through=True, **place)
+            assert (done["state"], done["difference_count"]) == ("done", 0)
+        assert reading.body_of("00") == b"ours"
+        assert "01" not in _told_keys(reading)
+        assert alice.get_object_tagging(Bucket="bucket", Key="02")["TagSet"] == [{"Key": "mine", "Value": "1"}]
+        assert reading.body_of("02") == SMALL["02"]
+        assert reading.body_of("copy") == payload(3 * MIB + 5)
+        assert reading.body_of("joined") == payload(3 * MIB + 5)[5:1_000_001]
+
+
+def test_a_change_while_an_object_is_sealed_is_kept(
+    reading: Stage, registered: Any, theirs: Any, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client comes between the last byte and the transaction: its tags stay, its write and its delete win."""
+    for key in ("deleted", "tagged", "written"):
+        theirs.put_object(Bucket="source", Key=key, Body=key.encode() * 1000)
+    registered(place)
+    catalogue = reading.services.catalogue
+    real, met = catalogue.replace_content, set[bytes]()
+
+    async def late(command: Any, lease: Any) -> None:
+        seen = command.versions[0].seen
+        if seen.object_key not in met:
+            met.add(seen.object_key)
+            bucket = await catalogue.get_bucket("bucket")
+            if seen.object_key == b"deleted":
+                await catalogue.delete_versions(bucket.bucket_id, [DeleteVersion(b"deleted")])
+            elif seen.object_key == b"tagged":
+                await catalogue.update_version(bucket.bucket_id, b"tagged", None, VersionChange(tags=[("t", "1")]))
+            else:
+                await reading.rig.put(b"written", b"ours")
+        await real(command, lease)
+
+    monkeypatch.setattr(catalogue, "replace_content", late)
+    reading.rig.bucket = reading.run(catalogue.get_bucket("bucket"))
+    done = bring(reading, "s3://source", read_through=True, **place)
+    assert (done["state"], done["difference_count"]) == ("done", 0)
+    assert met == {b"deleted", b"tagged", b"written"}
+    assert reading.keys() == ["tagged", "written"]
+    assert reading.body_of("written") == b"ours"
+    assert reading.body_of("tagged") == b"tagged" * 1000
+    assert reading.alice.head_object(Bucket="bucket", Key="tagged")["TagCount"] == 1
+    assert _pending(reading) == []
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_an_outcome_that_is_unknown_loses_nothing(
+    reading: Stage,
+    registered: Any,
+    theirs: Any,
+    place: dict[str, Any],
+    is_committed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer of the transaction is lost: what was sealed may be live, so it may not be taken away."""
+    content = payload(200_000)
+    theirs.put_object(Bucket="source", Key="x", Body=content)
+    registered(place)
+    catalogue = reading.services.catalogue
+    real = catalogue.replace_content
+
+    async def lost(command: Any, lease: Any) -> None:
+        if is_committed:
+            await real(command, lease)
+        raise StorageUnavailable("the answer was lost")
+
+    with monkeypatch.context() as held:
+        held.setattr(catalogue, "replace_content", lost)
+        stopped = bring(reading, "s3://source", read_through=True, **place)
+    assert (stopped["state"], stopped["problem"]) == ("stopped", "the answer was lost")
+    assert _pending(reading) == ([] if is_committed else ["x"])
+    assert reading.body_of("x") == content
+    assert bring(reading, "s3://source", read_through=True, **place)["state"] == "done"
+    assert reading.body_of("x") == content
+
+
+@pytest.mark.parametrize("change", ["written", "deleted", "no such bucket", "no key"])
+def test_a_source_that_changes_gives_503_and_never_other_bytes(
+    reading: Stage,
+    registered: Any,
+    theirs: Any,
+    place: dict[str, Any],
+    change: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "PAUSE_S", 0)
+    theirs.put_object(Bucket="source", Key="x", Body=b"registered")
+    theirs.put_object(Bucket="source", Key="y", Body=b"other")
+    registered(place)
+    if change == "written":
+        theirs.put_object(Bucket="source", Key="x", Body=b"other bytes")
+    elif change == "deleted":
+        theirs.delete_object(Bucket="source", Key="x")
+    else:
+        bucket = reading.run(reading.services.catalogue.get_bucket("bucket"))
+        held = Registered.decode(reading.run(reading.services.catalogue.get_configuration(bucket.bucket_id, SOURCE)))
+        if change == "no key":
+            held = replace(held, key=AccessKey("nobody", "nothing"))
+        else:
+            held = replace(held, endpoint=replace(held.endpoint, bucket="none-such"))
+        document = held.encode()
+        reading.run(reading.services.catalogue.put_configuration(bucket.bucket_id, SOURCE, document))
+    for arguments in ({}, {"Range": "bytes=2-4"}):
+        assert _code(reading, "x", **arguments) == "ServiceUnavailable"
+    assert "the source of the import does not give the object" in caplog.text
+    assert reading.keys() == ["x", "y"], "still listed"
+    if change in ("written", "deleted"):
+        done = bring(reading, "s3://source", read_through=True, **place)
+        assert set(why(done)) == {"x"}
+        assert _pending(reading) == ["x"]
+        assert reading.body_of("y") == b"other"
+        assert _code(reading, "x") == "ServiceUnavailable"
+        reading.alice.delete_object(Bucket="bucket", Key="x")
+        assert bring(reading, "s3://source", read_through=True, **place)["difference_count"] == 0
+
+
+def test_versions_and_markers_stand_above_what_was_registered(
+    reading: Stage, registered: Any, theirs: Any, place: dict[str, Any]
+) -> None:
+    reading.alice.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    for key in ("kept", "deleted", "written"):
+        theirs.put_object(Bucket="source", Key=key, Body=key.encode())
+    registered(place)
+    first = {one["Key"]: one["VersionId"] for one in reading.alice.list_object_versions(Bucket="bucket")["Versions"]}
+    reading.alice.delete_object(Bucket="bucket", Key="deleted")
+    reading.put("written", b"ours")
+    assert reading.body_of("written", VersionId=first["written"]) == b"written"
+    done = bring(reading, "s3://source", read_through=True, **place)
+    assert (done["state"], done["moved"]) == ("done", 3)
+    assert reading.keys() == ["kept", "written"]
+    assert reading.body_of("written") == b"ours"
+    for key in ("deleted", "written"):
+        assert reading.body_of(key, VersionId=first[key]) == key.encode()
+
+
+def test_a_bucket_is_closed_until_all_is_registered(
+    reading: Stage, theirs: Any, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that fails amid the registering leaves it closed, and the same command goes on."""
+    for key in ("a", "b", "c"):
+        theirs.put_object(Bucket="source", Key=key, Body=key.encode())
+    real = BucketSource.look
+
+    async def failing(self: Any, item: Any) -> Any:
+        if item.object_key == b"b":
+            raise Interrupted("the endpoint cannot be used")
+        return await real(self, item)
+
+    with monkeypatch.context() as held:
+        held.setattr(BucketSource, "look", failing)
+        answer = bring(reading, "s3://source", read_through=True, **{**place, "parallel": 1})
+    assert (answer["state"], answer["phase"]) == ("stopped", "registering")
+    assert "'b' cannot be registered" in answer["problem"]
+    alice = reading.alice
+    reading.alice.head_bucket(Bucket="bucket")
+    alice.create_bucket(Bucket="other")
+    asks: list[Callable[[], Any]] = [
+        lambda: alice.list_objects_v2(Bucket="bucket"),
+        lambda: alice.get_object(Bucket="bucket", Key="a"),
+        lambda: alice.put_object(Bucket="bucket", Key="d", Body=b""),
+        lambda: alice.delete_object(Bucket="bucket", Key="c"),
+        lambda: alice.copy_object(Bucket="other", Key="a", CopySource="bucket/a"),
+    ]
+    for ask in asks:
+        with pytest.raises(ClientError, match="ServiceUnavailable"):
+            ask()
+    with pytest.raises(ClientError, match="403"):
+        reading.nobody.head_object(Bucket="bucket", Key="a")
+    with pytest.raises(PlaceFailed, match="give --read-through"):
+        bring(reading, "s3://source", **place)
+    assert bring(reading, "s3://source", read_through=True, **place)["state"] == "done"
+    assert {key: reading.body_of(key) for key in _told_keys(reading)} == {"a": b"a", "b": b"b", "c": b"c"}
+
+
+def test_what_cannot_be_is_refused_and_leaves_the_bucket_open(
+    reading: Stage, registered: Any, theirs: Any, place: dict[str, Any], tmp_path: Path
+) -> None:
+    theirs.put_object(Bucket="source", Key="a", Body=b"a")
+
+    def refused(match: str, place_: str = "s3://source", **asked: Any) -> None:
+        with pytest.raises(PlaceFailed, match=match):
+            bring(reading, place_, read_through=True, **{**place, **asked})
+
+    for name in ("versions", "update", "index", "read_back"):
+        refused("takes a bucket", "s3://source", **{name: True})
+    refused("takes a bucket", str(tmp_path))
+    with pytest.raises(PlaceFailed, match="opaque"):
+        reading.run(
+            commands(reading, EtagMode.OPAQUE).start(
+                kind="import", bucket="bucket", place="s3://source", read_through=True, **place
+            )
+        )
+    reading.put("there", b"there")
+    refused("begins with an empty one")
+    assert reading.body_of("there") == b"there"
+    reading.alice.delete_object(Bucket="bucket", Key="there")
+    registered(place)
+    refused("reads through to", "s3://another")
+    refused("leave --restart out", restart=True)
+    assert reading.body_of("a") == b"a"
+
+
+@pytest.mark.parametrize("ca_file", [None, Path("/ca")])
+def test_the_key_of_the_source_is_in_no_repr(ca_file: Path | None) -> None:
+    key = AccessKey("AKID", "SECRET", "TOKEN")
+    held = Registered("id", Endpoint("https://x", "b", "p/", "r", ca_file, None, ""), key)
+    assert Registered.decode(held.encode()) == held
+    assert "SECRET" not in repr(held)
+    assert "TOKEN" not in repr(held)
+
+
+LIES = ["wrong-bytes", "short", "long", "cut", "changed", "error", "gone", "redirect"]
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_source_that_lies_gives_no_byte_of_it(
+    reading: Stage, tmp_path: Path, lie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registered state is that of the key `honest`; what comes for it then is a lie."""
+    monkeypatch.setattr(jobs, "PAUSE_S", 0)
+    with lying_server(tmp_path) as lying:
+        _register_lie(reading, lying, lie)
+        with pytest.raises(StorageUnavailable):
+            reading.run(reading.rig.get(lie.encode()))
+        with pytest.raises(StorageUnavailable):
+            reading.run(reading.rig.get(lie.encode(), 3, 10))
+        assert reading.run(reading.rig.get(b"honest")) == BODY
+
+
+def _register_lie(stage: Stage, lying: Lying, key: str) -> None:
+    async def run() -> None:
+        bucket = await stage.services.catalogue.get_bucket("bucket")
+        stage.rig.bucket = bucket
+        endpoint = Endpoint(lying.url, "source", "", "us-east-1", lying.ca_file, None, "")
+        registered = Registered("id", endpoint, read_credentials(lying.credentials, "default"))
+        await stage.services.catalogue.put_configuration(bucket.bucket_id, SOURCE, registered.encode())
+        etag = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+        for name in (key, "honest"):
+            new = NewObject(name.encode(), replace(ObjectAttributes(), pending="id"), Conditions())
+            await stage.services.objects.register(bucket, new, len(BODY), etag)
+
+    stage.run(run())
+
+
+def test_reads_of_sources_are_bounded(reading: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(through, "WAIT_S", 0.01)
+    with lying_server(tmp_path) as lying:
+        _register_lie(reading, lying, "other")
+
+        async def run() -> None:
+            found = await reading.services.objects.find(reading.rig.bucket, b"honest")
+            held = [await reading.services.objects.open(found, 0, len(BODY)) for _ in range(through.MAX_READS)]
+            with pytest.raises(StorageUnavailable, match="too many reads"):
+                await reading.services.objects.open(found, 0, len(BODY))
+            for span in held:
+                await span.aclose()
+            again = await reading.services.objects.open(found, 0, len(BODY))
+            assert b"".join([bytes(piece) async for piece in again]) == BODY
+
+        reading.run(run())
