@@ -13,8 +13,9 @@ from pathlib import Path
 from string import Template
 from typing import Final, Protocol
 
-from tests.blackbox.process import Gateway, Process, free_ports
+from tests.blackbox.process import Gateway, Process
 from tests.hostile.signing import Signer
+from tests.servers.ports import free_ports
 from tests.servers.s3_servers import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, S3Server, s3_settings
 from tests.tooling.tools import acquire
 

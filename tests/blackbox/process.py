@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from tests.servers.ports import free_ports
 from tests.tooling.places import bare_environment
 
 _START_TIMEOUT_S: Final = 30
@@ -257,18 +257,6 @@ class Gateway:
         if done.returncode != 0:
             raise GatewayFailed(f"sealgate {' '.join(arguments)} left with {done.returncode}: {done.stderr}")
         return done.stdout
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago; held together first, so that they differ."""
-    listeners = [socket.socket() for _ in range(count)]
-    try:
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
-    finally:
-        for listener in listeners:
-            listener.close()
 
 
 def is_alive(pid: int) -> bool:

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.blackbox.clients import MIB, payload, sha256
-from tests.blackbox.process import Gateway, free_ports
+from tests.blackbox.process import Gateway
+from tests.servers.ports import free_ports
 from tests.tooling.places import bare_environment
 from tests.tooling.tools import program
 

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.blackbox.process import Gateway, free_ports
+from tests.blackbox.process import Gateway
+from tests.servers.ports import free_ports
 from tests.tooling.places import bare_environment
 from tests.tooling.tools import program
 

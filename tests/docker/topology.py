@@ -25,8 +25,8 @@ from typing import Any, Final
 
 import requests
 
-from tests.blackbox.process import free_ports
 from tests.docker.recipes import DOCKER, compose, image_environment, services
+from tests.servers.ports import free_ports
 from tests.servers.s3_servers import MinIo, S3Server, SeaweedFs
 from tests.tooling.places import bare_environment
 from tests.tooling.postgresql import PostgresServer

@@ -13,11 +13,11 @@ from typing import Any, Final
 import pytest
 
 from gateway.cli.main import run
-from tests.blackbox.process import free_ports
 from tests.kms.deployment import KmsGateway, gcp_table, table, vault_table
 from tests.servers.fake_gcp_kms import ALL, FakeGcpKms
 from tests.servers.openbao import OpenBao, private_file
 from tests.servers.pki import Authority
+from tests.servers.ports import free_ports
 from tests.servers.softhsm import SoftHsm
 from tests.tooling.places import ROOT
 

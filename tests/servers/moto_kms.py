@@ -16,11 +16,11 @@ import boto3
 import requests
 from botocore.config import Config
 
-from tests.blackbox.process import free_ports
 from tests.servers.faults import Faults
 from tests.servers.https_double import Answer, HttpsDouble, Request
 from tests.servers.openbao import private_file
 from tests.servers.pki import Authority
+from tests.servers.ports import free_ports
 from tests.tooling.places import bare_environment
 from tests.tooling.tools import program
 

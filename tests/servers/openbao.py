@@ -18,8 +18,8 @@ import requests
 from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.blackbox.process import free_ports
 from tests.servers.pki import Authority
+from tests.servers.ports import free_ports
 from tests.tooling.places import bare_environment
 from tests.tooling.tools import program
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
-from tests.blackbox.process import free_ports
 from tests.servers.pki import Authority
+from tests.servers.ports import free_ports
 from tests.tooling.places import bare_environment
 from tests.tooling.tools import program
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from gateway.cli.pki import TlsFiles, make_certificates
 from storage.catalogue.address import PostgresAddress
-from tests.blackbox.process import free_ports
+from tests.servers.ports import free_ports
 from tests.tooling.places import bare_environment
 from tests.tooling.tools import program
 

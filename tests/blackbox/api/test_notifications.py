@@ -13,9 +13,10 @@ from typing import Any, Final
 import pytest
 
 from tests.blackbox.clients import refusal, s3_client
-from tests.blackbox.process import Gateway, free_ports
+from tests.blackbox.process import Gateway
 from tests.blackbox.witness import shows
 from tests.servers.ground import Ground
+from tests.servers.ports import free_ports
 
 _PATIENCE_S: Final = 100
 """Over PostgreSQL a gateway that was killed holds its right to deliver for a minute; then others go on."""

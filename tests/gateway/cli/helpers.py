@@ -2,8 +2,6 @@
 
 import asyncio
 import hashlib
-import socket
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,6 @@ from gateway.cli.client_env import ClientEnv
 from gateway.config import Settings
 from gateway.wiring.folders import Folders
 from gateway.wiring.gateway import open_gateway
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def settings_in(place: Path, **changes: Any) -> Settings:

@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.gateway.cli.helpers import free_ports
+from tests.servers.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
 

@@ -13,8 +13,8 @@ from typer.main import get_group
 
 from gateway.cli.families import FAMILIES
 from gateway.cli.main import run
-from tests.gateway.cli.helpers import free_ports
 from tests.gateway.cli.process import Running, environment
+from tests.servers.ports import free_ports
 
 _CLIENTS = frozenset({"boto3", "botocore", "minio", "urllib3", "requests", "hvac", "pkcs11", "psycopg", "greenlet"})
 """What remote KMSs, S3 stores and PostgreSQL take."""

@@ -13,8 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gateway.cli.exits import Exit
-from tests.gateway.cli.helpers import digests, free_ports
+from tests.gateway.cli.helpers import digests
 from tests.gateway.cli.process import Running, cli
+from tests.servers.ports import free_ports
 
 
 @pytest.fixture(scope="module")

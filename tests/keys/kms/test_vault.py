@@ -30,10 +30,10 @@ from keys.kms.binding import RecordKms
 from keys.kms.https import Reach, why_unreachable
 from keys.kms.vault import VaultKms, VaultOptions
 from keys.kms.vault_login import AppRole, ClientCertificate, Identity, TokenFile
-from tests.blackbox.process import free_ports
 from tests.servers.https_double import Answer, HttpsDouble
 from tests.servers.openbao import POLICY, OpenBao, private_file
 from tests.servers.pki import Authority
+from tests.servers.ports import free_ports
 from tests.suites.kms import CONTEXT, KmsSuite
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,9 @@ import pytest
 from gateway.cli.exits import Exit
 from gateway.cli.main import run
 from gateway.errors import SettingsError
-from tests.gateway.cli.helpers import digests, free_ports, settings_in, start
+from tests.gateway.cli.helpers import digests, settings_in, start
 from tests.gateway.cli.test_bootstrap import BAD
+from tests.servers.ports import free_ports
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from gateway.cli.check.machine import available_bytes, check_machine
 from gateway.cli.check.report import Report, State
 from gateway.cli.exits import Exit
 from gateway.wiring.folders import Folders
-from tests.gateway.cli.helpers import free_ports, settings_in
+from tests.gateway.cli.helpers import settings_in
+from tests.servers.ports import free_ports
 
 
 def looked(place: Path, *, is_served: bool = False, **changes: Any) -> Report:
