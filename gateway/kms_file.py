@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from gateway.errors import SettingsError
+from keys.kms.azure import AUTHORITY as AZURE_AUTHORITY
+from keys.kms.azure import Application, AzureKms, AzureOptions, Certificate, ClientSecret, Credential, FederatedToken
 from keys.kms.binding import RecordKms
 from keys.kms.gcp import ADDRESS as GCP_ADDRESS
 from keys.kms.gcp import GcpKms, GcpOptions
@@ -38,6 +40,12 @@ _KEY_RING: Final = re.compile(
     r"projects/(?:[a-z0-9.-]+:)?[a-z0-9][a-z0-9-]{0,62}/locations/[a-z0-9-]{1,63}/keyRings/[A-Za-z0-9_-]{1,63}",
     re.ASCII,
 )
+_TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}", re.ASCII)
+_AZURE_WAYS: Final[Mapping[str, Callable[[Path], Credential]]] = {
+    "client_secret_file": ClientSecret,
+    "certificate_file": Certificate,
+    "federated_token_file": FederatedToken,
+}
 _AWS_KEY_ARN: Final = re.compile(r"arn:aws:kms:([a-z0-9-]{1,32}):([0-9]{12}):key/([A-Za-z0-9-]{1,128})", re.ASCII)
 
 
@@ -236,6 +244,64 @@ class Aws(_OverHttps):
         return AwsKms(provider, options, self.names(provider))
 
 
+class Azure(_OverHttps):
+    """Azure Key Vault or Managed HSM; one provider has the keys of one vault."""
+
+    secret_files = tuple(f"{prefix}{way}" for prefix in ("", "unwrap_") for way in _AZURE_WAYS)
+    type: Literal["azure"]
+    address: Address
+    tenant_id: Annotated[str, AfterValidator(_matching(_TENANT, "the id or a domain of a tenant"))]
+    authority: Address = AZURE_AUTHORITY
+    audience: Address | None = None
+    client_id: Text
+    client_secret_file: File | None = None
+    certificate_file: File | None = None
+    federated_token_file: File | None = None
+    unwrap_client_id: Text | None = None
+    unwrap_client_secret_file: File | None = None
+    unwrap_certificate_file: File | None = None
+    unwrap_federated_token_file: File | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_sign_in(self) -> Self:
+        for prefix, client_id in (("", self.client_id), ("unwrap_", self.unwrap_client_id)):
+            given = [way for way in _AZURE_WAYS if getattr(self, f"{prefix}{way}") is not None]
+            if len(given) != (client_id is not None):
+                ways = ", ".join(f"{prefix}{way}" for way in _AZURE_WAYS)
+                raise ValueError(f"takes {prefix}client_id with one way to sign in: {ways}")
+        if self.audience is None and not self._domain:
+            raise ValueError(
+                "audience cannot be told from an address without a domain: give it, as https://vault.azure.net"
+            )
+        return self
+
+    @property
+    def _domain(self) -> str:
+        return (urlsplit(self.address).hostname or "").partition(".")[2]
+
+    def _application(self, prefix: str) -> Application | None:
+        client_id: str | None = getattr(self, f"{prefix}client_id")
+        if client_id is None:
+            return None
+        files = ((kind, getattr(self, f"{prefix}{way}")) for way, kind in _AZURE_WAYS.items())
+        return next(Application(client_id, kind(file)) for kind, file in files if file is not None)
+
+    def open(self, provider: str, deadline_s: float) -> AzureKms:
+        """See `Provider.open`."""
+        application = self._application("")
+        assert application is not None
+        options = AzureOptions(
+            self._reach(self.address, deadline_s),
+            self.key,
+            self.audience or f"https://{self._domain}",
+            self.tenant_id,
+            application,
+            self._application("unwrap_"),
+            self.authority,
+        )
+        return AzureKms(provider, options, self.names(provider))
+
+
 class Gcp(_OverHttps):
     """Google Cloud KMS; one provider has the keys of one key ring."""
 
@@ -269,7 +335,7 @@ class Pkcs11(Provider):
         return Pkcs11Kms(provider, options, self.names(provider))
 
 
-TYPES: Final[Mapping[str, type[Provider]]] = {"aws": Aws, "gcp": Gcp, "pkcs11": Pkcs11, "vault": Vault}
+TYPES: Final[Mapping[str, type[Provider]]] = {"aws": Aws, "azure": Azure, "gcp": Gcp, "pkcs11": Pkcs11, "vault": Vault}
 
 
 def read_kms_file(path: Path, region: str) -> dict[str, Provider]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.fake_gcp_kms import FakeGcpKms
+from tests.servers.fake_key_vault import FakeKeyVault
 from tests.servers.openbao import OpenBao
 from tests.servers.softhsm import SoftHsm
 from tests.tooling.places import without_presets
@@ -31,6 +32,14 @@ def openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
 def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcpKms]:
     fake = FakeGcpKms(tmp_path_factory.mktemp("google"))
     fake.new_key("sealgate")
+    with fake.double:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeKeyVault]:
+    fake = FakeKeyVault(tmp_path_factory.mktemp("azure"))
+    fake.new_version("sealgate")
     with fake.double:
         yield fake
 

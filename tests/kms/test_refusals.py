@@ -13,8 +13,9 @@ from typing import Any, Final
 import pytest
 
 from gateway.cli.main import run
-from tests.kms.deployment import KmsGateway, gcp_table, table, vault_table
+from tests.kms.deployment import KmsGateway, azure_table, gcp_table, table, vault_table
 from tests.servers.fake_gcp_kms import ALL, FakeGcpKms
+from tests.servers.fake_key_vault import FakeKeyVault
 from tests.servers.openbao import OpenBao, private_file
 from tests.servers.pki import Authority
 from tests.servers.ports import free_ports
@@ -31,6 +32,7 @@ class World:
     openbao: OpenBao
     hsm: SoftHsm
     google: FakeGcpKms
+    vault_of_azure: FakeKeyVault
     folder: Path
     data: Path
     patch: pytest.MonkeyPatch
@@ -77,6 +79,15 @@ class World:
         self.google.new_key(name, **options)
         self.google.set_state(name, state)
         return self.gcp(key=name)
+
+    def azure(self, **lines: Any) -> str:
+        self.kms = "cloud"
+        return azure_table(self.vault_of_azure, self.folder, **lines)
+
+    def azure_key(self, name: str, state: str = "ENABLED", **options: Any) -> str:
+        self.vault_of_azure.new_version(name, **options)
+        self.vault_of_azure.set_state(name, state)
+        return self.azure(key=name)
 
     def made(self, name: str, **options: Any) -> str:
         """A transit key of that kind."""
@@ -214,6 +225,31 @@ CASES: Final[dict[str, tuple[Callable[[World], str], str]]] = {
         lambda w: w.gcp_key("doomed", "DESTROY_SCHEDULED"),
         "the wrapping key is in state pending-deletion",
     ),
+    "the application of Azure has no way to sign in": (
+        lambda w: w.azure(client_secret_file=None),
+        "client_id with one way to sign in",
+    ),
+    "the application of Azure has two ways to sign in": (
+        lambda w: w.azure(certificate_file="pem"),
+        "client_id with one way to sign in",
+    ),
+    "it cannot be told whom tokens of Azure are for": (lambda w: w.azure(audience=None), "audience cannot be told"),
+    "the certificate file of Azure has no key": (
+        lambda w: w.azure(client_secret_file=None, certificate_file=w.written("pem", "x")),
+        "must hold a private key and its certificate",
+    ),
+    "Azure does not know the secret": (
+        lambda w: w.azure(client_secret_file=w.written("wrong", "wrong")),
+        "renew its credential",
+    ),
+    "there is no such tenant of Azure": (lambda w: w.azure(tenant_id="none"), "see tenant_id"),
+    "the application of Azure has no role": (lambda w: w.azure(permissions=()), "see its role on the key"),
+    "the key of Azure is not there": (lambda w: w.azure(key="none"), "there is no such wrapping key"),
+    "the key of Azure is of RSA with 2048 bits": (lambda w: w.azure_key("small", bits=2048), "make one of 4096 bits"),
+    "the key of Azure is of an elliptic curve": (lambda w: w.azure_key("curve", kind="EC"), "make one of type RSA"),
+    "the key of Azure can be exported": (lambda w: w.azure_key("out", exportable=True), "not exportable"),
+    "the key of Azure may not unwrap": (lambda w: w.azure_key("half", key_ops=("wrapKey",)), "permit both operations"),
+    "the key of Azure is switched off": (lambda w: w.azure_key("off", "DISABLED"), "the wrapping key is disabled"),
 }
 
 
@@ -232,13 +268,14 @@ def test_it_is_refused_in_one_line(
     openbao: OpenBao,
     hsm: SoftHsm,
     google: FakeGcpKms,
+    azure: FakeKeyVault,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`sealgate check` before a first start, by its entry; a process for each would take minutes."""
     make, said = CASES[title]
-    world = World(openbao, hsm, google, tmp_path, tmp_path / "sealgate-data", monkeypatch)
+    world = World(openbao, hsm, google, azure, tmp_path, tmp_path / "sealgate-data", monkeypatch)
     tables = make(world)
     (tmp_path / "kms.toml").write_text(tables)
     for name, value in ({"KMS": world.kms, "KMS_FILE": str(tmp_path / "kms.toml")} | world.settings).items():

@@ -58,7 +58,7 @@ TABLE: Final = (
     Suite("keylife", ("keylife",), 900, 1200),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 120, 300),
     Suite("matrix", ("matrix",), 180, 300),
-    Suite("keys", ("keys",), 150, 600, tools=("openbao", "softhsm", "moto", "cloud-kms-clients")),
+    Suite("keys", ("keys",), 150, 600, tools=("openbao", "softhsm", "moto"), full_tools=("cloud-kms-clients",)),
     Suite("kms", ("kms",), 400, 400, tools=("openbao", "softhsm", "moto"), alone=True),
     Suite("storage", ("storage",), 200, 1800, tools=("strace",)),
     Suite("s3", ("storage/blobs/s3",), 190, 900, tools=("seaweedfs",), full_tools=("minio",), alone=True),

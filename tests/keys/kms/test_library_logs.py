@@ -16,6 +16,7 @@ from keys.context import WrapContext
 from keys.datakey import WrappedKey
 from keys.errors import KeysError
 from keys.kms.aws import AwsKms, AwsOptions
+from keys.kms.azure import Application, AzureKms, AzureOptions, ClientSecret
 from keys.kms.binding import RecordKms
 from keys.kms.gcp import GcpKms, GcpOptions
 from keys.kms.https import Reach
@@ -23,13 +24,14 @@ from keys.kms.names import KeyNames
 from keys.kms.vault import VaultKms, VaultOptions
 from keys.kms.vault_login import AppRole
 from tests.servers.fake_gcp_kms import RING, FakeGcpKms
+from tests.servers.fake_key_vault import AUDIENCE, TENANT, FakeKeyVault
 from tests.servers.moto_kms import ACCOUNT, FaultProxy, MotoKms
 from tests.servers.openbao import OpenBao, private_file
 from tests.suites.kms import CONTEXT
 
 pytestmark = pytest.mark.anyio
 
-LIBRARIES: Final = ("boto3", "botocore", "google", "google.auth", "hvac", "requests", "urllib3")
+LIBRARIES: Final = ("boto3", "botocore", "google", "google.auth", "hvac", "msal", "requests", "urllib3")
 
 
 class Loud(logging.Handler):
@@ -151,3 +153,17 @@ async def test_gcp(loud: Loud, log: io.StringIO, tmp_path: Path, monkeypatch: py
         log, loud, [*secrets, *sent, *google.tokens, *json.loads(account.read_text())["private_key"].split("\n")[1:3]]
     )
     assert "signed in to the KMS google" in log.getvalue()
+
+
+async def test_azure(loud: Loud, log: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = FakeKeyVault(tmp_path)
+    vault.new_version("sealgate")
+    secret = vault.new_client("application")
+    application = Application("application", ClientSecret(private_file(tmp_path / "secret", secret)))
+    with vault.double as double:
+        reach = Reach(double.address, double.authority.certificate)
+        options = AzureOptions(reach, "sealgate", AUDIENCE, TENANT, application, authority=double.address)
+        secrets = await secrets_of(AzureKms("azure", options, KeyNames("azure")), monkeypatch)
+    assert vault.tokens
+    check(log, loud, [*secrets, secret, *vault.tokens])
+    assert "signed in to the KMS azure" in log.getvalue()

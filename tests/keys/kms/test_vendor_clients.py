@@ -10,15 +10,18 @@ from typing import Any, Final
 import pytest
 from awscrt.checksums import crc32c
 
+from keys.kms.azure import Application, AzureKms, AzureOptions, ClientSecret
 from keys.kms.gcp import GcpKms, GcpOptions, _bound
 from keys.kms.https import Reach
 from keys.kms.names import KeyNames
 from tests.servers.fake_gcp_kms import RING, FakeGcpKms
+from tests.servers.fake_key_vault import AUDIENCE, TENANT, FakeKeyVault
+from tests.servers.openbao import private_file
 from tests.suites.kms import CONTEXT
 from tests.tooling.places import bare_environment
 from tests.tooling.tools import program
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # their packages take longer to fetch than all else here
 
 SECRET: Final = bytes(range(32))
 
@@ -92,3 +95,50 @@ async def test_google_cloud_kms(tmp_path: Path) -> None:
         "gone": ["BadRequest", ["KEY_DESTROYED"]],
         "none": ["NotFound", []],
     }
+
+
+async def test_azure_key_vault(tmp_path: Path) -> None:
+    vault = FakeKeyVault(tmp_path)
+    for name in ("sealgate", "sealgate", "off", "other"):
+        vault.new_version(name)
+    vault.new_version("hsm", "oct-HSM")
+    vault.set_state("off", "DISABLED")
+    secret = vault.new_client("application")
+    application = Application("application", ClientSecret(private_file(tmp_path / "secret", secret)))
+    with vault.double as double:
+        reach = Reach(double.address, double.authority.certificate)
+        options = AzureOptions(reach, "sealgate", AUDIENCE, TENANT, application, authority=double.address)
+        kms = AzureKms("azure", options, KeyNames("azure"))
+        done, hsm = [await kms._wrap_secret(SECRET, name, CONTEXT) for name in (None, "hsm")]
+        told = vendor_client(
+            "azure_client.py",
+            double.authority.certificate,
+            tmp_path,
+            {
+                "address": double.address,
+                "tenant_id": TENANT,
+                "client_id": "application",
+                "client_secret": secret,
+                "key": "sealgate",
+                "version": done.kms_key_version,
+                "wrapped": text(done.ciphertext),
+                "secret": text(SECRET[::-1]),
+                "hsm_version": hsm.kms_key_version,
+                "hsm_wrapped": text(hsm.ciphertext),
+                "refused": {
+                    "off": vault.keys["off"][0].name,
+                    "other": vault.keys["other"][0].name,
+                    "none": "0" * 32,
+                },
+            },
+        )
+        _, wrapped = await kms.generate(None, CONTEXT)
+        wrapped = replace(wrapped, provider_ciphertext=base64.b64decode(told["made"]))
+        assert await kms._unwrap_secret(wrapped, CONTEXT) == SECRET[::-1]
+        await kms.close()
+    assert [base64.b64decode(told[name]) for name in ("opened", "hsm")] == [SECRET, SECRET]
+    assert (told["type"], told["enabled"], told["version"]) == ("RSA", True, done.kms_key_version)
+    assert told["bits"] == 3072
+    assert told["off"] == ["HttpResponseError", 403, "Forbidden"]
+    assert told["other"] == ["HttpResponseError", 400, "BadParameter"]
+    assert told["none"] == ["ResourceNotFoundError", 404, "KeyNotFound"]
