@@ -158,9 +158,10 @@ class KeyJobs:
             _check_none_left(local_key, await self._scan(tell, local_key, version))
         # What was being written or read meanwhile is looked for again, before anything is destroyed.
         keyring.set_key_state(local_key.kms_key_id, KeyState.DISABLED, version)
-        await self._life.key_changed()
         self._life.forget_keys()
-        await self._life.wait_for_others()
+        if version is None:  # under an older version nobody makes keys who noticed the rotation, as the scan proves
+            await self._life.key_changed()
+            await self._life.wait_for_others()
         report = await self._scan(tell, local_key, version)
         if not force and report.left_count:
             keyring.set_key_state(local_key.kms_key_id, before, version)
@@ -168,6 +169,7 @@ class KeyJobs:
             _check_none_left(local_key, report)
         if state is not KeyState.DISABLED:
             keyring.set_key_state(local_key.kms_key_id, state, version)
+        await self._life.key_changed()
         return asdict(report) | {
             "key_id": local_key.kms_key_id,
             "version": version,

@@ -249,7 +249,7 @@ class Rewrapper:
         lease = await self.lease()
         reach("rewrap.leased")
         try:
-            await self._renew()
+            await self._custody.renew()
             reach("rewrap.renewed")
             await self._move_realm(aim, report)
             deadline = time.monotonic() + patience_s
@@ -342,6 +342,7 @@ class Rewrapper:
         bucket_keys: _BucketKeys,
     ) -> None:
         """Move up to a blob's worth of wraps: KMS, envelopes blob, rows, in this order."""
+        await self._tell_others(report)
         await pace.wait(len(found))
         await self._move_bucket_keys(found, report, bucket_keys)
         envelopes = await _each(found, lambda one: self._moved(one, report, bucket_keys))
@@ -396,6 +397,14 @@ class Rewrapper:
             _log_failed(kept, error)
             return None
 
+    async def _tell_others(self, report: RewrapReport) -> None:
+        """Before the first move of a job: let others make nothing more as before, and be waited for.
+
+        Where nothing is to be moved nothing has changed since they were told, and no new write of theirs is waited for.
+        """
+        if not report.envelopes_count:
+            await self._renew()
+
     async def _move_realm(self, aim: Aim, report: RewrapReport) -> None:
         """Move root and canary: a blob that has the root, then the reference to it, then the files."""
         copied_to = self._realm.copied_to()
@@ -403,6 +412,7 @@ class Rewrapper:
         targets = {target for wrapped in wraps if (target := await aim.target(wrapped, copied_to)) is not None}
         if not targets:
             return
+        await self._tell_others(report)
         root = await self._realm.rewrap(targets.pop())
         reach("rewrap.root_wrapped")
         await self._store([WrapMove(WrapOwner.REALM, self._realm.realm_id, b"", root)], report)

@@ -1,11 +1,14 @@
 """Wrapping keys under two gateways: what one changes the other notices in time, and is waited for until it has."""
 
 import contextlib
+import http.client
 import json
+import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -42,61 +45,71 @@ def test_a_rotation_reaches_the_other_gateway(gateways: list[Gateway], clients: 
             assert client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == byte * 20_000
 
 
+class Slow:
+    """A body whose end waits for its gate."""
+
+    def __init__(self) -> None:
+        self.gate, self.begun = threading.Event(), threading.Event()
+        self._pieces = iter([b"b" * 100_000, b"e" * 100_000])
+
+    def __len__(self) -> int:
+        return 200_000
+
+    def read(self, _size: int = -1) -> bytes:
+        piece = next(self._pieces, b"")
+        if piece.startswith(b"e"):
+            self.begun.set()
+            assert self.gate.wait(120)
+        return piece
+
+
+@contextlib.contextmanager
+def under_way(client: Any, key: str) -> Iterator[None]:
+    """An upload that is under way in the block, and succeeds after it."""
+    body = Slow()
+    answers: list[int] = []
+    uploading = threading.Thread(target=lambda: answers.append(put_unsigned(client, key, body)))
+    uploading.start()
+    try:
+        assert body.begun.wait(30)
+        yield
+    finally:
+        body.gate.set()
+        uploading.join()
+    assert answers == [200]
+    assert client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"b" * 100_000 + b"e" * 100_000
+
+
 def test_an_upload_at_the_other_gateway_is_waited_for(
     gateways: list[Gateway], clients: Callable[[Gateway], Any]
 ) -> None:
     """Its key was made before: until it is there, nothing proves that the old version is needed by nothing."""
     two = clients(gateways[1])
-    gate, begun = threading.Event(), threading.Event()
-
-    class Slow:
-        """A body whose end waits."""
-
-        def __init__(self) -> None:
-            self._pieces = iter([b"b" * 100_000, b"e" * 100_000])
-
-        def __len__(self) -> int:
-            return 200_000
-
-        def read(self, _size: int = -1) -> bytes:
-            piece = next(self._pieces, b"")
-            if piece.startswith(b"e"):
-                begun.set()
-                assert gate.wait(60)
-            return piece
-
-    uploading = threading.Thread(target=lambda: put_unsigned(two, Slow()))
-    uploading.start()
-    try:
-        assert begun.wait(30)
+    with under_way(two, "before"):
         told(gateways[0], "key", "rotate", "alias/default")
         before = rewraps_begun(gateways[0])
         rewrap = started(gateways[0], "key", "rewrap", "--json")
         wait_until_it_runs(gateways[0], rewrap, before)
         time.sleep(3 * WATCH_S)
         assert rewrap.poll() is None, "it waits for the upload"
-    finally:
-        gate.set()
-        uploading.join()
     said, _ = rewrap.communicate(timeout=90)
     assert json.loads(said)["left_count"] == 0
-    assert told(gateways[0], "key", "retire", "alias/default", "--version", "2", "--destroy")["left_count"] == 0
+    with under_way(two, "after"):  # under the new version: nobody waits for it
+        assert told(gateways[0], "key", "rewrap")["left_count"] == 0
+        assert told(gateways[0], "key", "retire", "alias/default", "--version", "2", "--destroy")["left_count"] == 0
     gateways[1].restart()
-    assert two.get_object(Bucket=BUCKET, Key="slow")["Body"].read() == b"b" * 100_000 + b"e" * 100_000
+    for key in ("before", "after"):
+        assert two.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"b" * 100_000 + b"e" * 100_000
 
 
-def put_unsigned(client: Any, body: Any) -> None:
-    """Send it by a presigned URL: boto3 would read it whole before."""
-    import http.client  # noqa: PLC0415
-    import ssl  # noqa: PLC0415
-    from urllib.parse import urlsplit  # noqa: PLC0415
-
-    url = urlsplit(client.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "slow"}))
+def put_unsigned(client: Any, key: str, body: Any) -> int:
+    """Send it by a presigned URL, since boto3 would read it whole before; the status of the answer."""
+    url = urlsplit(client.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": key}))
     context = ssl.create_default_context(cafile=str(client._endpoint.http_session._verify))
     connection = http.client.HTTPSConnection(str(url.hostname), url.port, context=context, timeout=90)
     with contextlib.closing(connection):
         connection.request("PUT", f"{url.path}?{url.query}", body, {"Content-Length": str(len(body))})
-        assert connection.getresponse().status == 200
+        return connection.getresponse().status
 
 
 def test_a_key_that_goes_off_and_a_recipient_are_noticed(

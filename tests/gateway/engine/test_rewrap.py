@@ -383,6 +383,33 @@ def test_a_silent_kms_ends_the_job_and_the_next_one_goes_on() -> None:
     run_keys(body, batch=4)
 
 
+def test_others_are_told_and_waited_for_where_something_moves() -> None:
+    """Other gateways make keys too: what they still make under what was before is left, until they have noticed."""
+
+    async def body(keys: KeysRig) -> None:
+        rig, told, behind = keys.rig, [0], [0]
+
+        async def renew() -> None:
+            told[0] += 1
+            await rig.custody.renew()
+
+        keys.rewrapper._renew, keys.rewrapper._behind = renew, lambda: behind[0]
+        await rig.put(b"k", b"x")
+        assert (await keys.rewrap()).left_count == 0
+        assert told == [0], "nothing was to be moved, so nothing has changed"
+        rig.kms.rotate_key()
+        behind[0] = 2
+        report = await keys.rewrap()
+        assert (report.behind_count, report.left_count, report.moved_count) == (2, 2, 1 + 2)
+        assert told == [2], "before the first move, and once the realm has moved"
+        assert await keys.left_under(DEFAULT_KEY_ID, "1") == 2
+        behind[0] = 0
+        assert (await keys.rewrap()).left_count == 0
+        assert told == [2]
+
+    run_keys(body)
+
+
 def test_one_job_at_a_time() -> None:
     async def body(keys: KeysRig) -> None:
         rig = keys.rig
