@@ -155,11 +155,11 @@ def _admin(status: int) -> Iterator[int]:
             thread.join()
 
 
-def _health(**environment: str) -> int:
+def _health(*pages: str, **environment: str) -> int:
     source = re.search(r"/opt/sealgate/(\S+\.py)", _only("HEALTHCHECK"))
     assert source is not None
     script = ROOT / "docker" / source[1]
-    command = [sys.executable, "-P", str(script)]
+    command = [sys.executable, "-P", str(script), *pages]
     return subprocess.run(command, env=environment, capture_output=True, check=False, timeout=20).returncode
 
 
@@ -168,6 +168,8 @@ def test_health_follows_readiness(status: int, code: int) -> None:
     with _admin(status) as port:
         assert _health(SEALGATE_ADMIN_PORT=str(port)) == code
         assert _health(SEALGATE_PORT=str(port - 1)) == code
+        assert _health("/readyz", SEALGATE_ADMIN_PORT=str(port)) == code
+        assert _health("/healthz", SEALGATE_ADMIN_PORT=str(port)) == 1, "this listener has no such page"
 
 
 def test_health_fails_where_nothing_listens() -> None:
