@@ -3,12 +3,13 @@
 PyYAML comes with the validator of Kubernetes, in that tool's own environment.
 """
 
+import fnmatch
 import functools
 import json
 import re
 import shlex
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from tests.tooling.places import ROOT
@@ -66,6 +67,31 @@ def services(image: str = "") -> dict[str, Any]:
 
 def image_environment() -> dict[str, str]:
     """What the Dockerfile sets for whatever runs in the image."""
-    text = re.sub(r"\\\n\s*", "", (DOCKER / "Dockerfile").read_text())
-    (line,) = [line for line in text.splitlines() if line.startswith("ENV ")]
-    return dict(word.split("=", 1) for word in shlex.split(line.removeprefix("ENV ")))
+    (rest,) = [rest for word, rest in instructions() if word == "ENV"]
+    return dict(word.split("=", 1) for word in shlex.split(rest))
+
+
+@functools.cache
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile as (instruction, rest), with continuation lines joined and comments dropped."""
+    text = (DOCKER / "Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines())]
+
+
+def ignored(path: str) -> bool:
+    """Apply `.dockerignore`: the last matching line decides, and a line for a folder covers what is in it."""
+    is_ignored = False
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.strip()
+        if not pattern or pattern.startswith("#"):
+            continue
+        keep = pattern.startswith("!")
+        wanted = pattern.removeprefix("!").removeprefix("**/")
+        names = [path, *(str(parent) for parent in PurePosixPath(path).parents)]
+        if pattern.startswith("**/"):
+            names = [PurePosixPath(name).name for name in names]
+        if any(fnmatch.fnmatchcase(name, wanted) for name in names):
+            is_ignored = not keep
+    return is_ignored

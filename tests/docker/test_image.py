@@ -1,9 +1,8 @@
 """The image's recipe: linted, its sources there and not ignored, its defaults those of the command line.
 
-There is no engine where the tests run, so nothing here builds; source: the Dockerfile reference.
+There is no engine where the tests run: `test_clean_root.py` carries the recipe out. Source: the Dockerfile reference.
 """
 
-import fnmatch
 import http.server
 import json
 import re
@@ -19,23 +18,17 @@ from typing import Final
 
 import pytest
 
+from tests.docker.recipes import ignored, instructions
 from tests.tooling.places import ROOT, RUNTIME_LOCK
 from tests.tooling.tools import program
 
 _DOCKERFILE: Final = ROOT / "docker" / "Dockerfile"
 
 
-def _instructions() -> list[tuple[str, str]]:
-    """Return (instruction, rest) with continuation lines joined and comments dropped."""
-    lines = [line for line in _DOCKERFILE.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines())]
-
-
 def _final_stage() -> list[tuple[str, str]]:
-    instructions = _instructions()
-    last = max(index for index, (word, _) in enumerate(instructions) if word == "FROM")
-    return instructions[last:]
+    found = instructions()
+    last = max(index for index, (word, _) in enumerate(found) if word == "FROM")
+    return found[last:]
 
 
 def _only(word: str) -> str:
@@ -43,26 +36,9 @@ def _only(word: str) -> str:
     return rest
 
 
-def _ignored(path: str) -> bool:
-    """Apply `.dockerignore`: the last matching line decides, and a line for a folder covers what is in it."""
-    ignored = False
-    for line in (ROOT / ".dockerignore").read_text().splitlines():
-        pattern = line.strip()
-        if not pattern or pattern.startswith("#"):
-            continue
-        keep = pattern.startswith("!")
-        wanted = pattern.removeprefix("!").removeprefix("**/")
-        names = [path, *(str(parent) for parent in PurePosixPath(path).parents)]
-        if pattern.startswith("**/"):
-            names = [PurePosixPath(name).name for name in names]
-        if any(fnmatch.fnmatchcase(name, wanted) for name in names):
-            ignored = not keep
-    return ignored
-
-
 def _copied() -> list[str]:
     sources: list[str] = []
-    for word, rest in _instructions():
+    for word, rest in instructions():
         words = shlex.split(rest)
         if word == "COPY" and not any(option.startswith("--from=") for option in words):
             sources += [option for option in words[:-1] if not option.startswith("--")]
@@ -87,30 +63,38 @@ def test_linter_would_find_something() -> None:
     assert "DL3006" in done.stdout
 
 
-def test_what_is_copied_is_there_and_not_ignored() -> None:
+def test_what_is_copied_is_there_and_notignored() -> None:
     copied = _copied()
     assert copied
     for source in copied:
         assert (ROOT / source).exists(), source
-        assert not _ignored(source), source
+        assert not ignored(source), source
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert set(packages["packages"]) <= set(copied)
 
 
 def test_nothing_else_reaches_the_build() -> None:
     for path in ("sealgate-data/x", "sealgate-keys/client.env", ".git/config", "tests/conftest.py", ".env"):
-        assert _ignored(path), path
-    assert _ignored("gateway/__pycache__/x.pyc")
+        assert ignored(path), path
+    assert ignored("gateway/__pycache__/x.pyc")
 
 
 def test_packages_come_by_hash_from_the_lock() -> None:
-    installs = [rest for word, rest in _instructions() if word == "RUN" and "pip install" in rest]
+    installs = [rest for word, rest in instructions() if word == "RUN" and "pip install" in rest]
     commands = [part for rest in installs for part in rest.split("&&") if "pip install" in part]
     assert commands
     for command in commands:
         assert "--require-hashes" in command or "--no-index" in command, command
         assert "--no-deps" in command, command
     assert str(RUNTIME_LOCK.relative_to(ROOT)) in _copied()
+
+
+def test_the_image_holds_the_clients_of_every_kms_and_of_postgresql() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    locked = re.findall(r"^([\w.-]+)==", RUNTIME_LOCK.read_text(), re.MULTILINE)
+    for requirements in extras.values():
+        for requirement in requirements:
+            assert re.split(r"[\[<>=]", requirement)[0] in locked, requirement
 
 
 def test_serves_as_nobody_in_particular_from_two_volumes() -> None:
@@ -128,7 +112,7 @@ def test_serves_as_nobody_in_particular_from_two_volumes() -> None:
 
 
 def test_image_base_is_pinned_and_the_same_in_every_stage() -> None:
-    bases = {rest.split()[0] for word, rest in _instructions() if word == "FROM"}
+    bases = {rest.split()[0] for word, rest in instructions() if word == "FROM"}
     (base,) = bases
     assert re.fullmatch(r"python:3\.\d+-slim-\w+", base)
 

