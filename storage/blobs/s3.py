@@ -40,8 +40,8 @@ class S3BlobStore:
         self._backend = Backend(target)
         self._held = HeldBytes(target.held_bytes, wait_s=target.timeout_s)
         self._probing: asyncio.Task[Traits] | None = None
-        self._putting: dict[bytes, asyncio.Lock] = {}
-        self._behind: set[asyncio.Task[None]] = set()
+        self._behind: dict[asyncio.Task[None], str] = {}
+        """Clean-ups of puts that failed or were given up, with the name that each works on."""
         self._is_closed = False
 
     @property
@@ -91,6 +91,7 @@ class S3BlobStore:
 
     async def _put(self, name: str, chunks: AsyncIterable[Buffer]) -> int:
         traits = await self.traits()
+        await self._settled(name)
         conditional = (traits.conditional_put, traits.conditional_complete)
         putting = Putting(self._backend, self._held, name, conditional=conditional, delete=self._delete)
         run = asyncio.ensure_future(putting.run(chunks))
@@ -100,8 +101,8 @@ class S3BlobStore:
             # What is on its way may still arrive: it is waited for, and then taken away. A cancelled request does not
             # wait for that, and neither does one whose backend is gone.
             undoing = asyncio.ensure_future(_undo(putting, run))
-            self._behind.add(undoing)
-            undoing.add_done_callback(self._behind.discard)
+            self._behind[undoing] = name
+            undoing.add_done_callback(self._behind.pop)
             if run.done():
                 await asyncio.wait({undoing}, timeout=1.0)
             raise
@@ -109,13 +110,24 @@ class S3BlobStore:
             if run.done():
                 putting.release()
 
+    async def _settled(self, name: str) -> None:
+        """Wait until a put of that name which was given up is taken away: what is there may go in a moment.
+
+        The ids of the journal are no random ones. A segment that was given up is written again at once, and who took
+        the first for one that stays would lose both.
+        """
+        while undoing := {task for task, one in self._behind.items() if one == name}:
+            await asyncio.wait(undoing)
+
     async def open(self, blob_id: bytes) -> S3BlobReader:
         """Open for reading. Raises: BlobMissing, BlobReadFailed, StorageUnavailable."""
+        await self._settled(_name(blob_id))
         return await open_reader(self._backend, _name(blob_id))
 
     async def stat(self, blob_id: bytes) -> BlobStat:
         """Size and time. Raises: BlobMissing, BlobReadFailed, StorageUnavailable."""
         doing = "looking for a blob"
+        await self._settled(_name(blob_id))
         for pause in _MISSING_PAUSES_S:
             await asyncio.sleep(pause)
             answer = await self._backend.ask(Call("HEAD", _name(blob_id)), doing)

@@ -160,6 +160,17 @@ def late(delay_s: float) -> Act:
     return acted
 
 
+def late_answer(delay_s: float) -> Act:
+    """Pass on at once, and answer after a while."""
+
+    def acted(request: Request, forward: Forward) -> Answer:
+        answer = forward(request)
+        time.sleep(delay_s)
+        return answer
+
+    return acted
+
+
 def paced(pace: Pace) -> Act:
     """Answer what the server does, at another pace."""
     return lambda request, forward: replace(forward(request), pace=pace)

@@ -12,7 +12,7 @@ import pytest
 from storage.blobs.s3 import S3BlobStore
 from storage.blobs.s3_backend import S3Target
 from storage.blobs.s3_writer import PART_BYTES, UNCOUNTED_BYTES
-from storage.errors import BlobReadFailed, StorageUnavailable
+from storage.errors import BlobMissing, BlobReadFailed, StorageUnavailable
 from tests.servers import s3_faults as faults
 from tests.servers.https_double import Request
 from tests.servers.s3_faults import Act, S3FaultProxy, kind_of
@@ -173,6 +173,48 @@ async def test_what_is_on_its_way_when_a_put_is_cancelled_does_not_stay(
     await store.close()
     assert objects_of(seaweedfs, target) == []
     assert uploads_of(seaweedfs, target) == []
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "failed"])
+async def test_the_next_put_of_an_id_is_not_taken_away_with_the_one_before(
+    proxy: S3FaultProxy, target: S3Target, ends: str
+) -> None:
+    """A put that was given up stands there for a moment. Who comes then may not take it for one that stays."""
+    store = probed(target, tries=1, timeout_s=SILENCE_S)
+    proxy.on("put", faults.late_answer(3 * SILENCE_S))
+    if ends == "failed":
+        proxy.on("head", faults.refused(500, "InternalError"))
+        with pytest.raises(StorageUnavailable):
+            await store.put(blob_id(1), chunks(SMALL))
+    else:
+        first = asyncio.ensure_future(store.put(blob_id(1), chunks(SMALL)))
+        await eventually(lambda: _sent(proxy, "put"), tries=5000)
+        await asyncio.sleep(SILENCE_S / 4)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+    other = content(1000)
+    assert await store.put(blob_id(1), chunks(other)) == len(other)
+    await eventually(lambda: _idle(store), tries=5000)
+    assert await read_all(store, blob_id(1)) == other
+    await store.close()
+
+
+@pytest.mark.parametrize("look", ["open", "stat"])
+async def test_a_put_that_was_given_up_is_not_seen_before_it_is_taken_away(
+    proxy: S3FaultProxy, target: S3Target, look: str
+) -> None:
+    store = probed(target, tries=1)
+    proxy.on("put", faults.late_answer(SILENCE_S))
+    put = asyncio.ensure_future(store.put(blob_id(1), chunks(SMALL)))
+    await eventually(lambda: _sent(proxy, "put"), tries=5000)
+    await asyncio.sleep(SILENCE_S / 4)
+    put.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await put
+    with pytest.raises(BlobMissing):
+        await getattr(store, look)(blob_id(1))
+    await store.close()
 
 
 def _sent(proxy: S3FaultProxy, kind: str) -> None:
