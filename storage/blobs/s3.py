@@ -206,12 +206,13 @@ class S3BlobStore:
 
     async def reclaim_debris(self, older_than: datetime) -> int:
         """Abort uploads that were begun before that. Raises: StorageUnavailable."""
+        # Without a prefix: MinIO takes one for a whole key. The bucket is ours, so there are few others.
         doing, count = "looking for unfinished uploads", 0
         prefix = self._backend.target.prefix
         more: dict[str, str] = {}
         seen = set[tuple[str, str]]()
         while True:
-            answer = await self._backend.ask(Call("GET", None, {"uploads": "", "prefix": prefix} | more), doing)
+            answer = await self._backend.ask(Call("GET", None, {"uploads": ""} | more), doing)
             page = answer.expect(doing, _OK).document(doing, "ListMultipartUploadsResult")
             for upload in page.iterfind("Upload"):
                 key, upload_id = upload.findtext("Key") or "", upload.findtext("UploadId") or ""

@@ -70,13 +70,20 @@ async def test_uploads_that_nobody_ends_are_swept_once_they_are_old(
     assert await read_all(store, blob_id(1)) == LARGE
 
 
-async def test_the_uploads_of_others_in_the_bucket_are_left_alone(
-    store: S3BlobStore, seaweedfs: S3Server, target: S3Target
-) -> None:
-    client: Any = seaweedfs.client()
-    other = client.create_multipart_upload(Bucket=target.bucket, Key="another-realm/b/00/x")
-    assert await store.reclaim_debris(datetime.now(UTC) + timedelta(hours=1)) == 0
-    client.abort_multipart_upload(Bucket=target.bucket, Key="another-realm/b/00/x", UploadId=other["UploadId"])
+async def test_of_unfinished_uploads_ours_are_swept_and_those_of_others_left(server: S3Server) -> None:
+    """MinIO lists uploads by a whole key or by the whole bucket, and none by what keys begin with."""
+    target = new_target(server)
+    store = S3BlobStore(target)
+    client: Any = server.client()
+    keys = [f"{target.prefix}b/00/{blob_id(1).hex()}", f"another-{target.prefix}b/00/x"]
+    begun = [client.create_multipart_upload(Bucket=target.bucket, Key=key) for key in keys]
+    assert await store.reclaim_debris(datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert await store.reclaim_debris(datetime.now(UTC) + timedelta(hours=1)) == 1
+    left = [entry["Key"] for entry in client.list_multipart_uploads(Bucket=target.bucket).get("Uploads", [])]
+    assert keys[0] not in left
+    assert keys[1] in left
+    client.abort_multipart_upload(Bucket=target.bucket, Key=keys[1], UploadId=begun[1]["UploadId"])
+    await store.close()
     client.close()
 
 
