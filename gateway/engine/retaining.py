@@ -12,7 +12,15 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from storage.blobs.base import BlobStore
-from storage.catalogue.base import Catalogue, CompleteUpload, Lease, PublishVersion, ReplaceContent, VersionChange
+from storage.catalogue.base import (
+    Catalogue,
+    CompleteUpload,
+    HistoryQuery,
+    Lease,
+    PublishVersion,
+    ReplaceContent,
+    VersionChange,
+)
 from storage.catalogue.records import Blob, ObjectVersion, RetentionMode
 
 AT_ONCE: Final = 8
@@ -42,9 +50,7 @@ class _Retaining:
     ) -> ObjectVersion:
         version = await self._catalogue.update_version(bucket_id, object_key, version_id, change)
         if change.retention is not None and _until(version) is not None:
-            of_content = await self._catalogue.versions_of_content(version.content_id or b"", version)
-            links = [link for one, link in of_content if one.version_id == version.version_id and link is not None]
-            await self._keep(version, links)
+            await self.keep_with_link(version)
         return version
 
     async def replace_content(self, command: ReplaceContent, lease: Lease) -> None:
@@ -54,6 +60,12 @@ class _Retaining:
             await self._retain(_stored(command.content.blobs), max(until for until, _ in ends))
             for until, link in ends:
                 await self._retain(_stored([link]), until)
+
+    async def keep_with_link(self, version: ObjectVersion) -> None:
+        """Have the store keep what is there of a version that was published before."""
+        of_content = await self._catalogue.versions_of_content(version.content_id or b"", version)
+        links = [link for one, link in of_content if one.version_id == version.version_id and link is not None]
+        await self._keep(version, links)
 
     async def _keep(self, version: ObjectVersion, more: Iterable[bytes]) -> None:
         """Have the store keep every blob of a version for as long as its retention says."""
@@ -87,3 +99,24 @@ def retaining(catalogue: Catalogue, blobs: BlobStore) -> Catalogue:
     blobs and did not: the version is there, and whoever asked for it is to ask again.
     """
     return cast("Catalogue", _Retaining(catalogue, blobs))
+
+
+async def retain_all(catalogue: Catalogue, blobs: BlobStore) -> int:
+    """Have a store that blobs were moved to keep those of every version under COMPLIANCE; how many versions there are.
+
+    Raises: StorageError.
+    """
+    keeping, count = _Retaining(catalogue, blobs), 0
+    for account in await catalogue.list_accounts():
+        for bucket in await catalogue.list_buckets(account.account_id):
+            query = HistoryQuery()
+            while bucket.object_lock:
+                page = await catalogue.list_history(bucket.bucket_id, query)
+                for version in page.versions:
+                    if _until(version) is not None:
+                        await keeping.keep_with_link(version)
+                        count += 1
+                if not page.is_truncated:
+                    break
+                query = HistoryQuery(key_marker=page.next_key_marker, version_id_marker=page.next_version_id_marker)
+    return count

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from gateway.engine.retaining import retain_all
 from gateway.moving.places import PIECE_BYTES, PlaceFailed
 from storage.blobs.base import BlobReader, BlobStore
 from storage.catalogue.base import Catalogue
@@ -41,6 +42,8 @@ class Migrated:
     compared: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
     """How many authentic blobs there are of each kind: objects and their parts, journal, snapshots, packs."""
+    retained: int = 0
+    """Versions under COMPLIANCE, whose blobs the new store keeps as well, where it has locks of its own."""
     damaged: list[str] = field(default_factory=list)
     """Blobs that do not authenticate, on either side alike: they were copied as they are."""
 
@@ -94,6 +97,7 @@ class BlobMigration:
         reach("migrate.copied")
         with showing("blobs, compared", len(ours)) as tell:
             await self._compare(ours, tell)
+        self.report.retained = await retain_all(self._catalogue, self._target)
         await self._target.reclaim_debris(_ANY_AGE)
         reach("migrate.compared")
         await self._source.release(self._realm_id)

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -146,6 +146,25 @@ def test_damage_comes_along_and_is_named(stage: Stage) -> None:
         assert await read_all(target, _id(9)) == b"!damaged"
 
     stage.run(run())
+
+
+def test_what_is_under_compliance_is_kept_by_the_new_store_before_it_is_live(stage: Stage) -> None:
+    source, target = stage.rig.blobs, MemoryBlobStore(lambda: datetime.now(UTC), has_locks=True)
+    stage.alice.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    until = datetime.now(UTC) + timedelta(days=3)
+    lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
+    for key, more in (("kept", lock), ("copied", lock), ("free", {})):
+        stage.alice.put_object(Bucket="locked", Key=key, Body=key.encode() * 10_000, **more)
+    stage.alice.copy_object(Bucket="locked", Key="copy", CopySource="locked/copied", **lock)
+
+    async def run() -> Migrated:
+        catalogue, realm_id = stage.services.catalogue, stage.rig.realm_id
+        report = await BlobMigration(source, target, catalogue, realm_id, _sound, 2).run(_unseen)
+        kept = {blob_id for blob_id in await names(target) if blob_id in target._held}
+        assert len(kept) == 3, "two objects and the link of the copy"
+        return report
+
+    assert stage.run(run()).retained == 3
 
 
 @pytest.mark.parametrize("trouble", ["stranger", "other bytes", "other length", "both live", "other realm", "lost"])
