@@ -18,6 +18,7 @@ from gateway.moving.places import (
     Interrupted,
     ItemChanged,
     ItemFailed,
+    ItemGone,
     Opened,
     Outgoing,
     PlaceFailed,
@@ -31,7 +32,11 @@ _HEADERS: Final = {
     "content_language": "ContentLanguage",
     "expires": "Expires",
 }
+_COMPARED: Final = tuple(name for name in _HEADERS if name != "expires")
+"""Headers that a target must give back as they were sent; servers write dates in their own way."""
+_META: Final = "x-amz-meta-"
 _OTHER: Final = "the target holds something else under this key; it was left as it is"
+_DESCRIBED_OTHERWISE: Final = "the target holds its bytes with other headers, metadata or tags than here"
 
 
 class BucketTarget:
@@ -58,7 +63,7 @@ class BucketTarget:
 
     async def holds(self, outgoing: Outgoing, index: int, count: int, opened: Opened) -> int:
         """Compare what is there at its place. Raises: ItemChanged, MoveError."""
-        there = await self._there(outgoing)
+        there, held = await self._there(outgoing)
         if len(there) > count:
             raise ItemChanged(_OTHER)
         if len(there) > index:
@@ -68,19 +73,22 @@ class BucketTarget:
                 is_same = size == outgoing.size and await _same(etag, outgoing, opened)
             if not is_same:
                 raise ItemChanged(_OTHER)
+            if held is not None and not await self._is_described(held, outgoing):
+                raise ItemChanged(_DESCRIBED_OTHERWISE)
         return len(there)
 
-    async def _there(self, outgoing: Outgoing) -> list[tuple[int | None, str]]:
-        """Sizes and ETags of the versions of a key, the oldest first; None for a delete marker."""
+    async def _there(self, outgoing: Outgoing) -> tuple[list[tuple[int | None, str]], Any]:
+        """Sizes and ETags of the versions of a key, the oldest first; None for a delete marker.
+
+        And what HEAD tells of the only one, where versions do not count.
+        """
         key = self._key(outgoing)
         if not self.keeps_versions:
             try:
                 held = await self._calls.ask("head_object", Key=key)
-            except ItemFailed as failed:
-                if "404" in str(failed):
-                    return []
-                raise
-            return [(int(held["ContentLength"]), str(held["ETag"]).strip('"'))]
+            except ItemGone:
+                return [], None
+            return [(int(held["ContentLength"]), str(held["ETag"]).strip('"'))], held
         found: list[tuple[int | None, str]] = []
         async with aclosing(self._calls.pages("list_object_versions", Prefix=key)) as pages:
             async for page in pages:
@@ -92,7 +100,19 @@ class BucketTarget:
                 ]
                 if items and items[-1].object_key != key.encode():
                     break
-        return found[::-1]
+        return found[::-1], None
+
+    async def _is_described(self, held: Any, outgoing: Outgoing, **version: str) -> bool:
+        """Whether the target tells of a version what was sent with it."""
+        sent = held["ResponseMetadata"]["HTTPHeaders"]
+        told = {name: sent.get(name.replace("_", "-")) for name in _COMPARED if name in outgoing.headers}
+        metadata = {name.removeprefix(_META): value for name, value in sent.items() if name.startswith(_META)}
+        if told != {name: outgoing.headers[name] for name in told} or metadata != dict(outgoing.metadata):
+            return False
+        if not outgoing.tags:
+            return True
+        tagging = await self._calls.ask("get_object_tagging", Key=self._key(outgoing), **version)
+        return {tag["Key"]: tag["Value"] for tag in tagging["TagSet"]} == dict(outgoing.tags)
 
     async def put(self, outgoing: Outgoing, opened: Opened, *, read_back: bool) -> None:
         """Write a version or a delete marker. Raises: MoveError."""
@@ -113,6 +133,8 @@ class BucketTarget:
         held = await self._calls.ask("head_object", Key=key, **version)
         if int(held["ContentLength"]) != outgoing.size:
             raise ItemFailed("the target keeps another length than it was sent")
+        if not await self._is_described(held, outgoing, **version):
+            raise ItemFailed(_DESCRIBED_OTHERWISE)
         if read_back:
             await self._read_back(key, version, outgoing, etag)
 

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,9 +132,9 @@ class _Held(BucketTarget):
     def __init__(self, *there: tuple[int | None, str]) -> None:
         self._held = list(there)
 
-    async def _there(self, outgoing: Outgoing) -> list[tuple[int | None, str]]:
+    async def _there(self, outgoing: Outgoing) -> tuple[list[tuple[int | None, str]], Any]:
         assert outgoing.object_key == b"key"
-        return self._held
+        return self._held, None
 
 
 def _version(number: int, *, is_delete_marker: bool = False) -> Outgoing:

@@ -28,16 +28,10 @@ from tests.blackbox.clients import payload
 from tests.gateway.moving.lying import BODY, Lying, lying_server
 from tests.gateway.moving.moving import bring, commands, send, why
 from tests.gateway.operations.stage import MIB, Stage
-from tests.servers.s3_servers import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server, SeaweedFs
-from tests.storage.blobs.s3.support import make_bucket, running
+from tests.servers.s3_servers import S3Server
+from tests.storage.blobs.s3.support import make_bucket
 
 SMALL = {f"{number:02}": payload(number * 37 + 1, number) for number in range(12)}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running(SeaweedFs(tmp_path_factory.mktemp("seaweedfs"))) as started:
-        yield started
 
 
 @pytest.fixture
@@ -49,19 +43,6 @@ def theirs(server: S3Server) -> Iterator[Any]:
     for entry in [entry for page in pages for entry in page.get("Contents", ())]:
         client.delete_object(Bucket="source", Key=entry["Key"])
     client.close()
-
-
-@pytest.fixture
-def place(server: S3Server, tmp_path: Path) -> dict[str, Any]:
-    credentials = tmp_path / "credentials"
-    credentials.write_text(f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n")
-    credentials.chmod(0o600)
-    return {
-        "endpoint": server.endpoint,
-        "ca_file": str(server.authority.certificate),
-        "credentials": str(credentials),
-        "parallel": 8,
-    }
 
 
 @pytest.fixture
