@@ -1,12 +1,14 @@
 """A deployment whose process dies at a named seam: `tests.faults.launcher` behind the black-box tests' harness."""
 
 import contextlib
+import itertools
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +17,7 @@ from tests.blackbox.process import Gateway, Process
 from tests.tooling.places import ROOT
 
 _DEATH_TIMEOUT_S: Final = 10
+_COMMAND_TIMEOUT_S: Final = 60
 
 
 class Launcher:
@@ -29,13 +32,16 @@ class Launcher:
             text=True,
         )
 
+        self._asking = threading.Lock()
+
     def ask(self, **command: Any) -> int:
         """Give a command and return its answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        with self._asking:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline())
 
     def close(self) -> None:
         """End it, and what it still runs."""
@@ -86,6 +92,7 @@ class CrashingGateway(Gateway):
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(folder, settings)
         self._trap = folder / "trap"
+        self._commands = itertools.count(1)
         self._launcher = Launcher(self._trap)
 
     def _spawn(self, command: Sequence[str]) -> Process:
@@ -101,6 +108,21 @@ class CrashingGateway(Gateway):
         """Start another command of this deployment where the trap can strike it; its struck mark goes."""
         self._trap.with_suffix(".struck").unlink(missing_ok=True)
         return self._spawn(command)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command, forked and out of the trap's reach: importing is most of what one costs otherwise."""
+        number = next(self._commands)
+        said, errors = (self.folder / f"command-{number}.{name}" for name in ("out", "err"))
+        start = {
+            "arguments": arguments,
+            "environment": self.environment() | {"SEALGATE_KEYS": str(self.keys)},
+            "folder": str(self.folder),
+            "log": str(said),
+            "errors": str(errors),
+            "is_trapped": False,
+        }
+        code = Forked(self._launcher, self._launcher.ask(start=start)).wait(_COMMAND_TIMEOUT_S)
+        return subprocess.CompletedProcess(arguments, code, said.read_text(), errors.read_text())
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[list[str]]:

@@ -17,7 +17,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import gateway.cli.serve  # noqa: F401 - imported here once, so that no start pays for it
+import gateway.cli.migrate
+import gateway.cli.moving
+import gateway.cli.scrub
+import gateway.cli.serve
+import gateway.moving.bucket_target  # noqa: F401 - imported here once, so that no start pays for it
 from gateway.cli.main import main
 from storage import seams
 
@@ -50,20 +54,31 @@ class Trap:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _start(trap: Path, arguments: list[str], environment: dict[str, str], folder: str, log: str) -> int:
+def _start(
+    trap: Path,
+    arguments: list[str],
+    environment: dict[str, str],
+    folder: str,
+    log: str,
+    errors: str = "",
+    is_trapped: bool = True,
+) -> int:
+    """Fork a command; its output goes to `log`, and what it says on standard error to `errors`, if that is given."""
     pid = os.fork()
     if pid != 0:
         return pid
     try:
         log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        errors_fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if errors else log_fd
         null_fd = os.open(os.devnull, os.O_RDONLY)
-        for target, source in ((0, null_fd), (1, log_fd), (2, log_fd)):
+        for target, source in ((0, null_fd), (1, log_fd), (2, errors_fd)):
             os.dup2(source, target)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
         sys.argv = ["sealgate", *arguments]
-        seams.hook = Trap(trap)
+        if is_trapped:
+            seams.hook = Trap(trap)
         main()
     except SystemExit as leaving:
         sys.stdout.flush()
