@@ -74,7 +74,6 @@ class Filler:
             # A refusal is final. After any other failure the blobs may be live: then they are the sweep's to judge.
             await self._drop(written)
             raise
-        reach("fill.committed")
 
     async def _drop(self, written: list[Blob]) -> None:
         for blob in written:

@@ -58,6 +58,7 @@ SEAMS: Final = frozenset(
 ELSEWHERE: Final = {
     "migrate.": "tests/faults/test_moving.py and tests/several/test_migrate.py stop migrations at them",
     "move.": "tests/faults/test_moving.py stops imports and exports at them",
+    "fill.": "tests/faults/test_moving.py stops the sealing of an import that reads through at them",
     "first-start.": "tests/gateway/cli/test_bootstrap.py stops the first start at each of them",
     "blob.send": "of the blob store on S3, where no test stops yet",
     "blob.sent": "of the blob store on S3, where no test stops yet",
