@@ -1,6 +1,7 @@
 """Long jobs over wrapping keys, by name: started, asked after and stopped through the control socket, or run here."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,8 @@ from keys.keyring_file import LocalKey
 from keys.kms.base import KeyDescription, KeyState
 
 _POLL_S = 0.2
+_COUNTED = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+"""A version that is a number; one of Azure Key Vault is 32 hexadecimal digits, drawn at random."""
 _READERS_S = 1.0
 """Requests that read a row before its wrap moved have asked the KMS by then."""
 NOT_REPLACED = (
@@ -182,10 +185,10 @@ class KeyJobs:
 
 def _leaked_elsewhere(described: KeyDescription, version: int | None) -> int:
     """The newest version that leaked of a key of another KMS, which has a newer one by now. Raises: CommandError."""
-    if not described.version.isdecimal():
+    if not _COUNTED.fullmatch(described.version):
         raise CommandError(
-            "its KMS shows no versions of this key, so that what leaked cannot be told apart: make another key, let it"
-            " be the default and that of buckets, and copy each object onto itself"
+            "its KMS does not count the versions of this key, so that older ones cannot be told from newer: make"
+            " another key, let it be the default and that of buckets, and copy each object onto itself"
         )
     newest = int(described.version)
     leaked_until = newest if version is None else version

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 _MAX_PASSPHRASE_FILE_BYTES: Final = 4096
 _MAX_CANARIES_BYTES: Final = 64 * 1024
 
-EXPERIMENTAL: Final = "experimental, since its type was never tried against the service itself"
+EXPERIMENTAL: Final = (
+    "experimental, since its type was tried against a fake of our own alone, never against the service itself"
+)
 
 _log = logging.getLogger(__name__)
 

@@ -50,7 +50,7 @@ class RecordKms(ABC):
 
     provider: str
     is_experimental: ClassVar[bool] = False
-    """Whether it was never tried against the service itself, only against what plays it."""
+    """Whether it was tried against a fake of our own alone, never against the service itself."""
 
     @functools.cached_property
     def watch(self) -> Watch:

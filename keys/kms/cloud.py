@@ -11,7 +11,7 @@ from keys.errors import KeysError, KmsDenied, KmsKeyNotFound, KmsUnavailable
 from keys.kms.access_tokens import AccessTokens, SignIn
 from keys.kms.binding import RecordKms
 from keys.kms.calls import BlockingCalls
-from keys.kms.https import REDIRECTED, THREADS, Reach, new_session, parsed, why_unreachable
+from keys.kms.https import THREADS, Reach, new_session, parsed, why_unreachable
 from keys.kms.names import KeyNames, is_plain_id
 
 MAX_TOLD_CHARS: Final = 4096
@@ -116,8 +116,6 @@ class CloudKms(RecordKms):
 
     def _meaning(self, refusal: Refusal, *, unwraps: bool) -> KeysError:
         status = refusal.status
-        if 300 <= status < 400:
-            return KmsUnavailable(f"{self.service} {REDIRECTED}")
         if status == 401:
             return KmsDenied(f"{self.service} takes no token of this identity: see its credentials")
         if status == 429:

@@ -107,9 +107,8 @@ def why_unreachable(error: Exception) -> str:
     return f"it cannot be reached ({type(error).__name__})"
 
 
-REDIRECTED: Final = "answers with a redirect, and none is followed: give its own address"
 _SIGNS: Final = (
-    ("redirects", f"it {REDIRECTED}"),
+    ("redirects", "it answers with a redirect, and none is followed: give its own address"),
     ("CERTIFICATE_REQUIRED", "it asks for a client certificate: set client_certificate_file and client_key_file"),
     ("certificate required", "it asks for a client certificate: set client_certificate_file and client_key_file"),
     ("bad certificate", "it refuses our client certificate: see client_certificate_file"),

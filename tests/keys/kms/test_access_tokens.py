@@ -66,6 +66,19 @@ def test_others_go_on_while_one_renews(endpoint: FakeEndpoint) -> None:
     assert endpoint.tokens.current() == "token-2"
 
 
+def test_a_token_that_was_renewed_meanwhile_is_not_renewed_again(endpoint: FakeEndpoint) -> None:
+    endpoint.tokens.current()
+
+    def clock() -> float:
+        """Somebody renews just when we look at the time."""
+        endpoint.tokens._token = AccessToken("token-2", TTL_S)
+        return endpoint.now + TTL_S * 0.7
+
+    endpoint.tokens._clock = clock
+    assert endpoint.tokens.current() == "token-1", "which still lives"
+    assert endpoint.logins == 1
+
+
 def test_a_renewal_that_fails_leaves_the_token(endpoint: FakeEndpoint, caplog: pytest.LogCaptureFixture) -> None:
     endpoint.tokens.current()
     endpoint.fault = KmsUnavailable("away")
