@@ -241,7 +241,7 @@ class Gateway:
             packs=self._packs,
             generations=Generations(opened.folders.key_generations) if opened.folders.are_shared else None,
         )
-        self._upload_wraps = UploadWraps(stores.catalogue, self.key_life.envelopes, writer)
+        self._upload_wraps = UploadWraps(stores.catalogue, self.key_life.envelopes)
         self.canary = CanaryWatch(
             opened.kms,
             realm_files,

@@ -7,9 +7,17 @@ it every part, would be lost with the catalogue. Source: docs/FORMAT.md section 
 from collections.abc import Iterable, Sequence
 
 from gateway.engine.envelopes import EnvelopesBlobs
-from gateway.engine.sealing import BlobWriter
 from storage.catalogue import rows
-from storage.catalogue.base import Catalogue, Change, Lease, MoveWraps, NoSuchUpload, WrapMove, WrapOwner
+from storage.catalogue.base import (
+    Catalogue,
+    CatalogueConflict,
+    Change,
+    Lease,
+    MoveWraps,
+    NoSuchUpload,
+    WrapMove,
+    WrapOwner,
+)
 from storage.catalogue.records import Upload
 from storage.catalogue.rowlog import Written
 from storage.catalogue.schema import UPLOADS
@@ -20,10 +28,9 @@ from storage.seams import reach
 class UploadWraps:
     """Carries them, for the journal of one realm."""
 
-    def __init__(self, catalogue: Catalogue, envelopes: EnvelopesBlobs, writer: BlobWriter) -> None:
+    def __init__(self, catalogue: Catalogue, envelopes: EnvelopesBlobs) -> None:
         self._catalogue = catalogue
         self._envelopes = envelopes
-        self._writer = writer
 
     async def carry(self, changes: Sequence[Change], lease: Lease) -> None:
         """Carry the wraps of uploads that these changes begin and that are still open. Raises: StorageError."""
@@ -46,8 +53,12 @@ class UploadWraps:
         ]
         blob = await self._envelopes.write(Envelopes.of(epoch, [(move.wrap_id, move.envelope) for move in moves]))
         reach("journal.wraps_durable")
-        async with self._writer.publishing(blob):
+        # Not as other blobs are published: where the KMS fails and nothing new is sealed, the journal goes on.
+        try:
             await self._catalogue.move_wraps(MoveWraps(blob, epoch, tuple(moves)), lease)
+        except CatalogueConflict:
+            await self._envelopes.discard(blob)
+            raise
         reach("journal.wraps_named")
 
     async def _still_open(self, begun: Upload) -> Upload | None:

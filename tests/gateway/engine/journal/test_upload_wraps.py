@@ -1,5 +1,6 @@
 """Uploads that are open survive the loss of the catalogue, whatever step between them and the journal a crash hits."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,13 @@ import pytest
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.envelopes import EnvelopesBlobs
 from gateway.engine.journal import upload_wraps as module
-from gateway.engine.journal.runner import Journal
+from gateway.engine.journal.runner import LEASE_DURATION, Journal
 from gateway.engine.journal.snapshots import Snapshots
 from gateway.engine.journal.upload_wraps import UploadWraps
 from gateway.engine.journal.witness import Witness
 from gateway.s3.types import CompletedPart, PayloadExpectation
 from storage import seams
-from storage.catalogue.base import Conditions, UploadsQuery
+from storage.catalogue.base import Conditions, LeaseLost, UploadsQuery
 from storage.catalogue.records import BlobState, Part, Upload
 from tests.gateway.engine.journal.stage import Stage, on_stage
 from tests.gateway.engine.rig import PieceBody
@@ -35,7 +36,7 @@ def journal_of(stage: Stage) -> Journal:
         root=lambda: b"the wrapped root",
         clock=stage.clock,
     )
-    return stage.journal(carry=UploadWraps(stage.catalogue, envelopes, stage.objects._writer).carry)
+    return stage.journal(carry=UploadWraps(stage.catalogue, envelopes).carry)
 
 
 async def begin(stage: Stage, object_key: bytes = b"open") -> Upload:
@@ -153,6 +154,36 @@ def test_an_upload_whose_wrap_is_gone_is_dropped_and_the_journal_is_told(tmp_pat
         await stage.take(catalogue)
         assert (await catalogue.list_uploads(stage.bucket.bucket_id, UploadsQuery())).uploads == ()
         await check_witnessed(stage)
+
+    on_stage(tmp_path, test)
+
+
+def test_the_journal_goes_on_where_nothing_new_may_be_published(tmp_path: Path) -> None:
+    async def test(stage: Stage) -> None:
+        await begin(stage)
+        await stage.put(b"gone", b"x")
+        await stage.delete(b"gone")
+        stage.objects._writer.stop_publishing()  # the KMS gave a wrong answer
+        await journal_of(stage).tend()
+        assert len(await stage.catalogue.list_envelopes()) == 1
+        catalogue, restored = await stage.recover(tmp_path / "recovered/catalogue.db")
+        await catalogue.close()
+        assert restored.open_upload_count == 1
+
+    on_stage(tmp_path, test)
+
+
+def test_a_lease_that_is_lost_leaves_no_blob(tmp_path: Path) -> None:
+    async def test(stage: Stage) -> None:
+        await begin(stage)
+        before = set(stage.blobs._blobs)
+        journal = journal_of(stage)
+        carry, other = journal._carry, await stage.catalogue.acquire_lease("other", "other", LEASE_DURATION)
+        assert carry is not None
+        changes = await stage.catalogue.read_changes(0, 100)
+        with pytest.raises(LeaseLost):
+            await carry(changes, dataclasses.replace(other, epoch=other.epoch + 1))
+        assert set(stage.blobs._blobs) == before
 
     on_stage(tmp_path, test)
 
