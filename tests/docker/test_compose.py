@@ -176,6 +176,11 @@ def test_versions_are_pinned_and_those_that_are_tested() -> None:
     assert images["openbao"].rpartition(":")[2] == source.requirement.rpartition("=")[2]
 
 
+def test_what_is_built_here_is_pulled_from_nowhere() -> None:
+    for name, service in services().items():
+        assert ("build" in service) == (service["image"] == "sealgate"), name
+
+
 def test_variables_have_defaults() -> None:
     text = COMPOSE.read_text()
     assert re.findall(r"\$\{\w+\}|\$\w", text) == []
