@@ -46,7 +46,7 @@ TABLE: Final = (
     Suite(
         "docker",
         ("docker",),
-        120,
+        200,
         900,
         tools=(
             *("hadolint", "compose-lint", "javascript", "kubernetes-validate", "haproxy", "prometheus"),
