@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
-from tests.blackbox.process import Gateway
+from tests.blackbox.process import Credentials, Gateway
 from tests.gateway.s3.sigv4.signer import amz_date, signing_key
 
 _UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -36,9 +36,9 @@ class Answer:
 class Client:
     """One connection to one gateway."""
 
-    def __init__(self, gateway: Gateway, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, gateway: Gateway, timeout_s: float = TIMEOUT_S, who: Credentials | None = None) -> None:
         self._host = f"localhost:{gateway.port}"
-        self._who = gateway.credentials
+        self._who = who or gateway.credentials
         self._region = gateway.region
         self._context = gateway.tls_context()
         self._port = gateway.port

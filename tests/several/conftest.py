@@ -34,13 +34,13 @@ def start(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> I
     """Starts so many gateways over an empty database; they end with the module."""
     with ExitStack() as stack:
 
-        def started(count: int, **settings: str) -> list[Gateway]:
+        def started(count: int, *, made: type[Gateway] = Gateway, **settings: str) -> list[Gateway]:
             database = f"gateways{next(_NUMBERS)}"
             server.create_database(database)
             folder = tmp_path_factory.mktemp("several")
             told = postgres_settings(server, database, folder) | settings
-            first = Gateway(folder / "0", told)
-            gateways = [first, *(Gateway(folder / str(number), told, beside=first) for number in range(1, count))]
+            first = made(folder / "0", told)
+            gateways = [first, *(made(folder / str(number), told, beside=first) for number in range(1, count))]
             for gateway in gateways:
                 gateway.start()
                 stack.callback(gateway.close)

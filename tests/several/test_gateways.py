@@ -3,9 +3,11 @@
 import json
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,18 @@ from botocore.exceptions import ClientError
 
 from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway, GatewayFailed
+from tests.several.client import Client
 from tests.several.conftest import Start
 from tests.tooling.postgresql import PostgresServer, postgres_settings
 
 
 @pytest.fixture(scope="module")
 def gateways(start: Start) -> list[Gateway]:
-    return start(2)
+    return start(3)
 
 
 def test_what_one_writes_the_other_reads_and_lists(gateways: list[Gateway], clients: Callable[[Gateway], Any]) -> None:
-    one, two = map(clients, gateways)
+    one, two = map(clients, gateways[:2])
     one.create_bucket(Bucket="shared")
     for size in (100, 20_000, 6 << 20):
         body = bytes(range(256)) * (size // 256 + 1)
@@ -37,7 +40,7 @@ def test_what_one_writes_the_other_reads_and_lists(gateways: list[Gateway], clie
 
 
 def test_an_upload_goes_over_both(gateways: list[Gateway], clients: Callable[[Gateway], Any]) -> None:
-    one, two = map(clients, gateways)
+    one, two = map(clients, gateways[:2])
     one.create_bucket(Bucket="uploads")
     upload_id = one.create_multipart_upload(Bucket="uploads", Key="big")["UploadId"]
     named = {"Bucket": "uploads", "Key": "big", "UploadId": upload_id}
@@ -52,7 +55,7 @@ def test_an_upload_goes_over_both(gateways: list[Gateway], clients: Callable[[Ga
 def test_a_policy_and_a_disabled_key_bite_everywhere_at_once(
     gateways: list[Gateway], clients: Callable[[Gateway], Any]
 ) -> None:
-    one, two = gateways
+    one, two, _ = gateways
     owner = clients(one)
     owner.create_bucket(Bucket="guarded")
     owner.put_object(Bucket="guarded", Key="key", Body=b"x")
@@ -77,7 +80,7 @@ def test_a_policy_and_a_disabled_key_bite_everywhere_at_once(
 
 
 def test_commands_reach_the_catalogue_with_and_without_a_gateway(gateways: list[Gateway]) -> None:
-    one, two = gateways
+    one, two, _ = gateways
     assert one.run("check").returncode == 0
     one.stop()
     try:
@@ -88,17 +91,90 @@ def test_commands_reach_the_catalogue_with_and_without_a_gateway(gateways: list[
         one.start()
 
 
-def test_one_sweeps_and_the_other_does_not(gateways: list[Gateway]) -> None:
-    one, _ = gateways
-    done = one.run("sweep", "--json")
-    assert done.returncode == 0, done.stderr
+def test_any_of_them_can_be_asked_to_sweep(gateways: list[Gateway]) -> None:
+    for gateway in gateways[:2]:
+        done = gateway.run("sweep", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["scanned_count"] > 0
+
+
+def test_of_a_hundred_first_writers_over_three_gateways_one_wins(
+    gateways: list[Gateway], clients: Callable[[Gateway], Any]
+) -> None:
+    """H88."""
+    clients(gateways[0]).create_bucket(Bucket="race")
+    begin = threading.Barrier(100)
+
+    def write(number: int) -> tuple[int, bytes]:
+        body = b"%d" % number
+        with closing(Client(gateways[number % 3], 30)) as client:
+            assert client.ask("GET", "/race", query="list-type=2") is not None  # connected
+            begin.wait(60)
+            answer = client.ask("PUT", "/race/key", body, {"If-None-Match": "*"})
+        assert answer is not None
+        return answer.status, body
+
+    with ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(write, range(100)))
+    (won,) = (body for status, body in answers if status == 200)
+    assert {status for status, body in answers if body != won} <= {409, 412}
+    for gateway in gateways:
+        assert clients(gateway).get_object(Bucket="race", Key="key")["Body"].read() == won
+
+
+def test_no_path_leads_out_of_a_bucket_at_any_gateway(
+    gateways: list[Gateway], clients: Callable[[Gateway], Any]
+) -> None:
+    """H57: a policy for one bucket lets nobody into another one."""
+    owner = clients(gateways[0])
+    for bucket in ("open-one", "closed-one"):
+        owner.create_bucket(Bucket=bucket)
+        owner.put_object(Bucket=bucket, Key="k", Body=b"kept")
+    owner.delete_public_access_block(Bucket="open-one")
+    allowed = {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::open-one/*"}
+    owner.put_bucket_policy(Bucket="open-one", Policy=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}))
+    stranger = gateways[1].create_account("wanderer")
+    for gateway in gateways:
+        with closing(Client(gateway, who=stranger)) as client:
+            for method in ("GET", "PUT", "DELETE"):
+                for path in ("/open-one/../closed-one/k", "/open-one/%2e%2e/closed-one/k"):
+                    answer = client.ask(method, path, b"x" if method == "PUT" else b"")
+                    assert answer is not None
+                    assert answer.status == 400, (method, path, answer)
+            reached = client.ask("GET", "/open-one/k")
+            assert reached is not None
+            assert reached.status == 200
+    assert owner.get_object(Bucket="closed-one", Key="k")["Body"].read() == b"kept"
+
+
+def test_a_tag_that_denies_bites_at_every_gateway_at_once(
+    gateways: list[Gateway], clients: Callable[[Gateway], Any]
+) -> None:
+    one, two, three = gateways
+    owner = clients(one)
+    owner.create_bucket(Bucket="tagged")
+    owner.put_object(Bucket="tagged", Key="key", Body=b"x")
+    owner.delete_public_access_block(Bucket="tagged")
+    everything = {"Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::tagged/*"}
+    secret = {"Condition": {"StringEquals": {"s3:ExistingObjectTag/secret": "yes"}}}
+    statements = [{"Effect": "Allow"} | everything, {"Effect": "Deny"} | everything | secret]
+    owner.put_bucket_policy(Bucket="tagged", Policy=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+    reader = one.create_account("reader")
+    with closing(Client(two, who=reader)) as second, closing(Client(three, who=reader)) as third:
+        for value, status in (("yes", 403), ("no", 200)) * 5:
+            tags = {"TagSet": [{"Key": "secret", "Value": value}]}
+            owner.put_object_tagging(Bucket="tagged", Key="key", Tagging=tags)
+            for client in (second, third):
+                answer = client.ask("GET", "/tagged/key")
+                assert answer is not None
+                assert answer.status == status, (value, answer)
 
 
 def test_a_paused_gateway_holds_nothing_up_and_commits_nothing_late(
     gateways: list[Gateway], clients: Callable[[Gateway], Any]
 ) -> None:
     """It stands still in the middle of whatever it does; what others do meanwhile is not undone when it goes on."""
-    one, two = gateways
+    one, two, _ = gateways
     there, here = clients(one), clients(two)
     there.create_bucket(Bucket="paused")
     there.put_object(Bucket="paused", Key="key", Body=b"first")

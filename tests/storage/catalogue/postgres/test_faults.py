@@ -5,15 +5,16 @@ import dataclasses
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
 import psycopg
 import pytest
 
-from storage.catalogue import locks, postgres
+from storage.catalogue import locks, postgres, postgres_connection
 from storage.catalogue.address import PostgresAddress
-from storage.catalogue.base import ListQuery
+from storage.catalogue.base import LeaseLost, ListQuery
 from storage.catalogue.bridge import wait_for
 from storage.catalogue.postgres import PostgresCatalogue
 from storage.catalogue.postgres_connection import conninfo
@@ -140,6 +141,25 @@ async def test_a_transaction_that_was_settled_as_lost_can_never_commit(
         await catalogue.publish_version(make.publish(b"key"))
     assert outcome == [False]
     assert await keys_of(catalogue) == []
+
+
+async def test_who_stands_still_in_a_transaction_loses_it_and_then_its_lease(
+    catalogue: PostgresCatalogue, address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had proved its lease before it stood still; the server ends its transaction, so that another one can run."""
+    monkeypatch.setattr(postgres_connection, "IDLE_IN_TRANSACTION_S", 1)
+    late = await PostgresCatalogue.open(address, REALM, *KEYS)
+    lease = await late.acquire_lease("sweep", "late", timedelta(seconds=1))
+    at_commit(monkeypatch, lambda: wait_for(asyncio.sleep(3)))
+    standing = asyncio.create_task(late.condemn_orphans([bytes(16)], lease))
+    await asyncio.sleep(1.2)
+    taken = await catalogue.acquire_lease("sweep", "another", timedelta(minutes=1))
+    assert not standing.done()
+    assert taken.epoch == lease.epoch + 1
+    with pytest.raises(LeaseLost):
+        await standing
+    assert await catalogue.blob_states([bytes(16)]) == {}
+    await late.close()
 
 
 async def test_all_connections_lost_is_not_noticed(catalogue: PostgresCatalogue, server: PostgresServer) -> None:
