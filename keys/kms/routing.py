@@ -45,10 +45,13 @@ class Route:
         """The KMS, once it is proved. Raises: KeysError."""
         if not self.is_proved:
             async with self.lock:
-                if not self.is_proved:
-                    await self.prove(self.kms)
-                    self.is_proved = True
+                await self._prove_once()
         return self.kms
+
+    async def _prove_once(self) -> None:
+        if not self.is_proved:
+            await self.prove(self.kms)
+            self.is_proved = True
 
 
 class RoutingKms:
