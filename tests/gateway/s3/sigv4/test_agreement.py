@@ -176,7 +176,7 @@ def test_what_botocore_signs_is_verified(
 ) -> None:
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: NOW.replace(tzinfo=None))
     monkeypatch.setattr(botocore.crt.auth, "get_current_datetime", lambda **_: NOW)
-    rounds = 20_000 if full else 5_000
+    rounds = 20_000 if full else 2_000  # of a seed that is the same in every short run
     disagreements = []
     for number in range(rounds):
         try:
