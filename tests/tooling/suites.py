@@ -1,7 +1,7 @@
 """Every suite of tests, the files it owns, the tools it needs and the time it may take.
 
 A budget ends what hangs, not what a busy machine slows down, so it lies well above what a suite takes. The run as a
-whole takes less than 40 minutes on two quiet cores, installing included: `.ci/run` ends it then.
+whole is to take less than 40 minutes on two quiet cores, installing included; `.ci/run` ends one that takes 80.
 """
 
 from collections.abc import Sequence
@@ -120,6 +120,6 @@ TABLE: Final = (
 )
 
 CHECK_BUDGET_S: Final = 180
-CI_LIMIT_S: Final = 40 * 60
-MAX_SUM_BY_LIMIT: Final = 1.7
+CI_LIMIT_S: Final = 80 * 60
+MAX_SUM_BY_LIMIT: Final = 0.9
 """Half the sum of all budgets, since two go at a time, by that limit: no run uses up more than a few of them."""
