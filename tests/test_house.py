@@ -209,6 +209,13 @@ def test_every_test_file_is_in_a_suite_with_a_budget() -> None:
             assert (ROOT / "tests" / path).exists(), path
 
 
+def test_each_decision_record_has_a_number_of_its_own() -> None:
+    records = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [record.name[:4] for record in records] == [f"{number:04}" for number in range(1, len(records) + 1)]
+    for record in records:
+        assert record.read_text().startswith(f"# {record.name[:4]}"), record.name
+
+
 def test_budgets_fit_the_limit_of_ci() -> None:
     budgets = suites.CHECK_BUDGET_S + sum(suite.budget_s for suite in suites.TABLE)
     assert budgets / runner.SIDE_BY_SIDE <= suites.MAX_SUM_BY_LIMIT * suites.CI_LIMIT_S

@@ -2,7 +2,7 @@
 
 While a bucket is being registered it is closed: nobody can be told that a key is missing which only is not listed yet,
 and nobody can delete one that is registered afterwards. Then it opens, and the catalogue alone decides, as for every
-bucket: what is written or deleted here takes the place of what was registered. Design: docs/decisions/0015.
+bucket: what is written or deleted here takes the place of what was registered. Design: docs/decisions/0019.
 """
 
 import hashlib

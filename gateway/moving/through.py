@@ -2,7 +2,7 @@
 
 Where a source is registered its endpoint, its access key and a random id stand in the bucket's configurations, sealed
 as everything there. A version whose bytes are still over there names that id, and its row the size and the ETag that
-were registered: bytes of another state are never given, but 503. Design: docs/decisions/0015.
+were registered: bytes of another state are never given, but 503. Design: docs/decisions/0019.
 """
 
 import asyncio
