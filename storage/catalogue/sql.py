@@ -176,19 +176,29 @@ class SqlCatalogue(ABC):
     async def delete_versions(
         self, bucket_id: bytes, commands: Sequence[DeleteVersion]
     ) -> tuple[Deleted | CatalogueConflict, ...]:
-        """See `Catalogue.delete_versions`. Each key is a command of its own, so a thousand do not hold up the rest."""
+        """See `Catalogue.delete_versions`. Each is a command of its own, so a thousand do not hold up the rest.
+
+        Those of one key are done one after the other, since each changes what the next one finds.
+        """
         await self._read(lambda session: versions.require_bucket(session, bucket_id))
-        answers = await asyncio.gather(
-            *(self._delete_version(bucket_id, command) for command in commands), return_exceptions=True
-        )
-        results: list[Deleted | CatalogueConflict] = []
-        for answer in answers:
-            if isinstance(answer, BaseException) and (
-                isinstance(answer, NoSuchBucket) or not isinstance(answer, CatalogueConflict)
-            ):
-                raise answer
-            results.append(answer)
-        return tuple(results)
+        results: dict[int, Deleted | CatalogueConflict] = {}
+        by_key: dict[bytes, list[tuple[int, DeleteVersion]]] = {}
+        for place, command in enumerate(commands):
+            by_key.setdefault(command.object_key, []).append((place, command))
+
+        async def in_turn(turns: Sequence[tuple[int, DeleteVersion]]) -> None:
+            for place, command in turns:
+                try:
+                    results[place] = await self._delete_version(bucket_id, command)
+                except NoSuchBucket:
+                    raise
+                except CatalogueConflict as refusal:
+                    results[place] = refusal
+
+        for ended in await asyncio.gather(*map(in_turn, by_key.values()), return_exceptions=True):
+            if ended is not None:
+                raise ended
+        return tuple(results[place] for place in range(len(commands)))
 
     def _delete_version(self, bucket_id: bytes, command: DeleteVersion) -> Awaitable[Deleted]:
         return self._write(

@@ -526,6 +526,16 @@ class CatalogueSuite:
         assert await ready.count_live_blobs() == 1
         await ready.verify()
 
+    async def test_deletes_of_one_key_are_done_in_their_order(self, ready: Catalogue, make: Maker) -> None:
+        await ready.set_versioning(BUCKET.bucket_id, Versioning.SUSPENDED)
+        await ready.publish_version(make.publish(b"key", version_id=NULL_VERSION_ID))
+        commands = [DeleteVersion(b"key", marker_id="0" * 32), DeleteVersion(b"key", NULL_VERSION_ID)] * 20
+        answers = await ready.delete_versions(BUCKET.bucket_id, commands)
+        made = Deleted(b"key", marker_version_id=NULL_VERSION_ID)
+        removed = Deleted(b"key", removed_version_id=NULL_VERSION_ID, removed_a_marker=True)
+        assert answers == (made, removed) * 20
+        await ready.verify()
+
     async def test_what_a_job_judged_is_deleted_only_as_it_was(self, ready: Catalogue, make: Maker) -> None:
         seen = Seen.of(await ready.publish_version(make.publish(b"key")))
         judged = DeleteVersion(b"key", seen=seen)
