@@ -67,12 +67,12 @@ async def _serve(settings: Settings) -> None:
     check_apart(settings, folders)
     is_first = False
     told = server_settings(settings, folders)
-    if folders.are_shared:
-        # What is made at the first start is made by one alone; then any number may serve.
-        async with judged_alone(folders):
-            if is_first_start(folders):
-                async with owned(folders, holds_keys=True):
-                    is_first = await _prepare(settings, folders, told)
+    # What is made at the first start is made by one alone; two that share no more than the keys folder would replace
+    # each other's keyring in it.
+    async with judged_alone(folders):
+        if is_first_start(folders):
+            async with owned(folders, holds_keys=True):
+                is_first = await _prepare(settings, folders, told)
     async with owned(folders, may_share=True):
         is_first = await _prepare(settings, folders, told) or is_first
         async with open_gateway(settings, folders) as gateway:

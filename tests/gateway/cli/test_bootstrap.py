@@ -1,6 +1,7 @@
 """The first start makes everything once; crashes are completed; what is missing later is refused, never made again."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import stat
@@ -22,6 +23,7 @@ from storage import seams
 from storage.catalogue.base import NoSuchAccount
 from storage.catalogue.records import Bucket
 from tests.gateway.cli.helpers import digests, settings_in, start
+from tests.servers.ports import free_ports
 
 
 @pytest.fixture
@@ -477,6 +479,23 @@ def test_two_processes_do_not_share_a_data_folder(made: Path) -> None:
     with pytest.raises(CommandError, match="another sealgate process") as caught:
         asyncio.run(twice())
     assert caught.value.code is Exit.BUSY
+
+
+@pytest.mark.usefixtures("quiet_serve")
+def test_two_first_starts_do_not_share_a_keys_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each would make a keyring in it, and what one had sealed would be under a key that the other replaced."""
+    monkeypatch.setattr("gateway.cli.bootstrap._KEYS_FOLDER_S", 0.1)
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    descriptor = os.open(keys, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    ports = ("--port", str(free_ports(1)[0]), "--admin-port", str(free_ports(1)[0]), "--http-port", "0")
+    assert run(["serve", "--data", str(tmp_path / "data"), "--keys", str(keys), *ports]) == Exit.BUSY
+    os.close(descriptor)
+    assert "has been working with" in capsys.readouterr().err
+    assert list(keys.iterdir()) == []
 
 
 @pytest.mark.usefixtures("quiet_serve")
