@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.blackbox.clients import payload, s3_client
 from tests.blackbox.process import PROGRAM, Credentials, Gateway
@@ -164,6 +165,59 @@ def test_a_backup_gives_back_catalogue_journal_and_small_objects(
     try:
         assert everything(gateway, other) == before
         assert gateway.run("verify", "--journal").returncode == 0
+    finally:
+        gateway.close()
+
+
+def test_a_backup_is_restored_whose_keys_were_moved_since(tmp_path: Path) -> None:
+    """Envelopes blobs that its journal names are gone, and versions of the key that its slots name are retired."""
+    gateway = Gateway(tmp_path)
+    gateway.start()
+    s3 = s3_client(gateway)
+    s3.create_bucket(Bucket="kept")
+    bodies = {"small": b"s" * 100, "middle": b"m" * 100_000, "gone": b"g"}
+    for key, body in bodies.items():
+        s3.put_object(Bucket="kept", Key=key, Body=body)
+    upload_id = s3.create_multipart_upload(Bucket="kept", Key="big")["UploadId"]
+    named = {"Bucket": "kept", "Key": "big", "UploadId": upload_id}
+    bodies["big"] = b"b" * 100_000
+    etag = s3.upload_part(**named, PartNumber=1, Body=bodies["big"])["ETag"]
+    s3.complete_multipart_upload(**named, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
+    place = str(tmp_path / "backup")
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = gateway.run(*arguments)
+        assert done.returncode == code, (arguments, done.stderr)
+        return done.stderr
+
+    def move_keys(retired: str) -> None:
+        for arguments in (("rotate", "alias/default"), ("rewrap",), ("retire", "alias/default", "--version", retired)):
+            run("key", *arguments)
+
+    move_keys("1")
+    run("backup", place)
+    run("key", "shred", "--bucket", "kept", "--object", "gone", "--record", f"{place}-record.json", "--yes")
+    move_keys("2")
+    del bodies["gone"]
+    s3.close()
+    gateway.stop()
+    shutil.rmtree(gateway.data / "catalogue")
+    for kind in ("journal", "snapshot"):
+        for path in blobs(gateway, kind):
+            path.unlink()
+    assert "1 blobs are missing" in run("restore", place, code=7), "the envelopes of what was shredded, and no other"
+    gateway.start()
+    try:
+        s3 = s3_client(gateway)
+        with pytest.raises(ClientError, match="KMSInvalidState"):
+            s3.get_object(Bucket="kept", Key="gone")
+        s3.delete_object(Bucket="kept", Key="gone")
+        for key, body in bodies.items():
+            assert s3.get_object(Bucket="kept", Key=key)["Body"].read() == body, key
+        s3.close()
+        run("verify", "--journal")
+        run("key", "rewrap")
+        run("scrub")
     finally:
         gateway.close()
 

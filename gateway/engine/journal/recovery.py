@@ -242,6 +242,7 @@ async def put_back(scan: BlobScan, restoration: Restoration, progress: Progress)
             number += 1
             if number % SAVE_EVERY == 0:
                 restoration.save()
+    _follow_envelopes(scan, restoration)
     for blob_id in manifests:
         try:
             await _put_back_manifest(scan, restoration, blob_id)
@@ -255,10 +256,11 @@ async def put_back(scan: BlobScan, restoration: Restoration, progress: Progress)
             restoration.put_wrap(owner, envelope.wrap)
     _put_back_uploads(scan, restoration)
     why = dict(scan.seen.damaged)
+    named = {moved.envelopes_id for moved in restoration.moved_wraps()}
     return [
         (row.blob_id, why.get(row.blob_id, "it is missing"))
         for row in restoration.live_blobs()
-        if row.blob_id not in scan.seen.ids
+        if row.blob_id not in scan.seen.ids and (row.role != BlobRole.ENVELOPES or row.blob_id in named)
     ]
 
 
@@ -286,6 +288,20 @@ def _put_back(restoration: Restoration, row: BlobRow, found: Found) -> None:
     content = None if row.content_id is None else restoration.content(row.content_id)
     if content is not None and kind is BlobKind.OBJECT:
         restoration.put_wrap(content, slot)
+
+
+def _follow_envelopes(scan: BlobScan, restoration: Restoration) -> None:
+    """Let rows name the newest envelopes where those that they name are gone, or where they name none.
+
+    The journal of a backup may be older than a rewrap or a shred, which wrote the envelopes anew; what is left in slots
+    and in rows then lies under versions of keys that may be retired by now.
+    """
+    stale: list[bytes] = []
+    for wrap_id in scan.envelopes:
+        moved = restoration.moved_wrap(wrap_id)
+        if moved is None or scan.of_blob(wrap_id, moved.envelopes_id) is None:
+            stale.append(wrap_id)
+    name_envelopes(scan, restoration, stale)
 
 
 def _put_back_uploads(scan: BlobScan, restoration: Restoration) -> None:
