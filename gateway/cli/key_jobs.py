@@ -84,14 +84,12 @@ class KeyJobs:
         return asdict(await self._life.rewrap(source, target, rate_per_s=rate_per_s, tell=tell))
 
     async def _disable(self, tell: Tell, key: str, version: int | None = None, force: bool = False) -> Report:
+        if not force:
+            await self._check_not_default(key, version)
         return await self._take(tell, key, version, KeyState.DISABLED, force=force)
 
     async def _retire(self, tell: Tell, key: str, version: int | None = None, destroy: bool = False) -> Report:
-        local_key = await self._keys.local_key(key)
-        if version is None and local_key.kms_key_id == (await self._keys.kms.describe(None)).kms_key_id:
-            raise CommandError(
-                "it is the default key: make another the default one (`sealgate key default`), or give a version"
-            )
+        await self._check_not_default(key, version)
         return await self._take(tell, key, version, KeyState.DESTROYED if destroy else KeyState.PENDING_DELETION)
 
     async def _incident(self, tell: Tell, key: str, version: int | None = None, abort_uploads: bool = False) -> Report:
@@ -158,7 +156,7 @@ class KeyJobs:
         keyring = self._keys.local().keyring
         before = local_key.state if version is None else local_key.version(version).state
         if not force:
-            _check_none_left(local_key, await self._scan(tell, local_key, version))
+            _check_none_left(local_key, version, await self._scan(tell, local_key, version))
         # What was being written or read meanwhile is looked for again, before anything is destroyed.
         keyring.set_key_state(local_key.kms_key_id, KeyState.DISABLED, version)
         self._life.forget_keys()
@@ -169,7 +167,7 @@ class KeyJobs:
         if not force and report.left_count:
             keyring.set_key_state(local_key.kms_key_id, before, version)
             await self._life.key_changed()
-            _check_none_left(local_key, report)
+            _check_none_left(local_key, version, report)
         if state is not KeyState.DISABLED:
             keyring.set_key_state(local_key.kms_key_id, state, version)
         await self._life.key_changed()
@@ -178,6 +176,13 @@ class KeyJobs:
             "version": version,
             "state": state.value,
         }
+
+    async def _check_not_default(self, key: str, version: int | None) -> None:
+        local_key = await self._keys.local_key(key)
+        if version is None and local_key.kms_key_id == (await self._keys.kms.describe(None)).kms_key_id:
+            raise CommandError(
+                "it is the default key: make another the default one (`sealgate key default`), or give a version"
+            )
 
     async def _scan(self, tell: Tell, key: LocalKey, version: int | None) -> RewrapReport:
         return await self._life.scan(key.kms_key_id, None if version is None else str(version), tell)
@@ -198,14 +203,14 @@ def _leaked_elsewhere(described: KeyDescription, version: int | None) -> int:
     return leaked_until
 
 
-def _check_none_left(key: LocalKey, report: RewrapReport) -> None:
+def _check_none_left(key: LocalKey, version: int | None, report: RewrapReport) -> None:
     if report.behind_count and report.behind_count == report.left_count:
         raise CommandError("another gateway has not noticed yet, or has a write under way: run it again", Exit.BUSY)
     if report.left_count:
         locked = f", {report.locked_count} of them of versions under a lock" if report.locked_count else ""
-        raise CommandError(
-            f"{report.left_count} records are left under {key.kms_key_id}{locked}: run `sealgate key rewrap` first"
-        )
+        # A rewrap moves what older versions wrapped to the newest one of the key, and never to another key unasked.
+        move = "sealgate key rewrap" if version is not None else f"sealgate key rewrap {key.kms_key_id} --to OTHER"
+        raise CommandError(f"{report.left_count} records are left under {key.kms_key_id}{locked}: run `{move}` first")
 
 
 def _told(job: StartedJob) -> Answer:
