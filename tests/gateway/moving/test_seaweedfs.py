@@ -16,37 +16,37 @@ from tests.storage.blobs.s3.support import make_bucket
 
 def test_a_bucket_moves_in_and_out(stage: Stage, server: S3Server, place: dict[str, Any], tmp_path: Path) -> None:
     theirs = server.client()
-    theirs.create_bucket(Bucket="source")
+    theirs.create_bucket(Bucket="brought")
     # SeaweedFS makes a slash of a backslash.
     wanted = {f"odd/{name}": name.encode() for name in ODD_NAMES if "\\" not in name}
     wanted |= {f"{number:03}": payload(number * 37, number) for number in range(100)}
     for key, content in wanted.items():
-        theirs.put_object(Bucket="source", Key=key, Body=content)
+        theirs.put_object(Bucket="brought", Key=key, Body=content)
     wanted["told"] = b"told"
     theirs.put_object(
-        Bucket="source", Key="told", Body=b"told", Metadata={"who": "me"}, ContentType="text/odd", Tagging="a=b&c=d"
+        Bucket="brought", Key="told", Body=b"told", Metadata={"who": "me"}, ContentType="text/odd", Tagging="a=b&c=d"
     )
     wanted["parts"] = payload(12 * MIB)
     (tmp_path / "parts").write_bytes(wanted["parts"])
     config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
-    theirs.upload_file(str(tmp_path / "parts"), "source", "parts", Config=config)
+    theirs.upload_file(str(tmp_path / "parts"), "brought", "parts", Config=config)
 
-    answer = bring(stage, "s3://source", read_back=True, **place)
+    answer = bring(stage, "s3://brought", read_back=True, **place)
     assert (answer["state"], answer["moved"], answer["differences"]) == ("done", len(wanted), [])
     assert sorted(stage.keys()) == sorted(wanted)
     assert {key: stage.body_of(key) for key in wanted} == wanted
     head = stage.alice.head_object(Bucket="bucket", Key="told")
     assert (head["Metadata"], head["ContentType"], head["TagCount"]) == ({"who": "me"}, "text/odd", 2)
-    assert bring(stage, "s3://source", **place)["already_there"] == len(wanted)
+    assert bring(stage, "s3://brought", **place)["already_there"] == len(wanted)
 
-    theirs.create_bucket(Bucket="target")
-    out = send(stage, "s3://target/", read_back=True, **place)
+    theirs.create_bucket(Bucket="sent")
+    out = send(stage, "s3://sent/", read_back=True, **place)
     assert (out["state"], out["moved"], out["differences"]) == ("done", len(wanted), [])
     for key, content in wanted.items():
-        assert theirs.get_object(Bucket="target", Key=key)["Body"].read() == content
-    told = theirs.head_object(Bucket="target", Key="told")
+        assert theirs.get_object(Bucket="sent", Key=key)["Body"].read() == content
+    told = theirs.head_object(Bucket="sent", Key="told")
     assert (told["Metadata"], told["ContentType"]) == ({"who": "me"}, "text/odd")
-    assert send(stage, "s3://target/", **place)["already_there"] == len(wanted)
+    assert send(stage, "s3://sent/", **place)["already_there"] == len(wanted)
     theirs.close()
 
 
