@@ -140,6 +140,9 @@ def test_h89_a_condition_tells_nothing_to_who_may_not_read(stage: Stage, set_pol
         objects = {"Objects": [{"Key": "k", "ETag": tag}]}
         (error,) = stage.bob.delete_objects(Bucket="bucket", Delete=objects)["Errors"]
         assert error["Code"] == "AccessDenied"
+    # That a key is taken is told to who may write it: decision 0010.
+    refused(stage.bob.put_object, 412, "PreconditionFailed", Bucket="bucket", Key="k", Body=b"", IfNoneMatch="*")
+    stage.bob.put_object(Bucket="bucket", Key="new", Body=b"new", IfNoneMatch="*")
     stage.bob.put_object(Bucket="bucket", Key="k", Body=b"new")
 
 
