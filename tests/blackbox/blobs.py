@@ -7,8 +7,9 @@ from typing import Final
 _MAGIC: Final = b"\x89SGATE\r\n"
 _KIND_AT: Final = 10
 _BEGINNING_S: Final = 1.0
-_OF_THE_JOURNAL: Final = frozenset({5, 8, 9})
-"""Packs, journal records and snapshots (FORMAT section 3): they come whenever the journal runs, not by a request."""
+_OF_THE_JOURNAL: Final = frozenset({5, 7, 8, 9})
+"""Packs, envelopes of open uploads, journal records and snapshots (FORMAT section 3): they come whenever the journal
+runs, not by a request."""
 
 
 def is_of_the_journal(path: Path) -> bool:
