@@ -84,15 +84,17 @@ class Journal:
     async def check(self) -> None:
         """See that catalogue and blob store know the same journal; what a crash left between them is taken up.
 
-        Where another gateway holds the lease, it has seen to that.
+        Also where another gateway holds the lease: one that was refused for this may have left it behind.
 
         Raises:
             CatalogueBehind, JournalLost, JournalDamaged: they do not.
         """
         async with self._lock:
-            with suppress(LeaseLost):
+            try:
                 await self._take_lease()
                 await self._known_head()
+            except LeaseLost:
+                await self._look()
 
     async def settle(self) -> None:
         """Return once every change that was committed before this call is in the journal, durably.
@@ -138,7 +140,8 @@ class Journal:
             return await self.begin_snapshot()
         except LeaseLost:
             await self._wait_for_another()
-            return await self.chain.head(await self.chain.count(await self._catalogue.get_cursor(CURSOR)))
+            async with self._lock:
+                return await self._look()
 
     async def append_snapshot(self, make: Callable[[SegmentHead], SegmentHead]) -> Head:
         """Journal what waits and then a segment of its own, whose head `make` completes."""
@@ -237,6 +240,14 @@ class Journal:
                 head = await self._adopt(head)
             self._head = head
         return self._head
+
+    async def _look(self) -> Head:
+        """Where the chain ends, found without the lease; what comes behind it is another's to write."""
+        self._head = None
+        try:
+            return await self._known_head()
+        finally:
+            self._head = None
 
     async def _take_lease(self) -> None:
         now = self._clock()
