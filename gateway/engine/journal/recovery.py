@@ -294,7 +294,8 @@ def _follow_envelopes(scan: BlobScan, restoration: Restoration) -> None:
     """Let rows name the newest envelopes where those that they name are gone, or where they name none.
 
     The journal of a backup may be older than a rewrap or a shred, which wrote the envelopes anew; what is left in slots
-    and in rows then lies under versions of keys that may be retired by now.
+    and in rows then lies under versions of keys that may be retired by now. And those of an open upload may have been
+    made a moment before the loss, when the row that came to name them was not journalled yet.
     """
     stale: list[bytes] = []
     for wrap_id in scan.envelopes:
@@ -305,20 +306,12 @@ def _follow_envelopes(scan: BlobScan, restoration: Restoration) -> None:
 
 
 def _put_back_uploads(scan: BlobScan, restoration: Restoration) -> None:
-    """Take the wraps of open uploads from envelopes blobs.
-
-    One that no row names was made a moment before the loss: the row that came to name it was not journalled yet.
-    """
-    unnamed: list[bytes] = []
+    """Take the wraps of open uploads from the envelopes blobs that rows name."""
     for upload in list(restoration.open_uploads()):
-        wrap_id = upload.content_id
-        moved = restoration.moved_wrap(wrap_id)
-        envelope = scan.newest(wrap_id) if moved is None else scan.of_blob(wrap_id, moved.envelopes_id)
+        moved = restoration.moved_wrap(upload.content_id)
+        envelope = None if moved is None else scan.of_blob(moved.wrap_id, moved.envelopes_id)
         if envelope is not None:
             restoration.put_upload_wrap(upload, envelope.wrap)
-            if moved is None:
-                unnamed.append(wrap_id)
-    name_envelopes(scan, restoration, unnamed)
 
 
 def name_envelopes(scan: BlobScan, restoration: Restoration, wrap_ids: Iterable[bytes]) -> None:
