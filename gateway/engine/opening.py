@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from gateway.engine.custody import NOTHING_BESIDES, Custody, Unlock
 from gateway.engine.sealing import blob_kind
@@ -73,6 +74,15 @@ class OpenedSpan:
         self._first = first
         self._rest = rest
 
+    @classmethod
+    async def of(cls, pieces: AsyncGenerator[Buffer]) -> Self:
+        """Wait for the first piece, so that what fails at once fails before an answer begins. Raises: as the pieces."""
+        try:
+            return cls(await anext(pieces, b""), pieces)
+        except BaseException:  # cancelled as well: what the pieces hold is released here or never
+            await pieces.aclose()
+            raise
+
     def __aiter__(self) -> "OpenedSpan":
         return self
 
@@ -133,13 +143,7 @@ class BlobOpener:
         payload_blobs = content.payload_blobs
         if sum(blob.plaintext_size for blob in payload_blobs) != size or not payload_blobs:
             raise SealedDamaged("the sizes of a version and of its blobs differ")
-        pieces = self._spans(content, plan_spans(payload_blobs, offset, length), unlock)
-        try:
-            first = await anext(pieces, b"")
-        except BaseException:
-            await pieces.aclose()
-            raise
-        return OpenedSpan(first, pieces)
+        return await OpenedSpan.of(self._spans(content, plan_spans(payload_blobs, offset, length), unlock))
 
     async def _spans(self, content: Content, spans: list[_BlobSpan], unlock: Unlock) -> AsyncGenerator[Buffer]:
         content_key: DataKey | None = None

@@ -104,13 +104,7 @@ class ReadThrough:
                 await self._places.acquire()
         except TimeoutError:
             raise StorageUnavailable("too many reads of sources of imports are under way") from None
-        pieces = self._pieces(calls, version, offset, length)
-        try:
-            first = await anext(pieces, b"")
-        except BaseException:
-            await pieces.aclose()
-            raise
-        return OpenedSpan(first, pieces)
+        return await OpenedSpan.of(self._pieces(calls, version, offset, length))
 
     async def _calls_for(self, version: ObjectVersion) -> "Calls":
         from gateway.moving.bucket import Calls  # noqa: PLC0415  # boto3: half a second that only moves shall pay
