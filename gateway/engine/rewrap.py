@@ -456,7 +456,7 @@ async def _each(found: Sequence[_Found], ask: Callable[[_Found], Awaitable[Envel
                 if number % KMS_CALLS_AT_ONCE == 0:
                     await asyncio.sleep(0)  # a KMS in this process never waits
         except BaseException:
-            for _ in numbers:
+            for _ in numbers:  # the others find none left to begin
                 pass
             raise
 
