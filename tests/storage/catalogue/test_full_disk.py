@@ -61,7 +61,8 @@ async def test_deletes_commit_on_a_full_disk(small_disk: Path) -> None:
             with (small_disk / "filler").open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, filler)
     assert refusals == 3, "the disk was never full"
-    assert len(written) > 100
+    # How many more fitted depends on when the last checkpoint ran: it gives the log's pages back.
+    assert len(written) > 60
     with (small_disk / "last").open("wb") as file:  # not one page is left
         while left := os.statvfs(small_disk).f_bavail:
             os.posix_fallocate(file.fileno(), file.tell(), left * 4096)
@@ -73,9 +74,9 @@ async def test_deletes_commit_on_a_full_disk(small_disk: Path) -> None:
     page = await catalogue.list_versions(BUCKET.bucket_id, ListQuery(limit=10_000))
     assert [version.object_key for version in page.versions] == written
 
-    answers = await catalogue.delete_versions(BUCKET.bucket_id, [DeleteVersion(key) for key in written[:90]])
+    answers = await catalogue.delete_versions(BUCKET.bucket_id, [DeleteVersion(key) for key in written[:50]])
     assert all(getattr(answer, "removed_version_id", None) == "null" for answer in answers)
-    for key in written[90:]:
+    for key in written[50:]:
         await catalogue.delete_versions(BUCKET.bucket_id, [DeleteVersion(key)])
     assert (await catalogue.list_versions(BUCKET.bucket_id, ListQuery())).versions == ()
     await catalogue.verify()
