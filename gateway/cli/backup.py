@@ -32,6 +32,9 @@ def backup(
         Path, typer.Argument(metavar="FOLDER", help="Where the backup lies: a new or empty folder, or an older one.")
     ],
     *,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every byte of an older backup, not only both ends of each blob.")
+    ] = False,
     data: Data = None,
     keys: Keys = None,
     config: Config = None,
@@ -39,12 +42,12 @@ def backup(
 ) -> None:
     """Copy the journal, its newest snapshot and the packs to a folder, sealed; the gateway may serve meanwhile.
 
-    Of an older backup only what is new is copied; cut off, the same command goes on. Keys are not in it.
+    Of an older backup only what is new or damaged is copied; cut off, the same command goes on. Keys are not in it.
     """
     settings = settings_of(data, keys, config)
     place = _place(settings, folder)
     with counting("backing up") as tell:
-        report = run_job(settings, "backup", {"folder": str(place)}, tell)
+        report = run_job(settings, "backup", {"folder": str(place), "verify": verify}, tell)
     print_answer(report, as_json=as_json)
 
 

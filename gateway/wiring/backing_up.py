@@ -18,14 +18,16 @@ _BLOBS: Final = "blobs"
 Tell = Callable[[dict[str, Any]], None]
 
 
-async def back_up(backup: Backup, realm_id: bytes, records: RecordBlobs, folder: Path, tell: Tell) -> dict[str, Any]:
+async def back_up(
+    backup: Backup, realm_id: bytes, records: RecordBlobs, folder: Path, tell: Tell, *, verify: bool
+) -> dict[str, Any]:
     """Bring a backup in a folder up to now; what was done. Raises: RealmMismatch, StorageError, KeyringError."""
     make_private_folder(folder)
     make_private_folder(folder / _BLOBS)
     target = DiskBlobStore(folder / _BLOBS)
     try:
         await target.claim(realm_id)
-        head, report = await backup.run(target, lambda so_far: tell(asdict(so_far)))
+        head, report = await backup.run(target, lambda so_far: tell(asdict(so_far)), verify=verify)
     finally:
         await target.close()
     anchor = Anchor.of(realm_id, head, utc_now())

@@ -298,11 +298,11 @@ class Gateway:
             answer |= await self.journalling.verify(anchor)
         return answer
 
-    async def backup(self, tell: Tell, folder: str) -> Report:
-        """Bring a backup up to now. Raises: StorageError, KeyringError."""
+    async def backup(self, tell: Tell, folder: str, *, verify: bool) -> Report:
+        """Bring a backup up to now, and with `verify` read all of it. Raises: StorageError, KeyringError."""
         stores, records = self.stores, self.journal.chain.records
         backup = Backup(catalogue=stores.catalogue, journal=self.journal, packs=self._packs)
-        return await back_up(backup, self.opened.realm.realm_id, records, Path(folder), tell)
+        return await back_up(backup, self.opened.realm.realm_id, records, Path(folder), tell, verify=verify)
 
     async def _carry(self, changes: Sequence[Change], lease: Lease) -> None:
         await self._upload_wraps.carry(changes, lease)

@@ -190,12 +190,19 @@ def test_a_backup_is_restored_whose_keys_were_moved_since(tmp_path: Path) -> Non
         assert done.returncode == code, (arguments, done.stderr)
         return done.stderr
 
+    def damaged_in(folder: str) -> int:
+        done = gateway.run("backup", "--verify", folder, "--json")
+        assert done.returncode == 0, done.stderr
+        return int(json.loads(done.stdout)["damaged_count"])
+
     def move_keys(retired: str) -> None:
         for arguments in (("rotate", "alias/default"), ("rewrap",), ("retire", "alias/default", "--version", retired)):
             run("key", *arguments)
 
     move_keys("1")
     run("backup", place)
+    damage_largest(Path(place, "blobs", "b"))
+    assert [damaged_in(place), damaged_in(place)] == [1, 0]
     run("key", "shred", "--bucket", "kept", "--object", "gone", "--record", f"{place}-record.json", "--yes")
     move_keys("2")
     del bodies["gone"]
@@ -220,6 +227,15 @@ def test_a_backup_is_restored_whose_keys_were_moved_since(tmp_path: Path) -> Non
         run("scrub")
     finally:
         gateway.close()
+
+
+def damage_largest(folder: Path) -> None:
+    """Turn a bit amid the largest file."""
+    path = max(folder.rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
 
 
 def complete_all(s3: Any) -> None:

@@ -1,13 +1,16 @@
 """A second copy of what a catalogue is made of: the newest snapshot, the journal since, and the packs.
 
-They are copied as they lie in the store, sealed, each proved first; what is there already is not copied again, so a
-backup that was cut off goes on. A signed head, written last, says what belongs to it. Put back into the store, they are
-what a recovery reads: nothing but the recovery makes a catalogue. Source: docs/FORMAT.md section 16, docs/RECOVERY.md.
+They are copied as they lie in the store, sealed, each proved first; what is there already and sound is not copied
+again, so a backup that was cut off goes on. A signed head, written last, says what belongs to it. Put back into the
+store, they are what a recovery reads: nothing but the recovery makes a catalogue. Source: docs/FORMAT.md section 16,
+docs/RECOVERY.md.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.engine.journal.anchor import Anchor
 from gateway.engine.journal.chain import MILESTONE, Chain, Head, JournalDamaged
@@ -20,13 +23,17 @@ from keys.errors import UnwrapFailed
 from storage.blobs.base import BlobStore
 from storage.blobs.memory import MemoryBlobReader
 from storage.catalogue.base import Catalogue
-from storage.errors import BlobExists, BlobMissing, Damaged, SealedDamaged
+from storage.errors import BlobExists, BlobMissing, BlobReadFailed, Damaged, SealedDamaged
 from storage.sealed.header import BlobKind, parse_untrusted
 from storage.sealed.layout import HEADER_SIZE
 from storage.seams import reach
 
 KINDS = frozenset({BlobKind.JOURNAL, BlobKind.SNAPSHOT, BlobKind.PACK})
 """What a backup holds."""
+_LOOKS: Final = 100
+"""Blobs that are looked at between two times that the right to it is taken anew."""
+
+_log = logging.getLogger(__name__)
 
 
 class NoWholeBackup(Damaged):
@@ -41,6 +48,8 @@ class BackupReport:
     """All that belong to the backup."""
     copied_count: int = 0
     copied_bytes: int = 0
+    damaged_count: int = 0
+    """Those of them that took the place of one that was damaged in the backup."""
     removed_count: int = 0
     """Those of an older backup that this one needs no more."""
 
@@ -54,8 +63,12 @@ class Backup:
         self._packs = packs
         self._records = journal.chain.records
 
-    async def run(self, target: BlobStore, tell: Callable[[BackupReport], None]) -> tuple[Head, BackupReport]:
+    async def run(
+        self, target: BlobStore, tell: Callable[[BackupReport], None], *, verify: bool = False
+    ) -> tuple[Head, BackupReport]:
         """Copy into an own store; the head that is to be signed once more, and what was done. Run again, it goes on.
+
+        Of what is there already length, header and description are authenticated; with `verify` every byte.
 
         Raises:
             SealedDamaged, JournalDamaged, BlobMissing: the store itself is damaged. StorageError: run it again.
@@ -71,10 +84,13 @@ class Backup:
             }
             report.blob_count = len(wanted)
             there = {stat.blob_id async for stat in target.iterate()}
-            for blob_id, kind in wanted.items():
-                if blob_id not in there:
+            for number, (blob_id, kind) in enumerate(wanted.items()):
+                if verify or number % _LOOKS == 0:
                     await keep()
-                    await self._copy(target, kind, blob_id, report)
+                is_damaged = blob_id in there and not await self._is_sound(target, kind, blob_id, whole=verify)
+                if is_damaged or blob_id not in there:
+                    await keep()
+                    await self._copy(target, kind, blob_id, report, replacing=is_damaged)
                     tell(report)
         reach("backup.copied")
         for blob_id in there - wanted.keys():
@@ -91,9 +107,28 @@ class Backup:
         found = {self._records.keys.segment_id(position): BlobKind.JOURNAL for position in sorted(positions)}
         return found | {part.blob_id: BlobKind.SNAPSHOT for part in snapshot.parts}
 
-    async def _copy(self, target: BlobStore, kind: BlobKind, blob_id: bytes, report: BackupReport) -> None:
+    async def _is_sound(self, target: BlobStore, kind: BlobKind, blob_id: bytes, *, whole: bool) -> bool:
+        """Whether a blob of the backup is what belongs there: two short reads, or every byte."""
+        records = self._records.beside(target)
+        try:
+            if whole:
+                await records.read(kind, blob_id)
+            else:
+                await records.look(kind, blob_id)
+        except (SealedDamaged, UnwrapFailed, BlobReadFailed, BlobMissing) as error:
+            _log.warning("blob %s of the backup is damaged: %s", blob_id.hex(), error)
+            return False
+        return True
+
+    async def _copy(
+        self, target: BlobStore, kind: BlobKind, blob_id: bytes, report: BackupReport, *, replacing: bool
+    ) -> None:
         sealed = await _whole(self._records.blobs, blob_id)
         await _prove(self._records, kind, blob_id, sealed)
+        if replacing:
+            await target.delete(blob_id)
+            report.damaged_count += 1
+            reach("backup.damaged_gone")
         with suppress(BlobExists):
             await put_bytes(target, blob_id, sealed)
         report.copied_count += 1

@@ -120,12 +120,22 @@ class RecordBlobs:
         finally:
             await reader.close()
 
+    async def look(self, kind: BlobKind, blob_id: bytes) -> None:
+        """Authenticate header, description and length of a blob, and not its payload.
+
+        Raises: as `read`.
+        """
+        reader = await self.blobs.open(blob_id)
+        try:
+            _check_is(await recovered_from(reader, self._realm_id, self._description_key), kind, blob_id)
+        finally:
+            await reader.close()
+
     async def open(
         self, recovered: RecoveredBlob, reader: BlobReader | MemoryBlobReader, kind: BlobKind, blob_id: bytes
     ) -> bytes:
         """The same of a blob whose description was opened."""
-        if (recovered.header.kind, recovered.header.blob_id) != (kind, blob_id):
-            raise SealedDamaged("header: another blob than the one that belongs there")
+        _check_is(recovered, kind, blob_id)
         data_key = self.keys.open_data_key(Envelope.decode(recovered.wrapped_key).wrapped, kind, blob_id)
         return await read_payload(recovered, reader, data_key)
 
@@ -136,6 +146,11 @@ class RecordBlobs:
         except BlobMissing:
             return False
         return True
+
+
+def _check_is(recovered: RecoveredBlob, kind: BlobKind, blob_id: bytes) -> None:
+    if (recovered.header.kind, recovered.header.blob_id) != (kind, blob_id):
+        raise SealedDamaged("header: another blob than the one that belongs there")
 
 
 def gathered(pieces: Iterable[bytes], size: int) -> Iterable[bytes]:

@@ -1,6 +1,7 @@
 """A backup is whole or refused; it goes on where it was cut off, and puts back what the store lacks and no more."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from gateway.engine.journal.snapshots import Snapshots
 from gateway.engine.rowless import find_rowless
 from storage import seams
 from storage.blobs.memory import MemoryBlobStore
-from storage.errors import SealedDamaged
-from storage.sealed.header import BlobKind
+from storage.errors import BlobReadFailed, SealedDamaged
+from storage.sealed.header import BlobKind, parse_untrusted
+from storage.sealed.layout import HEADER_SIZE
 from tests.gateway.engine.journal.stage import Stage, on_stage
 from tests.gateway.engine.journal.test_packs import Crash, bodies
 
@@ -31,11 +33,11 @@ class Kept:
         self.blobs = MemoryBlobStore(stage.clock)
         self.anchor: Anchor | None = None
 
-    async def make(self) -> BackupReport:
+    async def make(self, *, verify: bool = False) -> BackupReport:
         stage, journal = self.stage, self.stage.journal()
         packs = Packs(catalogue=stage.catalogue, records=stage.records(), settle=journal.settle, holder="owner")
         backup = Backup(catalogue=stage.catalogue, journal=journal, packs=packs)
-        head, report = await backup.run(self.blobs, lambda _: None)
+        head, report = await backup.run(self.blobs, lambda _: None, verify=verify)
         self.anchor = Anchor.of(stage.keys.realm_id, head, stage.clock())
         return report
 
@@ -97,6 +99,103 @@ def test_all_that_a_catalogue_is_made_of_comes_back(tmp_path: Path) -> None:
         assert (done.put_back_count, done.healed_count) == (len(kept.held), 0)
         assert await recovered(stage, tmp_path) == wanted
         assert await kept.put_back() == PutBack()
+
+    on_stage(tmp_path, test)
+
+
+def _cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes((data[at] ^ 1,)) + data[at:][1:]
+
+
+HARM: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": _cut,
+    "emptied": lambda _: b"",
+    "longer": lambda data: data + bytes(512),
+    "beginning": lambda data: _flipped(data, 9),
+    "end": lambda data: _flipped(data, len(data) - 1),
+    "a byte within": lambda data: _flipped(data, HEADER_SIZE + parse_untrusted(data[:HEADER_SIZE]).slot_size + 60),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_is_damaged_in_the_backup_is_copied_again(tmp_path: Path, harm: str) -> None:
+    """What the ends of a blob and its length show is found by every backup, a byte within by `verify`."""
+
+    async def test(stage: Stage) -> None:
+        kept = Kept(stage)
+        wanted = await fill(stage, 0, 4)
+        await kept.make()
+        sound = kept.held
+        for blob_id, data in sound.items():
+            kept.blobs._blobs[blob_id] = HARM[harm](data), stage.clock()
+        shown = harm != "a byte within"
+        quick = await kept.make()
+        assert quick.damaged_count == (len(sound) if shown else 0)
+        verified = await kept.make(verify=True)
+        assert verified.damaged_count + quick.damaged_count >= len(sound)
+        there = kept.held.keys() & sound.keys()
+        assert there
+        assert all(kept.held[blob_id] == sound[blob_id] for blob_id in there), "byte for byte what it was"
+        assert (await kept.make(verify=True)).damaged_count == 0
+        await lose_records(stage)
+        await kept.put_back()
+        assert await recovered(stage, tmp_path) == wanted
+
+    on_stage(tmp_path, test)
+
+
+def test_blobs_of_a_backup_that_changed_their_places_are_copied_again(tmp_path: Path) -> None:
+    async def test(stage: Stage) -> None:
+        kept = Kept(stage)
+        await fill(stage, 0, 4)
+        await kept.make()
+        first, second = list(kept.held)[:2]
+        held = kept.blobs._blobs
+        held[first], held[second] = held[second], held[first]
+        assert (await kept.make()).damaged_count == 2
+        assert (await kept.make(verify=True)).damaged_count == 0
+
+    on_stage(tmp_path, test)
+
+
+def test_a_blob_of_the_backup_that_its_disk_does_not_give_is_copied_again(tmp_path: Path) -> None:
+    async def test(stage: Stage) -> None:
+        kept = Kept(stage)
+        await fill(stage, 0, 2)
+        await kept.make()
+        bad, real = next(iter(kept.held)), kept.blobs.open
+
+        async def failing(blob_id: bytes) -> Any:
+            if blob_id == bad:
+                raise BlobReadFailed("the disk")
+            return await real(blob_id)
+
+        kept.blobs.open = failing  # type: ignore[method-assign]
+        assert (await kept.make()).damaged_count == 1
+        kept.blobs.open = real  # type: ignore[method-assign]
+        assert (await kept.make(verify=True)).damaged_count == 0
+
+    on_stage(tmp_path, test)
+
+
+def test_a_damaged_copy_stays_where_the_store_has_no_sound_one(tmp_path: Path) -> None:
+    """What lies in the backup may be all that is left of it: it goes only where better takes its place."""
+
+    async def test(stage: Stage) -> None:
+        kept = Kept(stage)
+        await fill(stage, 0, 2)
+        await kept.make()
+        blob_id = (await find_rowless(stage.blobs, stage.catalogue)).packs[0].blob_id
+        data, at = stage.blobs._blobs[blob_id]
+        stage.blobs._blobs[blob_id] = _flipped(data, len(data) - 100), at
+        kept.blobs._blobs[blob_id] = data[:-1], at
+        with pytest.raises(SealedDamaged):
+            await kept.make()
+        assert kept.held[blob_id] == data[:-1]
 
     on_stage(tmp_path, test)
 
