@@ -147,6 +147,8 @@ class S3Protocol(HttpToolsProtocol):
         self._refusal: S3Error | None = None
         self._is_deaf = False
         self._in_head = False
+        self._request_line = bytearray()
+        self._has_request_line = False
         self._head_began_in_read = False
         self._head_bytes = 0
         self._head_reads_bytes = 0
@@ -205,6 +207,8 @@ class S3Protocol(HttpToolsProtocol):
         """Parse what came, unless all that may still come is to be thrown away."""
         if self._is_deaf or self.transport.is_closing():
             return
+        if not self._has_request_line:
+            self._hold_request_line(data)
         self._head_began_in_read = False
         began_in_chunks, body_bytes = self._has_chunks, self._body_bytes
         super().data_received(data)
@@ -222,6 +226,17 @@ class S3Protocol(HttpToolsProtocol):
             # llhttp drops blank lines before a request line without telling, and uvicorn has just ended the wait for
             # a further request: without a new one such a connection would stay for ever.
             self._arm(self._limits.head_timeout_s, self.abort)
+
+    def _hold_request_line(self, data: bytes) -> None:
+        """Keep the line that begins a request as it was sent; its length is bounded as every head's is.
+
+        Nothing stands between a request and it but line ends, since whatever follows a request before its answer is
+        dropped.
+        """
+        piece = data if self._request_line else data.lstrip(b"\r\n")
+        end = piece.find(b"\n")
+        self._has_request_line = end >= 0
+        self._request_line += piece[:end] if end >= 0 else piece
 
     # Parser callbacks
 
@@ -274,10 +289,12 @@ class S3Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Judge the head as a whole, then let uvicorn start the request."""
         has_chunks = b"transfer-encoding" in self._seen
-        version = self.parser.get_http_version()
-        if self.parser.get_method() not in _METHODS:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if method not in _METHODS:
             self._refuse(S3Error(METHOD_NOT_ALLOWED))
-        if version not in _VERSIONS or self.parser.should_upgrade():
+        # llhttp takes other protocols' names and more blanks than one (RFC 9112 section 3).
+        is_exact = self._request_line == b"%b %b HTTP/%b\r" % (method, self.url, version.encode("ascii"))
+        if not is_exact or version not in _VERSIONS or self.parser.should_upgrade():
             self._refuse(S3Error(BAD_REQUEST, "This endpoint speaks HTTP/1.1."))
         if has_chunks and (version == "1.0" or b"content-length" in self._seen):
             self._refuse(S3Error(BAD_REQUEST, "Transfer-Encoding excludes Content-Length and HTTP/1.0."))
@@ -317,6 +334,8 @@ class S3Protocol(HttpToolsProtocol):
         """End the wait for a body."""
         self._disarm()
         self._has_chunks = False
+        self._request_line.clear()
+        self._has_request_line = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
