@@ -357,7 +357,7 @@ async def delete_objects(context: Context, request: DeleteObjectsInput, _: Body)
 
 
 async def _delete_command(context: Context, entry: ObjectIdentifier, *, bypass_governance: bool) -> DeleteVersion:
-    """What is to be done about one key. Raises: S3Error AccessDenied, InvalidArgument."""
+    """What is to be done about one key. Raises: S3Error AccessDenied, NoSuchVersion, InvalidArgument."""
     action = versioned("s3:DeleteObject", entry.version_id)
     await context.access.require(action, entry.object_key, entry.version_id)
     if bypass_governance:
@@ -365,6 +365,8 @@ async def _delete_command(context: Context, entry: ObjectIdentifier, *, bypass_g
     if entry.etag is not None:
         # Whether an ETag is the object's is for its readers to know.
         await context.access.require("s3:GetObject", entry.object_key)
+    if entry.version_id == "":
+        raise S3Error(NO_SUCH_VERSION)  # as on AWS: it names a version, and none that there is
     if entry.version_id is not None:
         check_version_id(entry.version_id, "VersionId")
     return DeleteVersion(

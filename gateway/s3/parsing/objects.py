@@ -145,4 +145,4 @@ def _identifier(element: xml.Element) -> ObjectIdentifier:
         raise S3Error(MALFORMED_XML)
     check_key(object_key)
     etag = parts.text("ETag")
-    return ObjectIdentifier(object_key, parts.text("VersionId") or None, None if etag is None else unquote_etag(etag))
+    return ObjectIdentifier(object_key, parts.text("VersionId"), None if etag is None else unquote_etag(etag))

@@ -156,6 +156,18 @@ def test_conditional_deletes(stage: Stage) -> None:
     assert stage.keys() == []
 
 
+def test_an_empty_version_id_is_no_version_and_not_the_current_one(versioned: Stage) -> None:
+    versioned.put("k", b"kept")
+    objects = [{"Key": "k", "VersionId": ""}, {"Key": "absent", "VersionId": ""}]
+    result = versioned.alice.delete_objects(Bucket="bucket", Delete={"Objects": objects})
+    assert "Deleted" not in result
+    assert [(error["Key"], error["Code"], error["VersionId"]) for error in result["Errors"]] == [
+        ("k", "NoSuchVersion", ""),
+        ("absent", "NoSuchVersion", ""),
+    ]
+    assert versioned.body_of("k") == b"kept"
+
+
 def test_a_bucket_with_versions_stays(versioned: Stage) -> None:
     versioned.put("k")
     versioned.alice.delete_object(**K)
