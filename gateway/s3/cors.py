@@ -4,16 +4,22 @@ Sources: the Fetch standard, "HTTP extensions"; S3 "Using cross-origin resource 
 lets anyone in: a page sends what its user may send anyway, and these headers let it see the answer.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
+
+from gateway.s3.query import HEADER_NAME
 
 MAX_RULES: Final = 100
 METHODS: Final = ("GET", "PUT", "HEAD", "POST", "DELETE")
 VARY: Final = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
 
 Header = tuple[str, str]
+
+_ORIGIN: Final = re.compile(r"null|[A-Za-z][A-Za-z0-9+.-]*://[\x21\x24-\x2b\x2d\x2e\x30-\x3e\x40-\x7e]*")
+"""RFC 6454 section 6.2, and what browsers' extensions and applications send in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,13 @@ class _Names:
 def find_rule(
     rules: Iterable[CorsRule], origin: str, method: str, request_headers: Sequence[str] | None = None
 ) -> CorsRule | None:
-    """Find the first rule that fits an origin, a method and, for a preflight, every header that will be sent."""
+    """Find the first rule that fits an origin, a method and, for a preflight, every header that will be sent.
+
+    What is no origin, or no name of a header, fits none, not even `*`: the answer would repeat it.
+    """
     asked = [name.lower() for name in request_headers or ()]
+    if not _ORIGIN.fullmatch(origin) or not all(HEADER_NAME.fullmatch(name) for name in asked):
+        return None
     for rule in rules:
         if method in rule.allowed_methods and _Names(rule.allowed_origins).fit(origin):
             allowed = _Names(name.lower() for name in rule.allowed_headers)
