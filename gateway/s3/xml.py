@@ -18,6 +18,8 @@ NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 8
+MAX_MARKUP_BYTES: Final = 64 * 1024
+"""One tag or comment. The reader looks for its end in one go, which holds up all else: 0.2 s for 170,000 attributes."""
 
 _XSI_TYPE: Final = f"{XSI}}}type"
 _DECLARATION: Final = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*[\"']([^\"']*)[\"']")
@@ -120,7 +122,12 @@ class _Reader:
     def read(self, document: bytes) -> Element:
         """Give the root. Raises: S3Error MalformedXML."""
         try:
-            self._parser.Parse(document, True)
+            for start in range(0, len(document), MAX_MARKUP_BYTES):
+                piece = document[start : start + MAX_MARKUP_BYTES]
+                self._parser.Parse(piece, False)
+                if start + len(piece) - self._parser.CurrentByteIndex > MAX_MARKUP_BYTES:
+                    _refuse()
+            self._parser.Parse(b"", True)
         except expat.ExpatError as error:
             raise S3Error(MALFORMED_XML) from error
         (root,) = self._top.children
@@ -184,7 +191,8 @@ def parse(document: bytes, root: str, *, max_elements: int, xsi_types: bool = Fa
     """Read one document whose root element has the name `root`; `xsi_types` lets the attribute `xsi:type` pass.
 
     Refused: a document type, processing instructions, attributes, any namespace but S3's or none, any encoding but
-    UTF-8, more than `max_elements` elements, more than `MAX_DEPTH` levels, and bytes behind the root.
+    UTF-8, more than `max_elements` elements, more than `MAX_DEPTH` levels, a tag or comment that after
+    `MAX_MARKUP_BYTES` is still open where it is looked at, once for so many bytes, and bytes behind the root.
 
     Raises:
         S3Error: MaxMessageLengthExceeded beyond 4 MiB, else MalformedXML.

@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.s3.errors import MALFORMED_XML, MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
-from gateway.s3.xml import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAMESPACE, Element, Node, escape, holds, optional, parse
+from gateway.s3.xml import (
+    MAX_DEPTH,
+    MAX_DOCUMENT_BYTES,
+    MAX_MARKUP_BYTES,
+    NAMESPACE,
+    Element,
+    Node,
+    escape,
+    holds,
+    optional,
+    parse,
+)
 from tests.gateway.s3.wire import read
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "xml"
@@ -64,6 +75,14 @@ def test_elements_are_bounded_exactly() -> None:
     document = b"<A>" + b"<B/>" * 9 + b"</A>"
     assert len(parse(document, "A", max_elements=10).children) == 9
     assert refused(document, 9).row is MALFORMED_XML
+
+
+def test_markup_that_does_not_end_is_not_waited_for() -> None:
+    inner = "a" * (MAX_MARKUP_BYTES - 100)
+    assert parse(f"<A><!--{inner}-->{inner * 3}</A>".encode(), "A", max_elements=1).text == inner * 3
+    for opened in ("<A><!--", "<A><B c='", "<A><B"):
+        for closed in ("", "--></A>", "'/></A>", "/></A>"):
+            assert refused((opened + inner * 3 + closed).encode()).row is MALFORMED_XML
 
 
 def test_h65_more_than_4_mib() -> None:
