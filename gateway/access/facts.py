@@ -10,6 +10,7 @@ An account stands where AWS has a root user, and its name for `aws:username`, wh
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -20,7 +21,7 @@ from gateway.access.operators import moment
 from gateway.access.templates import Values
 from gateway.s3.errors import S3Error
 from gateway.s3.parsing.tags import header_tags
-from gateway.s3.query import effective_headers, parse_query
+from gateway.s3.query import Query, effective_headers, parse_query
 from gateway.s3.request import Headers, Request
 from gateway.s3.sigv4 import Kind
 
@@ -43,9 +44,9 @@ class Caller:
         return None if self.identity is None else self.identity.account.canonical_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
-    """One request, about one bucket."""
+    """One request, about one bucket. What is dear to read is read once, however often a policy asks for it."""
 
     request: Request
     caller: Caller
@@ -65,16 +66,22 @@ class Facts:
             return _one(self.object_tags.get(key.removeprefix(EXISTING_TAG)))
         if key.startswith(REQUEST_TAG):
             # Where the tags stand elsewhere, those of a header are none that anybody sets.
-            sent = {} if TAG_KEYS in self.more else self.sent_tags()
+            sent = {} if TAG_KEYS in self.more else self.sent_tags
             return _one(sent.get(key.removeprefix(REQUEST_TAG)))
         read = _KEYS.get(key)
         return None if read is None else read(self)
 
-    @property
+    @cached_property
     def headers(self) -> Headers:
         """Those in a presigned query included."""
         return effective_headers(self.request)
 
+    @cached_property
+    def query(self) -> Query:
+        """The query, decoded."""
+        return parse_query(self.request)
+
+    @cached_property
     def sent_tags(self) -> Mapping[str, str]:
         """The tags of x-amz-tagging, by the reader that sets them; none where it refuses them, as it will again.
 
@@ -108,7 +115,7 @@ def _header(name: str) -> _Read:
 
 
 def _query(name: str) -> _Read:
-    return lambda facts: _one(parse_query(facts.request).get(name))
+    return lambda facts: _one(facts.query.get(name))
 
 
 def _account(form: Callable[[Identity], str], anonymous: str | None = None) -> _Read:
@@ -128,7 +135,7 @@ def _signature_age(facts: Facts) -> Values | None:
     if facts.caller.kind is not Kind.PRESIGNED_V4:
         return None
     try:
-        signed_at = datetime.strptime(parse_query(facts.request)["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
+        signed_at = datetime.strptime(facts.query["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
     except (KeyError, ValueError):
         return None
     return (str(max(0, int((facts.request.received_at - signed_at).total_seconds() * 1000))),)
@@ -164,7 +171,7 @@ def _copy_source(facts: Facts) -> Values | None:
 
 
 def _tag_keys(facts: Facts) -> Values | None:
-    return tuple(facts.sent_tags()) or None
+    return tuple(facts.sent_tags) or None
 
 
 def _iso(at: datetime) -> str:

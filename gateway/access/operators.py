@@ -25,6 +25,8 @@ _EPOCH: Final = re.compile(r"[0-9]{1,3}|[0-9]{5,11}")
 _DATE: Final = re.compile(
     r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:[0-9]{2}))?)?)?"
 )
+_LONGEST_ADDRESS: Final = 64
+"""Characters; 45 and the name of a zone. A longer header would be taken apart for each value of a policy."""
 _BOOLEANS: Final = {"true": True, "false": False}
 _ARN_PARTS: Final = 6
 
@@ -68,6 +70,8 @@ def moment(text: str) -> datetime | None:
 
 def address(text: str) -> IPv4Address | IPv6Address | None:
     """Read an address; an IPv4 one in the form of IPv6 is what it stands for (RFC 4291 section 2.5.5.2)."""
+    if len(text) > _LONGEST_ADDRESS:
+        return None
     try:
         found = ip_address(text.partition("%")[0])
     except ValueError:

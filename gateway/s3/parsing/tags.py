@@ -38,8 +38,10 @@ def header_tags(headers: Headers) -> Tags:
     text = single(headers, _TAGGING)
     if not text:
         return ()
+    pairs = text.split("&")
+    _check_number(len(pairs), MAX_OBJECT_TAGS)
     tags = []
-    for pair in text.split("&"):
+    for pair in pairs:
         name, _, value = pair.partition("=")
         tags.append((_decoded(name), _decoded(value)))
     if len({name for name, _ in tags}) < len(tags):
@@ -84,9 +86,7 @@ def check_tags(tags: Tags, most: int) -> Tags:
     Raises:
         S3Error: BadRequest where there are more than `most`; InvalidTag for names and values that S3 does not take.
     """
-    if len(tags) > most:
-        kind = "Object" if most == MAX_OBJECT_TAGS else "Bucket"
-        raise S3Error(BAD_REQUEST, f"{kind} tags cannot be greater than {most}")
+    _check_number(len(tags), most)
     for name, value in tags:
         if not 1 <= len(name) <= MAX_NAME_LENGTH or not _is_writable(name):
             raise S3Error(INVALID_TAG, "The TagKey you have provided is invalid")
@@ -97,6 +97,12 @@ def check_tags(tags: Tags, most: int) -> Tags:
     if len({name for name, _ in tags}) < len(tags):
         raise S3Error(INVALID_TAG, "Cannot provide multiple Tags with the same key")
     return tags
+
+
+def _check_number(number: int, most: int) -> None:
+    if number > most:
+        kind = "Object" if most == MAX_OBJECT_TAGS else "Bucket"
+        raise S3Error(BAD_REQUEST, f"{kind} tags cannot be greater than {most}")
 
 
 def _is_writable(text: str) -> bool:

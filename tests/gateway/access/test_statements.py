@@ -329,6 +329,7 @@ DOUBTS = [
     ("DateNotEquals", NOW, "2026-01-01", "0:00"),
     ("IpAddress", IP, "10.0.0.0/8", "10.0.0.0, 11.1.1.1"),
     ("NotIpAddress", IP, "10.0.0.0/8", "unknown"),
+    ("NotIpAddress", IP, "fe80::/10", "fe80::1%" + "a" * 60),
     ("Bool", "aws:SecureTransport", "true", "1"),
     ("StringEquals", REF, "${aws:PrincipalTag/team}", "x"),
     ("StringNotEquals", REF, "${aws:PrincipalTag/team}", "x"),

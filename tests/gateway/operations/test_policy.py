@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.access import facts
 from gateway.operations.admission import MAX_JUDGING_S, Access, Admission
 from gateway.operations.rules import POLICY, RulesOfBuckets, encode_block
 from gateway.s3.public_access import NOTHING_BLOCKED
@@ -491,6 +492,27 @@ def test_a_policy_costs_one_request_no_more_than_its_share(stage: Stage, set_pol
     assert {entry["Code"] for entry in result.get("Errors", [])} <= {"SlowDown"}
     assert gone | {entry["Key"] for entry in result.get("Errors", [])} == set(keys)
     assert set(held) == {keys[0], keys[-1]} - gone
+
+
+@pytest.mark.parametrize("reader", ["header_tags", "effective_headers"])
+def test_a_request_is_read_once_however_many_conditions_ask(
+    stage: Stage, set_policy: SetPolicy, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    """Five hundred conditions on tags of the request read its headers as often: five seconds for 13 kB of tags."""
+    keys = [f"s3:RequestObjectTag/{number}" for number in range(500)]
+    conditions = {"StringNotEquals": dict.fromkeys(keys, "x"), "StringEquals": {"aws:username": "nobody"}}
+    set_policy(deny("s3:PutObject", Condition=conditions))
+    read = 0
+    real: Callable[..., object] = getattr(facts, reader)
+
+    def counted(*arguments: object) -> object:
+        nonlocal read
+        read += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(facts, reader, counted)
+    stage.put("k", Tagging="a=b")
+    assert read <= 2, "once for each action that is judged"
 
 
 def test_what_is_over_the_share_is_refused_and_never_allowed(

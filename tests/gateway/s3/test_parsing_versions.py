@@ -169,6 +169,7 @@ def test_tags_in_a_header(text: str, tags: tuple[tuple[str, str], ...]) -> None:
         (INVALID_TAG, "a%0A=b"),
         (INVALID_TAG, "AWS:a=b"),
         (BAD_REQUEST, "&".join(str(number) for number in range(11))),
+        (BAD_REQUEST, "&".join(["%FF"] * 11)),  # counted before one of them is decoded
     ],
 )
 def test_tags_refused(row: ErrorRow, text: str) -> None:
