@@ -10,15 +10,17 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from gateway.engine.attributes import ObjectAttributes, SealedChecksum, decode_checksum, encode_checksum
-from gateway.engine.custody import Custody, NewContentKey, Unlock
+from gateway.engine.custody import Custody, Envelope, NewContentKey, Unlock
 from gateway.engine.objects import ObjectEngine, blob_references, describe, in_turns, new_id
 from gateway.engine.opening import BlobOpener
-from gateway.engine.protection import Mode
+from gateway.engine.protection import Mode, Protection
 from gateway.engine.sealing import BlobPlan, BlobWriter
 from gateway.s3.checksums import PayloadDigests
 from keys.datakey import DataKey
+from keys.errors import KmsKeyError, UnwrapFailed
 from storage.blobs.base import BlobStore, Buffer
 from storage.catalogue.base import (
     Catalogue,
@@ -30,10 +32,11 @@ from storage.catalogue.base import (
     WrapsChanged,
 )
 from storage.catalogue.records import Attributes, Blob, BlobRole, BlobState, Bucket, Content, ObjectVersion
-from storage.errors import CatalogueConflict, Damaged, SealedDamaged, StorageError
+from storage.errors import BlobError, CatalogueConflict, Damaged, SealedDamaged, StorageError
 from storage.sealed.records import Manifest, manifest_pieces
 from storage.seams import reach
 
+_PAGE = 500
 ATTEMPTS = 3
 """How often a content is sealed anew whose versions change meanwhile."""
 
@@ -75,9 +78,10 @@ class Buckets:
 class Destroyer:
     """Deletes blobs that were condemned, at once."""
 
-    def __init__(self, catalogue: Catalogue, blobs: BlobStore) -> None:
+    def __init__(self, catalogue: Catalogue, blobs: BlobStore, clock: Callable[[], datetime]) -> None:
         self._catalogue = catalogue
         self._blobs = blobs
+        self._clock = clock
 
     async def destroy(self, blob_ids: Sequence[bytes], lease: Lease) -> tuple[list[bytes], list[bytes]]:
         """Delete those of these blobs that are condemned; the ids that went, and those that the store kept."""
@@ -95,6 +99,14 @@ class Destroyer:
             await self._catalogue.forget_condemned(gone, lease)
         return gone, kept
 
+    async def destroy_envelopes(self, lease: Callable[[], Awaitable[Lease]]) -> int:
+        """Delete all envelopes blobs that no row needs any more; how many of them the store kept."""
+        while condemned := await self._catalogue.list_condemned(self._clock(), _PAGE, BlobRole.ENVELOPES):
+            gone, kept = await self.destroy(condemned, await lease())
+            if not gone:
+                return len(kept)
+        return 0
+
 
 class Resealer:
     """Seals contents of one realm anew."""
@@ -108,6 +120,7 @@ class Resealer:
         opener: BlobOpener,
         objects: ObjectEngine,
         blobs: BlobStore,
+        destroyer: Destroyer,
         lease: Callable[[], Awaitable[Lease]],
     ) -> None:
         self._catalogue = catalogue
@@ -117,7 +130,7 @@ class Resealer:
         self._objects = objects
         self._lease = lease
         self._blobs = blobs
-        self._destroyer = Destroyer(catalogue, blobs)
+        self._destroyer = destroyer
         self._buckets = Buckets(catalogue)
 
     async def reseal(
@@ -174,7 +187,7 @@ class Resealer:
         unlock = Unlock(protection.context)
         bucket = await self._bucket_of(found.version)
         content_id = new_id()
-        made = await self._custody.new_content_key(old.bucket_id, content_id, protection)
+        made = await self._custody.new_content_key(old.bucket_id, content_id, _under_present_key(protection, old))
         old_key = await self._custody.open_content_key(old.bucket_id, old.content_id, old.wrapped_key, unlock)
         content = replace(old, content_id=content_id, wrapped_key=made.slot, blobs=())
         held: list[NewContentKey] = [made]  # on their way into the catalogue, as custody counts them
@@ -202,7 +215,7 @@ class Resealer:
             command = ReplaceContent(old.content_id, content, tuple(changes))
             await self._catalogue.replace_content(command, await self._lease())
             reach("reseal.replaced")
-        except (CatalogueConflict, Damaged):
+        except (CatalogueConflict, Damaged, BlobError, KmsKeyError, UnwrapFailed):
             for blob in written:
                 if blob.inline is None:
                     await self._blobs.delete(blob.blob_id)
@@ -264,6 +277,14 @@ class Resealer:
         plain = self._custody.open_checksum(old_key, old, checksum)
         sealed = self._custody.seal_checksum(content_key, content, plain)
         return {**version.attributes, "checksum": encode_checksum(sealed)}
+
+
+def _under_present_key(protection: Protection, old: Content) -> Protection:
+    """As protected, by the key that wraps the content now: the one that SSE-KMS names may be retired since."""
+    wrapped = Envelope.decode(old.wrapped_key).kms_wrapped
+    if protection.mode is not Mode.KMS or wrapped is None:
+        return protection
+    return replace(protection, kms_key_id=wrapped.kms_key_id)
 
 
 async def write_manifest(

@@ -276,10 +276,7 @@ class Shredder:
                 continue
             reach("shred.envelopes_replaced")
             report.rewritten_envelopes_count += 1
-        while condemned := await self._catalogue.list_condemned(self._clock(), _PAGE, BlobRole.ENVELOPES):
-            gone, _ = await self._destroyer.destroy(condemned, await self._lease())
-            if not gone:
-                return
+        await self._destroyer.destroy_envelopes(self._lease)
 
     async def _clean_packs(self, scope: Scope, report: ShredReport) -> None:
         """Write every pack anew that holds what went, now or by a delete before."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gateway.engine.custody import Custody
 from gateway.engine.envelopes import EnvelopesBlobs
+from gateway.engine.exposure import Exposure
 from gateway.engine.incident import Incident, IncidentReport
 from gateway.engine.jobs import JobRunner, Tell
 from gateway.engine.journal.packs import Packs
@@ -94,6 +95,7 @@ class KeyLife:
             behind=lambda: 0 if generations is None else generations.behind_count(),
         )
         self._generations = generations
+        destroyer = Destroyer(stores.catalogue, stores.blobs, clock)
         self._resealer = Resealer(
             catalogue=stores.catalogue,
             custody=custody,
@@ -101,6 +103,7 @@ class KeyLife:
             opener=opener,
             objects=objects,
             blobs=stores.blobs,
+            destroyer=destroyer,
             lease=self._rewrapper.lease,
         )
         self._catalogue = stores.catalogue
@@ -110,11 +113,22 @@ class KeyLife:
             rewrapper=self._rewrapper,
             envelopes=self.envelopes,
             packs=packs,
-            destroyer=Destroyer(stores.catalogue, stores.blobs),
+            destroyer=destroyer,
             clock=clock,
         )
         self._incident = Incident(
-            catalogue=stores.catalogue, resealer=self._resealer, rewrapper=self._rewrapper, packs=packs
+            catalogue=stores.catalogue,
+            exposure=Exposure(
+                catalogue=stores.catalogue,
+                blobs=stores.blobs,
+                custody=custody,
+                envelopes=self.envelopes,
+                realm_id=opened.realm_keys.realm_id,
+            ),
+            resealer=self._resealer,
+            rewrapper=self._rewrapper,
+            destroyer=destroyer,
+            packs=packs,
         )
 
     async def rewrap(

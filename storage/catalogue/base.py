@@ -668,6 +668,9 @@ class Catalogue(Protocol):
             BlobCondemned: sweep took the blob.
         """
 
+    async def moved_wraps(self, wrap_ids: Sequence[bytes]) -> frozenset[bytes]:
+        """Those of these wraps that an envelopes blob carries: the slot of their blob still has an older one."""
+
     async def list_envelopes(self, after: bytes = b"", limit: int = 1000) -> tuple[KeptEnvelopes, ...]:
         """Live envelopes blobs by blob id, those above `after`."""
 

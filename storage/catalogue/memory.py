@@ -842,6 +842,11 @@ class MemoryCatalogue:
             blobs = tuple(manifest if blob.blob_id == manifest.blob_id else blob for blob in held.content.blobs)
             held.content = replace(held.content, blobs=blobs)
 
+    async def moved_wraps(self, wrap_ids: Sequence[bytes]) -> frozenset[bytes]:
+        """See `Catalogue.moved_wraps`."""
+        self._check_open()
+        return frozenset(wrap_ids) & self._moved.keys()
+
     async def list_envelopes(self, after: bytes = b"", limit: int = 1000) -> tuple[KeptEnvelopes, ...]:
         """See `Catalogue.list_envelopes`."""
         self._check_open()

@@ -296,6 +296,10 @@ class SqlCatalogue(ABC):
         """See `Catalogue.move_wraps`."""
         return await self._write(lambda tx: wraps.move_wraps(tx, command, lease), locks.of_job(lease.name))
 
+    async def moved_wraps(self, wrap_ids: Sequence[bytes]) -> frozenset[bytes]:
+        """See `Catalogue.moved_wraps`."""
+        return await self._scan(lambda session: wraps.moved_wraps(session, wrap_ids))
+
     async def list_envelopes(self, after: bytes = b"", limit: int = 1000) -> tuple[KeptEnvelopes, ...]:
         """See `Catalogue.list_envelopes`."""
         return await self._scan(lambda session: wraps.list_envelopes(session, after, limit))

@@ -196,6 +196,16 @@ _MOVERS: dict[WrapOwner, Callable[[Transaction, Sequence[WrapMove]], list[bytes]
 }
 
 
+def moved_wraps(session: Session, wrap_ids: Sequence[bytes]) -> Scan[frozenset[bytes]]:
+    """See `Catalogue.moved_wraps`."""
+    moved: set[bytes] = set()
+    for start in range(0, len(wrap_ids), SLICE_ROWS):
+        found = session.find_each(MOVED_WRAPS, wrap_ids[start : start + SLICE_ROWS])
+        moved.update(row.wrap_id for row in found.values())
+        yield
+    return frozenset(moved)
+
+
 def list_envelopes(session: Session, after: bytes, limit: int) -> Scan[tuple[KeptEnvelopes, ...]]:
     """See `Catalogue.list_envelopes`."""
     session.findings.check_table(ENVELOPES)

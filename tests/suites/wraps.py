@@ -148,6 +148,12 @@ class WrapsSuite:
         (kept,) = await ready.list_envelopes()
         assert (kept.blob, kept.epoch, kept.wrap_count) == (blob, 7, len(moves))
         assert await ready.blob_states([blob.blob_id]) == {blob.blob_id: LIVE}
+        fresh = make.publish(b"fresh")
+        await ready.publish_version(fresh)
+        assert fresh.content is not None
+        wrap_ids = [wrap.wrap_id for wrap in after]
+        asked = [fresh.content.content_id, *wrap_ids, *(make.id() for _ in range(100))]
+        assert await ready.moved_wraps(asked) == set(wrap_ids), "neither one that was never moved, nor one not there"
         content = (await ready.get_version(BUCKET.bucket_id, b"a")).content
         assert content is not None
         assert (content.wrapped_key, content.kms_key_id) == (b"new " + content.content_id, "key-2")

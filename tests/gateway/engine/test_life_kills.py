@@ -1,7 +1,7 @@
 """An incident and a shredding, killed at every point that they reach: nothing is lost, and run again they end."""
 
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.engine.custody import WrappingMode
-from gateway.engine.incident import Incident
+from gateway.engine.exposure import Exposure
+from gateway.engine.incident import Incident, IncidentReport
 from gateway.engine.journal.packs import write_packs
 from gateway.engine.resealing import Destroyer, Resealer
 from gateway.engine.rewrap import LeakedVersions
@@ -30,6 +31,10 @@ class _KilledError(BaseException):
     """The process ends here."""
 
 
+def destroyer_of(keys: KeysRig) -> Destroyer:
+    return Destroyer(keys.rig.catalogue, keys.rig.blobs, keys.rig.clock)
+
+
 def resealer_of(keys: KeysRig) -> Resealer:
     rig = keys.rig
     return Resealer(
@@ -39,15 +44,39 @@ def resealer_of(keys: KeysRig) -> Resealer:
         opener=rig.opener,
         objects=rig.objects,
         blobs=rig.blobs,
+        destroyer=destroyer_of(keys),
         lease=keys.rewrapper.lease,
     )
 
 
+def exposure_of(keys: KeysRig) -> Exposure:
+    rig = keys.rig
+    return Exposure(
+        catalogue=rig.catalogue,
+        blobs=rig.blobs,
+        custody=rig.custody,
+        envelopes=keys.envelopes,
+        realm_id=rig.realm_id,
+    )
+
+
+async def run_incident(
+    keys: KeysRig, versions: Container[str], kms_key_id: str = DEFAULT_KEY_ID, *, abort_uploads: bool = False
+) -> IncidentReport:
+    job = Incident(
+        catalogue=keys.rig.catalogue,
+        exposure=exposure_of(keys),
+        resealer=resealer_of(keys),
+        rewrapper=keys.rewrapper,
+        destroyer=destroyer_of(keys),
+        packs=keys.packs,
+    )
+    leaked = LeakedVersions(kms_key_id, versions)
+    return await job.run(leaked, abort_uploads=abort_uploads, patience_s=0.0, progress=lambda _: None)
+
+
 async def incident(keys: KeysRig, versions: frozenset[str]) -> int:
-    job = Incident(catalogue=keys.rig.catalogue, resealer=resealer_of(keys), rewrapper=keys.rewrapper, packs=keys.packs)
-    leaked = LeakedVersions(DEFAULT_KEY_ID, versions)
-    report = await job.run(leaked, abort_uploads=False, patience_s=0.0, progress=lambda _: None)
-    return report.left_count
+    return (await run_incident(keys, versions)).left_count
 
 
 async def shred(keys: KeysRig, prefix: bytes) -> None:
@@ -58,7 +87,7 @@ async def shred(keys: KeysRig, prefix: bytes) -> None:
         rewrapper=keys.rewrapper,
         envelopes=keys.envelopes,
         packs=keys.packs,
-        destroyer=Destroyer(rig.catalogue, rig.blobs),
+        destroyer=destroyer_of(keys),
         clock=rig.clock,
     )
     await job.shred(Scope((rig.bucket,), prefix), lambda _: None)
