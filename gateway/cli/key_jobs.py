@@ -22,8 +22,10 @@ _COUNTED = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _READERS_S = 1.0
 """Requests that read a row before its wrap moved have asked the KMS by then."""
 NOT_REPLACED = (
-    "the realm root was wrapped anew, not replaced: whoever has the leaked key and an old realm.json reads names and"
-    " catalogue, and secret access keys, which are to be replaced; backups keep what they hold"
+    "the realm root was wrapped anew, not replaced: whoever has the leaked key and a realm.json or envelopes blob from"
+    " before reads names, metadata and secret access keys, new ones too while he can read the data folder, and forges"
+    " rows and recovery recipients if he can write there; make new access keys now, and see docs/KEYS.md, Incident, for"
+    " when the buckets are to be copied into a new deployment"
 )
 
 
@@ -100,12 +102,13 @@ class KeyJobs:
             leaked_until = _leaked_elsewhere(described, version)
         else:
             leaked_until = local_key.newest.version if version is None else local_key.version(version).version
-            if leaked_until == local_key.newest.version:
+            if leaked_until == local_key.newest.version and local_key.state.is_usable:
                 await self._keys.rotate_key(kms_key_id)
         await self._life.key_changed()  # bucket keys that lie under the old version wrap nothing more
         leaked = VersionsUpTo(leaked_until)
         done = await self._life.reseal_leaked(kms_key_id, leaked, abort_uploads=abort_uploads, tell=tell)
         report: dict[str, Any] = asdict(done) | {"key_id": kms_key_id, "leaked_until_version": leaked_until}
+        report["not_replaced"] = NOT_REPLACED
         if done.left_count:
             again = f"sealgate key incident {kms_key_id} --version {leaked_until}"
             return report | {"disabled_versions": [], "next_step": f"see what is left, then run `{again}`"}
@@ -120,12 +123,13 @@ class KeyJobs:
             off = self._switch_off(kms_key_id, leaked)
             await self._life.key_changed()
             self._life.forget_keys()
-        return report | {"disabled_versions": off, "not_replaced": NOT_REPLACED}
+        return report | {"disabled_versions": off}
 
     def _switch_off(self, kms_key_id: str, leaked: VersionsUpTo) -> list[int]:
-        """Disable those of a local key's versions that leaked and are on."""
+        """Disable those of a local key's versions that leaked and are on; all are off where the key itself is."""
         keyring = self._keys.local().keyring
-        versions = keyring.find(kms_key_id).versions
+        key = keyring.find(kms_key_id)
+        versions = key.versions if key.state.is_usable else ()
         off = [each.version for each in versions if str(each.version) in leaked and each.state.is_usable]
         for version in off:
             keyring.set_key_state(kms_key_id, KeyState.DISABLED, version)

@@ -94,3 +94,35 @@ def test_everything_is_sealed_anew(make_gateway: Callable[..., Gateway], wrappin
     with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
         client.delete_object(Bucket=LOCKED, Key=locked[0], VersionId=locked[1])
     client.close()
+
+
+@pytest.mark.parametrize("is_retired", [False, True])
+def test_a_version_that_wraps_nothing_any_more_leaks_what_blobs_keep(
+    make_gateway: Callable[..., Gateway], is_retired: bool
+) -> None:
+    """A rotation long ago moved every row away from it, or from the whole key; the slots have it still."""
+    gateway = make_gateway()
+    client = s3_client(gateway)
+    client.create_bucket(Bucket=LOCKED)
+    stored = {f"o/{number}": payload(40_000 if number else 64, number) for number in range(4)}
+    for name, content in stored.items():
+        client.put_object(Bucket=LOCKED, Key=name, Body=content)
+    if is_retired:
+        told(gateway, "key", "create", "--alias", "next")
+        told(gateway, "key", "default", "alias/next")
+        assert told(gateway, "key", "rewrap", "alias/default", "--to", "alias/next")["left_count"] == 0
+        told(gateway, "key", "retire", "alias/default")
+    else:
+        told(gateway, "key", "rotate", "alias/default")
+        assert told(gateway, "key", "rewrap")["left_count"] == 0
+        told(gateway, "key", "disable", "alias/default", "--version", "1")
+    client.put_object(Bucket=LOCKED, Key="later", Body=b"under what came after")
+    before = content_blobs(gateway)
+    report = told(gateway, "key", "incident", "alias/default", "--version", "1")
+    assert (report["sealed_count"], report["left_count"], report["disabled_versions"]) == (4, 0, [])
+    assert "realm root" in report["not_replaced"]
+    assert not before & content_blobs(gateway), "the small ones rest in the catalogue"
+    gateway.restart()
+    for name, content in stored.items():
+        assert client.get_object(Bucket=LOCKED, Key=name)["Body"].read() == content
+    client.close()
