@@ -378,6 +378,13 @@ class Settings(BaseSettings):
     max_requests: int = _row(
         1024, "Requests answered at once; further ones get 503 SlowDown. Each stream holds a few MiB.", ge=1, le=65_536
     )
+    max_requests_account_percent: int = _row(
+        50,
+        "The most of `max_requests` that one account may hold, so that its slow requests hold up no other.",
+        unit="%",
+        ge=1,
+        le=100,
+    )
     body_memory_bytes: int = _row(
         512 * _MIB,
         "Memory for all bodies on their way, at most 2.5 MiB each; who finds none waits, then gets 503 SlowDown.",

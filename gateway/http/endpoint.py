@@ -23,6 +23,7 @@ from gateway.http.failures import as_s3_error
 from gateway.http.forms import FormBody, is_form
 from gateway.http.memory import ANSWER_BYTES, REQUEST_BYTES, BodyMemory, Lease
 from gateway.http.protocol import ABORT, UNREAD
+from gateway.http.shares import NOBODY, Place, RequestShares
 from gateway.operations.admission import Admission
 from gateway.operations.context import BodyUse, Context, Operation, Services
 from gateway.operations.cors import headers_for, preflight
@@ -84,6 +85,8 @@ class EndpointSettings:
     """What those of one account may hold of it."""
     body_memory_wait_s: float = 5.0
     """How long a request waits for its share before it is told to slow down."""
+    account_requests: int = 512
+    """Requests of one account that are answered at once."""
     signatures: SignatureSettings = field(default_factory=SignatureSettings)
 
 
@@ -95,6 +98,7 @@ class _Exchange:
     wire: WireBody
     record: RequestRecord
     lease: Lease
+    place: Place
     body: RequestBody | FormBody | None = None
     cors: tuple[tuple[str, str], ...] = ()
     """What the bucket's cross-origin rules add to the answer, refusals included."""
@@ -152,6 +156,7 @@ class Endpoint:
             settings.body_memory_wait_s,
             account_percent=settings.body_memory_account_percent,
         )
+        self._shares = RequestShares(settings.account_requests, telemetry.shed.inc)
         self._ending: set[asyncio.Future[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,10 +164,12 @@ class Endpoint:
         record: RequestRecord = scope["state"][RECORD]
         request = request_of(scope, record.request_id, self._clock())
         record.client_host = request.client_host
-        exchange = _Exchange(request, WireBody(receive, request.headers), record, Lease(self._memory))
+        wire = WireBody(receive, request.headers)
+        exchange = _Exchange(request, wire, record, Lease(self._memory), Place(self._shares))
         try:
             await self._exchange(exchange, scope, receive, send)
         finally:
+            exchange.place.end()
             self._end(exchange.lease, scope)
             if record.bucket:
                 self._services.access_logs.note(request, record.bucket, partial(_access_of, record))
@@ -215,6 +222,7 @@ class Endpoint:
             record.operation = "PreflightCors"
             return await preflight(self._admission, request, address.bucket)
         if is_form(request, address):
+            exchange.place.take(NOBODY)
             form = await self._take_form(exchange, address)
             verified: Verified | Anonymous = form.verified
             caller = Caller(form.identity, form.verified.kind)
@@ -224,6 +232,7 @@ class Endpoint:
         if caller.identity is not None:
             record.access_key_id = caller.identity.access_key_id
             record.account_id = caller.identity.account.canonical_id
+        exchange.place.take(record.account_id or NOBODY)
         operation = self._operations[route(request, address)]
         if form is not None:
             request, address = form.request, form.address

@@ -392,6 +392,7 @@ def _endpoint_settings(settings: Settings, hosts: AcceptedHosts) -> EndpointSett
         body_memory_bytes=settings.body_memory_bytes,
         body_memory_account_percent=settings.body_memory_account_percent,
         body_memory_wait_s=settings.body_memory_wait_s,
+        account_requests=max(1, settings.max_requests * settings.max_requests_account_percent // 100),
         signatures=SignatureSettings(max_skew_s=CLOCK_SKEW_S, presigned_v2=settings.presigned_v2),
     )
 

@@ -60,6 +60,7 @@ def metric(stage: Stage, name: str) -> float:
 
 CRAMPED: Final = {
     "SEALGATE_MAX_REQUESTS": "8",
+    "SEALGATE_MAX_REQUESTS_ACCOUNT_PERCENT": "100",
     "SEALGATE_BODY_MEMORY_BYTES": str(8 * MIB),
     "SEALGATE_BODY_MEMORY_ACCOUNT_PERCENT": "100",
     "SEALGATE_BODY_MEMORY_WAIT_S": "0.5",
@@ -147,29 +148,74 @@ def test_h116_a_request_waits_its_turn_before_it_is_refused(cramped: Stage) -> N
         assert (answer.status, len(answer.body)) == (200, BIG_BYTES)
 
 
-def test_h116_an_account_that_stalls_all_it_may_holds_up_no_other(tmp_path: Path) -> None:
-    shared = CRAMPED | {"SEALGATE_BODY_MEMORY_ACCOUNT_PERCENT": "50", "SEALGATE_WRITE_TIMEOUT_S": "20"}
-    with standing(tmp_path, shared) as stage, ExitStack() as hoarders:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Signer]]:
+    """A gateway of which nobody may have more than half, and another account, with an object of its own."""
+    half = CRAMPED | {
+        "SEALGATE_BODY_MEMORY_ACCOUNT_PERCENT": "50",
+        "SEALGATE_MAX_REQUESTS_ACCOUNT_PERCENT": "50",
+        "SEALGATE_WRITE_TIMEOUT_S": "20",
+        "SEALGATE_BODY_TIMEOUT_S": "20",
+    }
+    with standing(tmp_path_factory.mktemp("shared"), half) as stage:
         held = stage.gateway.create_account("other")
         other = Signer(held.access_key_id, held.secret_access_key, stage.alice.host, stage.gateway.region)
-        for target, body in (("/others", b""), ("/others/big", b"o" * BIG_BYTES)):
+        for target, body in (("/others", b""), ("/others/small", b"good"), ("/others/big", b"o" * BIG_BYTES)):
             assert stage.send(other.header("PUT", target, body)).status == 200
+        yield stage, other
+
+
+def test_h116_an_account_that_stalls_all_it_may_holds_up_no_other(shared: tuple[Stage, Signer]) -> None:
+    stage, other = shared
+    with ExitStack() as hoarders:
         for _ in range(2):
             stalled_reader(stage, hoarders)
         is_refusal(stage.send(stage.alice.header("GET", "/crowd/big")), 503, "SlowDown")
         answer = stage.send(other.header("GET", "/others/big"))
         assert (answer.status, len(answer.body)) == (200, BIG_BYTES)
+    until(lambda: stage.send(stage.alice.header("GET", "/crowd/big")).status == 200)
+
+
+def slow_document(stage: Stage) -> bytes:
+    """The head of a signed request whose body does not come."""
+    headers = [("Content-Length", "50"), ("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg==")]
+    return stage.alice.header(
+        "POST", "/crowd?delete=", payload="UNSIGNED-PAYLOAD", headers=headers, framed=False
+    ).head()
+
+
+def slow_form(stage: Stage) -> bytes:
+    """A form that nobody signed yet: its first field does not end."""
+    start = b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\n'
+    headers = [("Host", stage.alice.host), ("Content-Type", "multipart/form-data; boundary=b")]
+    return Shot("POST", "/crowd", [*headers, ("Content-Length", "9999")], framed=False).head() + start
+
+
+@pytest.mark.parametrize("slow", [slow_document, slow_form])
+def test_h116_slow_requests_of_one_account_or_of_nobody_hold_up_no_other(
+    shared: tuple[Stage, Signer], slow: Callable[[Stage], bytes]
+) -> None:
+    stage, other = shared
+    shed = metric(stage, "sealgate_requests_shed_total")
+    with ExitStack() as hoarders:
+        crowd = [hoarders.enter_context(stage.connected()) for _ in range(4)]
+        for secure in crowd:
+            secure.sendall(slow(stage))
+        until(lambda: metric(stage, "sealgate_requests_in_flight") == 4)
+        with stage.connected() as secure:
+            secure.sendall(slow(stage))
+            is_refusal(read_answer(secure), 503, "SlowDown")
+        assert metric(stage, "sealgate_requests_shed_total") == shed + 1
+        answer = stage.send(other.header("GET", "/others/small"))
+        assert (answer.status, answer.body) == (200, b"good")
+    until(lambda: stage.send(stage.alice.header("GET", "/crowd/small")).status == 200)
 
 
 def test_h116_more_requests_than_allowed_get_slow_down(cramped: Stage) -> None:
     shed = metric(cramped, "sealgate_requests_shed_total")
     with ExitStack() as hoarders:
-        documents = cramped.alice.header(
-            "POST", "/crowd?delete=", payload="UNSIGNED-PAYLOAD",
-            headers=[("Content-Length", "50"), ("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg==")], framed=False,
-        )  # fmt: skip
         for _ in range(8):
-            hoarders.enter_context(cramped.connected()).sendall(documents.head())
+            hoarders.enter_context(cramped.connected()).sendall(slow_document(cramped))
         time.sleep(0.3)
         answer = cramped.send(cramped.alice.header("GET", "/crowd/small"))
         is_refusal(answer, 503, "SlowDown")
