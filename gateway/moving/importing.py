@@ -118,7 +118,7 @@ class Importer:
         version = await self.current(item.object_key)
         origin = item.mark()
         if version is None:
-            return await self._bring(item, origin, Conditions(if_none_match_any=True))
+            return await self.bring(item, origin, Conditions(if_none_match_any=True))
         if version.is_delete_marker:
             return Result(Outcome.KEPT, why=_DELETED_HERE)
         found = _judge(item, origin, version)
@@ -126,7 +126,7 @@ class Importer:
             return found
         if not self._options.update:
             return Result(Outcome.KEPT, why="the source changed since it was imported: run again with --update")
-        return await self._bring(item, origin, Conditions(if_match_etag=version.etag))
+        return await self.bring(item, origin, Conditions(if_match_etag=version.etag))
 
     async def _move_version(self, item: Item) -> Result:
         check_item(item)
@@ -147,7 +147,7 @@ class Importer:
             Conditions(if_match_etag=current.etag) if current and present else Conditions(if_none_match_any=True)
         )
         if not item.is_delete_marker:
-            return await self._bring(item, item.mark(), conditions, version_id)
+            return await self.bring(item, item.mark(), conditions, version_id)
         wanted = DeleteVersion(
             item.object_key,
             conditions=Conditions(if_match_etag=current.etag) if current and present else Conditions(),
@@ -168,7 +168,8 @@ class Importer:
         except NoSuchVersion:
             return None
 
-    async def _bring(self, item: Item, origin: str, conditions: Conditions, version_id: str | None = None) -> Result:
+    async def bring(self, item: Item, origin: str, conditions: Conditions, version_id: str | None = None) -> Result:
+        """Make one object current, on those conditions. Raises: as `move`."""
         reading = await self._source.open(item)
         try:
             tags = check_tags(reading.tags, MAX_OBJECT_TAGS)

@@ -55,11 +55,14 @@ ATTEMPTS: Final = 5
 class Registrar:
     """Makes one listed object after another current in the bucket, without its bytes."""
 
-    def __init__(self, services: Services, importer: Importer, source: "BucketSource", source_id: str) -> None:
+    def __init__(
+        self, services: Services, importer: Importer, source: "BucketSource", source_id: str, closed: "Closed"
+    ) -> None:
         self._services = services
         self._importer = importer
         self._source = source
         self._source_id = source_id
+        self._closed = closed
 
     async def move(self, history: Sequence[Item], index: int) -> Result:
         """Register one object. What cannot be registered now stops it all: the bucket stays closed until it can.
@@ -76,7 +79,9 @@ class Registrar:
             return await self._register(item)
         except ItemGone:
             return Result(Outcome.CHANGED, why="the source deleted it since it was listed")
-        except (NoSuchBucket, LeaseLost):
+        except LeaseLost:
+            raise PlaceFailed("another gateway registers in this bucket by now") from None
+        except NoSuchBucket:
             raise
         except (Interrupted, ItemFailed, ItemChanged, S3Error, Damaged, BlobError, CatalogueConflict) as error:
             raise PlaceFailed(f"{item.object_key!r} cannot be registered: {error}") from error
@@ -84,9 +89,11 @@ class Registrar:
     async def _register(self, item: Item) -> Result:
         looked = await self._source.look(item)
         item = looked.item
+        # Whoever stood still meanwhile may find the bucket open, and what it would register deleted by a client.
+        conditions = Conditions(if_none_match_any=True, lease=self._closed.lease)
         if not (item.size and looked.has_md5):
             # Nothing would bear its bytes out later, or there are none: it is brought at once.
-            return await self._importer.move([item], 0)
+            return await self._importer.bring(item, item.mark(), conditions)
         attributes = self._importer.attributes(
             looked.headers, looked.tags, mark_of(item, looked.tags), await self._protection(), self._source_id
         )
@@ -94,7 +101,7 @@ class Registrar:
         new = NewObject(
             item.object_key,
             attributes,
-            Conditions(if_none_match_any=True),
+            conditions,
             notices=told.created(CREATED_PUT),
             lock=await locks.with_default(self._importer.place, NO_LOCK),
         )
@@ -215,15 +222,20 @@ async def _whole(reading: Reading, item: Item, pace: Pace) -> AsyncIterator[Buff
         raise ItemFailed("the bytes of the source are not those of its ETag")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Closed:
     """A bucket that is being registered; whoever registers in it or opens it holds the lease of that."""
 
     catalogue: Catalogue
     bucket: Bucket
+    take: Callable[[], Awaitable[Lease]]
+    """Takes or renews that lease."""
+    lease: Lease | None = None
+    """As it was before the bucket was seen closed: under a later one it may have been open meanwhile."""
 
     async def walk(self, walk: Callable[[bytes], AsyncGenerator[Item]], after: bytes) -> AsyncGenerator[Item]:
-        """What the source lists, unless another run has opened the bucket by now. Raises: PlaceFailed."""
+        """What the source lists, unless another run has opened the bucket by now. Raises: PlaceFailed, LeaseLost."""
+        self.lease = await self.take()
         if REGISTERING not in (await self.catalogue.get_bucket(self.bucket.name)).configurations:
             raise PlaceFailed("another run registered everything, and opened the bucket: give the command again")
         async with aclosing(walk(after)) as items:
@@ -231,9 +243,9 @@ class Closed:
                 yield item
 
     async def open(self) -> None:
-        """Let everybody in."""
+        """Let everybody in. Raises: LeaseLost."""
         reach("move.all_registered")
-        await self.catalogue.put_configuration(self.bucket.bucket_id, REGISTERING, None)
+        await self.catalogue.put_configuration(self.bucket.bucket_id, REGISTERING, None, self.lease)
         reach("move.opened")
 
 

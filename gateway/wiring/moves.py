@@ -4,7 +4,7 @@ The control socket hands these functions what the command line was given; creden
 """
 
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from gateway.operations.context import Services
 from gateway.operations.encryption import protection_for
 from gateway.s3.types import EncryptionRequest
 from gateway.wiring.customer_key import read_customer_key
-from storage.catalogue.base import HistoryQuery, NoSuchBucket
+from storage.catalogue.base import HistoryQuery, Lease, NoSuchBucket
 from storage.catalogue.records import Bucket, Versioning
 
 _BUCKET_SCHEME: Final = "s3://"
@@ -183,25 +183,28 @@ class MoveCommands:
                 "--read-through takes a bucket as its source, and none of --versions, --update, --index, --read-back"
             )
         is_open, registered = await self._registered(bucket, wanted)
-        source = BucketSource(registered.endpoint, wanted.parallel, registered.key)
+        catalogue, source = self._services.catalogue, BucketSource(registered.endpoint, wanted.parallel, registered.key)
         sealing, is_new = await self._progress(SEALING, bucket, wanted)
         registering: Job[Any] | None = None
         if not is_open:
             progress, is_new = await self._progress(IMPORT, bucket, wanted)
             importer = Importer(self._services, bucket, source, ImportOptions(), _pace(wanted), self._etag_mode)
-            registrar = Registrar(self._services, importer, source, registered.source_id)
-            closed = Closed(self._services.catalogue, bucket)
+            closed = Closed(catalogue, bucket, self._lease(IMPORT, bucket))
+            registrar = Registrar(self._services, importer, source, registered.source_id, closed)
             walk = partial(closed.walk, partial(source.walk, versions=False))
             registering = self._job(IMPORT, bucket, progress, walk, registrar, wanted)
             registering.at_end = closed.open
-        catalogue = self._services.catalogue
-        lease = partial(catalogue.acquire_lease, f"{SEALING}/{bucket.bucket_id.hex()}", self._holder, LEASE_DURATION)
-        mover = Sealing(self._services, bucket, source, self._filler, _pace(wanted), lease)
+        mover = Sealing(self._services, bucket, source, self._filler, _pace(wanted), self._lease(SEALING, bucket))
         job = ReadThroughJob(
             catalogue, bucket, IMPORT, registering, self._job(SEALING, bucket, sealing, mover.walk, mover, wanted)
         )
         self._moves.start(job, source.close)
         return {"resumed": not is_new, **job.progress.answer()}
+
+    def _lease(self, kind: str, bucket: Bucket) -> Callable[[], Awaitable[Lease]]:
+        """Takes or renews the lease of a job, for what works under it."""
+        name = f"{kind}/{bucket.bucket_id.hex()}"
+        return partial(self._services.catalogue.acquire_lease, name, self._holder, LEASE_DURATION)
 
     async def _registered(self, bucket: Bucket, wanted: Asked) -> tuple[bool, Registered]:
         """Whether the bucket is open already, and its source, with the key that the command brought."""

@@ -120,6 +120,8 @@ class Conditions:
     """`If-None-Match: *`: the key must be absent."""
     if_match_etag: str | None = None
     """`If-Match`: the current ETag must equal this (no quotes); `*` matches any present one."""
+    lease: "Lease | None" = None
+    """Of a job: nothing is done where the lease is another's by now, or over (`LeaseLost`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,10 +517,14 @@ class Catalogue(Protocol):
             BucketStateRefused: its versioning is not enabled.
         """
 
-    async def put_configuration(self, bucket_id: bytes, kind: str, document: bytes | None) -> None:
+    async def put_configuration(
+        self, bucket_id: bytes, kind: str, document: bytes | None, lease: "Lease | None" = None
+    ) -> None:
         """Set or replace one configuration of a bucket; None drops it, also where there is none.
 
-        Raises: NoSuchBucket.
+        Raises:
+            NoSuchBucket: it is gone.
+            LeaseLost: the lease of the job that does it, where one is given, is another's, or over.
         """
 
     async def get_configuration(self, bucket_id: bytes, kind: str) -> bytes | None:
@@ -540,6 +546,7 @@ class Catalogue(Protocol):
             BucketStateRefused: the version comes with a lock, the bucket has none.
             PreconditionRefused: a condition does not hold.
             NoSuchVersion: `if_match_etag` on an absent key.
+            LeaseLost: the lease in the conditions is another's, or over.
             ContentGone: the content to share was released.
             BlobCondemned: sweep took one of the blobs.
         """
@@ -730,7 +737,10 @@ class Catalogue(Protocol):
         """How far that reader of the outbox has come: the last sequence that it is done with; 0 for a new one."""
 
     async def set_cursor(self, name: str, sequence: int) -> None:
-        """Note how far a reader has come; one that is further already stays there."""
+        """Note how far a reader has come; one that is further already stays there.
+
+        It takes no lease: what a reader is done with stays done, whoever reads on meanwhile.
+        """
 
     async def verify(self) -> int:
         """Verify every row and every reference; return the number of rows.

@@ -4,8 +4,9 @@ Each function is one command or one read of the contract; names and refusals are
 """
 
 from storage.catalogue import rows, uploads
-from storage.catalogue.base import BucketExists, BucketNotEmpty, BucketStateRefused, NoSuchBucket, TooManyBuckets
+from storage.catalogue.base import BucketExists, BucketNotEmpty, BucketStateRefused, Lease, NoSuchBucket, TooManyBuckets
 from storage.catalogue.identities import require_account
+from storage.catalogue.jobs import require_lease
 from storage.catalogue.records import Bucket, Versioning
 from storage.catalogue.rules import check_new_bucket, check_versioning, hash_of
 from storage.catalogue.schema import BUCKETS, CONFIGURATIONS, UPLOADS, VERSIONS, ConfigurationRow
@@ -87,8 +88,12 @@ def enable_object_lock(tx: Transaction, bucket_id: bytes) -> None:
         tx.record("enable_object_lock")
 
 
-def put_configuration(tx: Transaction, bucket_id: bytes, kind: str, document: bytes | None) -> None:
+def put_configuration(
+    tx: Transaction, bucket_id: bytes, kind: str, document: bytes | None, lease: Lease | None
+) -> None:
     """See `Catalogue.put_configuration`."""
+    if lease is not None:
+        require_lease(tx, lease)
     row = require_bucket(tx, bucket_id)
     hashes = rows.from_json(row.configurations)
     held = hashes.pop(kind, None)

@@ -57,3 +57,8 @@ def of_upload(upload_id: bytes) -> Lock:
 def of_job(name: str) -> Lock:
     """For commands around a lease or a cursor, which go in line by nature."""
     return Lock(5, (name.encode(),))
+
+
+def under_job(name: str) -> Lock:
+    """For commands that need a lease to stay as it is."""
+    return Lock(5, (name.encode(),), is_shared=True)

@@ -226,6 +226,8 @@ class MemoryCatalogue:
         self._check_conditions(self._find(version.bucket_id, version.object_key), conditions)
 
     def _check_conditions(self, target: _Version | None, conditions: Conditions) -> None:
+        if conditions.lease is not None:
+            self._require_lease(conditions.lease)
         is_there = target is not None and not target.record.is_delete_marker
         check_conditions(conditions, target.record.etag if is_there and target is not None else None)
 
@@ -408,9 +410,13 @@ class MemoryCatalogue:
             self._buckets[bucket_id] = replace(bucket, object_lock=True)
             self._record("enable_object_lock")
 
-    async def put_configuration(self, bucket_id: bytes, kind: str, document: bytes | None) -> None:
+    async def put_configuration(
+        self, bucket_id: bytes, kind: str, document: bytes | None, lease: Lease | None = None
+    ) -> None:
         """See `Catalogue.put_configuration`."""
         self._check_open()
+        if lease is not None:
+            self._require_lease(lease)
         bucket = self._bucket(bucket_id)
         hashes = {held: name for held, name in bucket.configurations.items() if held != kind}
         if document is not None:

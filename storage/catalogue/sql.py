@@ -144,11 +144,14 @@ class SqlCatalogue(ABC):
         """See `Catalogue.enable_object_lock`."""
         await self._write(lambda tx: buckets.enable_object_lock(tx, bucket_id), locks.of_bucket(bucket_id))
 
-    async def put_configuration(self, bucket_id: bytes, kind: str, document: bytes | None) -> None:
+    async def put_configuration(
+        self, bucket_id: bytes, kind: str, document: bytes | None, lease: Lease | None = None
+    ) -> None:
         """See `Catalogue.put_configuration`."""
         await self._write(
-            lambda tx: buckets.put_configuration(tx, bucket_id, kind, document),
+            lambda tx: buckets.put_configuration(tx, bucket_id, kind, document, lease),
             locks.of_bucket(bucket_id),
+            *_under(lease),
             reclaims=document is None,
         )
 
@@ -162,6 +165,7 @@ class SqlCatalogue(ABC):
         return await self._write(
             lambda tx: versions.publish_version(tx, command),
             *locks.of_object(command.version.bucket_id, command.version.object_key),
+            *_under(command.conditions.lease),
         )
 
     async def get_version(
@@ -204,6 +208,7 @@ class SqlCatalogue(ABC):
         return self._write(
             lambda tx: versions.delete_version(tx, bucket_id, command),
             *locks.of_object(bucket_id, command.object_key),
+            *_under(command.conditions.lease),
             reclaims=True,
         )
 
@@ -254,6 +259,7 @@ class SqlCatalogue(ABC):
             lambda tx: uploads.complete_upload(tx, command),
             *locks.of_object(command.version.bucket_id, command.version.object_key),
             locks.of_upload(command.upload_id),
+            *_under(command.conditions.lease),
         )
 
     async def abort_upload(self, bucket_id: bytes, object_key: bytes, upload_id: bytes) -> None:
@@ -353,6 +359,12 @@ class SqlCatalogue(ABC):
     async def set_cursor(self, name: str, sequence: int) -> None:
         """See `Catalogue.set_cursor`."""
         await self._write(lambda tx: jobs.set_cursor(tx, name, sequence), locks.of_job(name))
+
+
+def _under(lease: Lease | None) -> Iterator[Lock]:
+    """What keeps a lease as it is, where there is one, while many work under it at once."""
+    if lease is not None:
+        yield locks.under_job(lease.name)
 
 
 def _objects_of(command: ReplaceContent) -> Iterator[Lock]:

@@ -18,6 +18,7 @@ from storage.catalogue.base import (
     PublishVersion,
     VersionChange,
 )
+from storage.catalogue.jobs import require_lease
 from storage.catalogue.records import NULL_VERSION_ID, Blob, Notice, ObjectVersion, Versioning
 from storage.catalogue.rowmac import describe
 from storage.catalogue.rules import (
@@ -67,11 +68,13 @@ def judge(tx: Transaction, version: ObjectVersion, conditions: Conditions) -> Ve
     return current
 
 
-def _check_conditions(session: Session, bucket_id: bytes, conditions: Conditions, against: VersionRow | None) -> None:
+def _check_conditions(tx: Transaction, bucket_id: bytes, conditions: Conditions, against: VersionRow | None) -> None:
     if conditions == _NO_CONDITIONS:
         return
+    if conditions.lease is not None:
+        require_lease(tx, conditions.lease)
     if against is None:
-        session.findings.check_bucket(bucket_id)
+        tx.findings.check_bucket(bucket_id)
     check_conditions(conditions, None if against is None or against.content_id is None else against.etag)
 
 

@@ -1091,6 +1091,36 @@ class CatalogueSuite:
         await catalogue.release_lease(second)
         assert (await catalogue.acquire_lease("sweep", "one", MINUTE)).epoch == 3
 
+    async def test_a_write_under_a_lease_is_refused_once_another_has_it(
+        self, ready: Catalogue, make: Maker, clock: FakeClock
+    ) -> None:
+        held = await ready.acquire_lease("job", "one", MINUTE)
+        under = Conditions(lease=held)
+        upload = make.upload(b"parts")
+        part = make.part(upload, 1)
+        await ready.create_upload(upload)
+        await ready.put_part(part)
+        complete = replace(make.complete(upload, part), conditions=under)
+        await ready.publish_version(replace(make.publish(b"key"), conditions=under))
+        await ready.put_configuration(BUCKET.bucket_id, "kind", b"{}", held)
+        clock.advance()
+        for later in ("over", "of another"):
+            if later == "of another":
+                await ready.acquire_lease("job", "two", MINUTE)
+            with pytest.raises(LeaseLost):
+                await ready.publish_version(replace(make.publish(b"late"), conditions=under))
+            with pytest.raises(LeaseLost):
+                await ready.complete_upload(complete)
+            with pytest.raises(LeaseLost):
+                await ready.put_configuration(BUCKET.bucket_id, "kind", None, held)
+            (refusal,) = await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key", conditions=under)])
+            assert isinstance(refusal, LeaseLost)
+        assert [
+            version.object_key for version in (await ready.list_versions(BUCKET.bucket_id, ListQuery())).versions
+        ] == [b"key"]
+        assert await ready.get_configuration(BUCKET.bucket_id, "kind") == b"{}"
+        await ready.verify()
+
     async def test_orphans(self, ready: Catalogue, make: Maker, clock: FakeClock) -> None:
         lease = await ready.acquire_lease("sweep", "one", MINUTE)
         live = make.publish(b"live")

@@ -12,10 +12,10 @@ from gateway.wiring.moves import MoveCommands
 from tests.gateway.operations.stage import Stage
 
 
-def commands(stage: Stage, etag_mode: EtagMode = EtagMode.MD5) -> MoveCommands:
+def commands(stage: Stage, etag_mode: EtagMode = EtagMode.MD5, holder: str = "owner") -> MoveCommands:
     rig = stage.rig
     filler = Filler(catalogue=rig.catalogue, custody=rig.custody, writer=rig.writer, blobs=rig.blobs)
-    return MoveCommands(stage.services, Moves(), etag_mode, "owner", filler)
+    return MoveCommands(stage.services, Moves(), etag_mode, holder, filler)
 
 
 def move(stage: Stage, kind: str, place: str | Path, bucket: str = "bucket", **asked: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from gateway.moving.bucket import BucketSource
 from gateway.moving.client import read_credentials
 from gateway.moving.endpoint import AccessKey, Endpoint
 from gateway.moving.places import Interrupted, PlaceFailed
-from gateway.moving.registering import Sealing
+from gateway.moving.registering import Closed, Sealing
+from gateway.moving.report import IMPORT, Progress, State
 from gateway.moving.through import SOURCE, ReadThrough, Registered
 from gateway.operations.admission import REGISTERING
 from storage.catalogue.base import Conditions, DeleteVersion, VersionChange
@@ -349,6 +351,58 @@ def test_a_bucket_is_closed_until_all_is_registered(
         bring(reading, "s3://source", **place)
     assert bring(reading, "s3://source", read_through=True, **place)["state"] == "done"
     assert {key: reading.body_of(key) for key in _told_keys(reading)} == {"a": b"a", "b": b"b", "c": b"c"}
+
+
+@pytest.mark.parametrize("paused_at", ["look", "open"])
+def test_who_stood_still_amid_the_registering_registers_and_opens_nothing_late(
+    reading: Stage, theirs: Any, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch, paused_at: str
+) -> None:
+    """Another gateway went on meanwhile, and a client deleted what was registered: it stays deleted."""
+    bodies = {"empty": b"", "here": b"here", "gone": b"gone"}
+    for key, body in bodies.items():
+        theirs.put_object(Bucket="source", Key=key, Body=body)
+    catalogue, alice = reading.services.catalogue, reading.alice
+    pauses = {"look": (BucketSource, "look"), "open": (Closed, "open")}[paused_at]
+    real, wake, stood = getattr(*pauses), asyncio.Event(), asyncio.Event()
+
+    async def paused(self: Any, *given: Any) -> Any:
+        answer = await real(self, *given) if paused_at == "look" else None
+        stood.set()
+        await wake.wait()
+        return answer if paused_at == "look" else await real(self, *given)
+
+    async def start(holder: str) -> Any:
+        given = commands(reading, holder=holder)
+        await given.start(kind="import", bucket="bucket", place="s3://source", read_through=True, **place)
+        return given
+
+    async def ended(given: Any) -> Any:
+        while True:
+            status = await given.status(kind="import", bucket="bucket")
+            if not status["running"]:
+                return status
+            await asyncio.sleep(0.005)
+
+    monkeypatch.setattr(jobs, "SAVE_EVERY_S", 1000.0)  # it stands still, so it renews no lease either
+    with monkeypatch.context() as held:
+        held.setattr(*pauses, paused)
+        first = reading.run(start("one"))
+        reading.run(stood.wait())
+    reading.rig.clock.now += timedelta(seconds=61)
+    assert reading.run(ended(reading.run(start("two"))))["state"] == "done"
+    assert {key: reading.body_of(key) for key in _told_keys(reading)} == bodies
+    for key in ("empty", "gone"):
+        alice.delete_object(Bucket="bucket", Key=key)
+    bucket = reading.run(catalogue.get_bucket("bucket"))
+    reading.run(catalogue.put_configuration(bucket.bucket_id, REGISTERING, b"{}"))  # as by an import that begins anew
+    wake.set()
+    reading.run(ended(first))
+    late = Progress.decode(reading.run(catalogue.get_configuration(bucket.bucket_id, IMPORT)))
+    assert late.state is State.STOPPED
+    assert "another" in late.problem
+    assert REGISTERING in reading.run(catalogue.get_bucket("bucket")).configurations
+    reading.run(catalogue.put_configuration(bucket.bucket_id, REGISTERING, None))
+    assert reading.keys() == ["here"]
 
 
 def test_what_cannot_be_is_refused_and_leaves_the_bucket_open(
