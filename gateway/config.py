@@ -402,6 +402,23 @@ class Settings(BaseSettings):
     body_memory_wait_s: float = _row(
         5, "Time that a request waits for its share of `body_memory_bytes`.", unit="s", ge=0, le=60
     )
+    read_through_streams: int = _row(
+        32,
+        "Objects that are read at once from the sources of imports that read through; further ones get 503 SlowDown.",
+        ge=1,
+        le=1024,
+    )
+    read_through_account_percent: int = _row(
+        50,
+        "The most of `read_through_streams` that the buckets of one account may hold, so that its slow readers hold up"
+        " no other.",
+        unit="%",
+        ge=1,
+        le=100,
+    )
+    read_through_wait_s: float = _row(
+        5, "Time that a read waits for its share of `read_through_streams`.", unit="s", ge=0, le=60
+    )
     max_connections: int = _row(
         4096,
         "Open connections, TLS spoken or not; where there are more, the oldest that nobody answers are closed.",

@@ -17,11 +17,12 @@ from starlette.types import Receive, Scope, Send
 from gateway.access.facts import Caller
 from gateway.access.identities import Identity
 from gateway.engine.integrity import EtagMode, PayloadCheck
+from gateway.engine.turns import Turns
 from gateway.http.answers import RawHeaders, common_headers, encode_headers
 from gateway.http.bodies import RequestBody, WireBody, decode_body, refuse_streaming
 from gateway.http.failures import as_s3_error
 from gateway.http.forms import FormBody, is_form
-from gateway.http.memory import ANSWER_BYTES, REQUEST_BYTES, BodyMemory, Lease
+from gateway.http.memory import ANSWER_BYTES, REQUEST_BYTES, Lease
 from gateway.http.protocol import ABORT, UNREAD
 from gateway.http.shares import NOBODY, Place, RequestShares
 from gateway.operations.admission import Admission
@@ -151,7 +152,7 @@ class Endpoint:
         self._telemetry = telemetry
         self._settings = settings
         self._clock = clock
-        self._memory = BodyMemory(
+        self._memory = Turns(
             settings.body_memory_bytes,
             settings.body_memory_wait_s,
             account_percent=settings.body_memory_account_percent,

@@ -9,13 +9,14 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from gateway.engine.opening import OpenedSpan
+from gateway.engine.turns import Turns
 from gateway.errors import MoveError
 from gateway.moving.endpoint import AccessKey, Endpoint
 from gateway.moving.places import Item
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "source"
 """The configuration that names the source, from the registering until all is sealed."""
-MAX_READS: Final = 16
-"""Streams from sources that one gateway reads at once; who finds no place for `WAIT_S` gets 503."""
-WAIT_S: Final = 5.0
+_TOO_MANY: Final = (
+    "Too many objects are being read from where they are imported from, of this account or of all. Try again, with"
+    " fewer at a time."
+)
 _MD5: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -43,6 +45,8 @@ class Registered:
     source_id: str
     endpoint: Endpoint
     key: AccessKey
+    account: str
+    """Whose the bucket is: what is read through counts for it."""
 
     def encode(self) -> bytes:
         """For the catalogue, which seals it."""
@@ -57,6 +61,7 @@ class Registered:
             "access_key_id": self.key.access_key_id,
             "secret_access_key": self.key.secret_access_key,
             "session_token": self.key.session_token or "",
+            "account": self.account,
         }
         return json.dumps(kept).encode("ascii")
 
@@ -67,7 +72,7 @@ class Registered:
         ca_file = Path(kept["ca_file"]) if kept["ca_file"] else None
         endpoint = Endpoint(kept["url"], kept["bucket"], kept["prefix"], kept["region"], ca_file, None, "")
         key = AccessKey(kept["access_key_id"], kept["secret_access_key"], kept["session_token"] or None)
-        return cls(kept["source_id"], endpoint, key)
+        return cls(kept["source_id"], endpoint, key, kept["account"])
 
 
 async def registered_source(catalogue: Catalogue, bucket: Bucket) -> Registered | None:
@@ -86,27 +91,24 @@ class _Client:
 class ReadThrough:
     """Reads from the sources of a gateway's buckets; `gateway.engine.objects.Through`. Belongs to one event loop."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, streams: int, account_percent: int, wait_s: float) -> None:
+        """At most `streams` are read at once, of which one account has its share; who waits longer is refused."""
         self._catalogue = catalogue
+        self._places = Turns(streams, wait_s, account_percent=account_percent, refusal=_TOO_MANY)
         self._clients: dict[bytes, _Client] = {}
         self._making = asyncio.Lock()
-        self._places = asyncio.Semaphore(MAX_READS)
 
     async def open(self, version: ObjectVersion, offset: int, length: int) -> OpenedSpan:
         """A span of a pending version's bytes; the first piece is here.
 
         Raises (here, and later from the iterator):
             StorageUnavailable: the source cannot be asked, or has that state no more.
+            S3Error: SlowDown where too many are read already.
         """
-        calls = await self._calls_for(version)
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await self._places.acquire()
-        except TimeoutError:
-            raise StorageUnavailable("too many reads of sources of imports are under way") from None
-        return await OpenedSpan.of(self._pieces(calls, version, offset, length))
+        client = await self._client_for(version)
+        return await OpenedSpan.of(self._pieces(client, version, offset, length))
 
-    async def _calls_for(self, version: ObjectVersion) -> "Calls":
+    async def _client_for(self, version: ObjectVersion) -> _Client:
         from gateway.moving.bucket import Calls  # noqa: PLC0415  # boto3: half a second that only moves shall pay
 
         try:
@@ -122,39 +124,49 @@ class ReadThrough:
                     held.calls.close()
                 registered = Registered.decode(document)
                 try:
-                    calls = await asyncio.to_thread(Calls, registered.endpoint, MAX_READS, registered.key)
+                    calls = await asyncio.to_thread(Calls, registered.endpoint, self._places.share, registered.key)
                 except (MoveError, KeysError) as error:
                     raise StorageUnavailable(f"the source of the import cannot be used: {error}") from error
                 held = self._clients[version.bucket_id] = _Client(document, registered, calls)
         if version.attributes.get("pending") != held.registered.source_id:
             raise StorageUnavailable("the object was registered from another source than the bucket has")
-        return held.calls
+        return held
 
-    async def _pieces(self, calls: "Calls", version: ObjectVersion, offset: int, length: int) -> AsyncGenerator[Buffer]:
+    async def _pieces(
+        self, client: _Client, version: ObjectVersion, offset: int, length: int
+    ) -> AsyncGenerator[Buffer]:
         """The bytes; of a whole the last piece comes only once its MD5 has borne all of it out."""
+        if not length:
+            return
+        is_whole = length == version.size
+        md5 = hashlib.md5(usedforsecurity=False) if is_whole and _MD5.fullmatch(version.etag) else None
+        held = b""
         try:
-            if not length:
-                return
-            is_whole = length == version.size
-            md5 = hashlib.md5(usedforsecurity=False) if is_whole and _MD5.fullmatch(version.etag) else None
-            piece = await _ask(calls, version, offset, length)
-            held = b""
-            try:
-                async with aclosing(piece.chunks(md5)) as chunks:
-                    async for chunk in chunks:
-                        if held:
-                            yield held
-                        held = chunk
-                if md5 is not None and md5.hexdigest() != version.etag:
-                    raise StorageUnavailable("the source of the import gave other bytes than its ETag says")
-            finally:
-                await piece.close()
-            # Nothing is waited for behind it: the client has all by then, and may go on with its next request.
-            yield held
+            async with self._place(client.registered.account):
+                piece = await _ask(client.calls, version, offset, length)
+                try:
+                    async with aclosing(piece.chunks(md5)) as chunks:
+                        async for chunk in chunks:
+                            if held:
+                                yield held
+                            held = chunk
+                    if md5 is not None and md5.hexdigest() != version.etag:
+                        raise StorageUnavailable("the source of the import gave other bytes than its ETag says")
+                finally:
+                    await piece.close()
         except MoveError as error:
             raise StorageUnavailable(f"the source of the import does not give the object: {error}") from error
+        # Nothing is held or waited for behind it: the source gave all, and a client may take its time with the last.
+        yield held
+
+    @asynccontextmanager
+    async def _place(self, account: str) -> AsyncIterator[None]:
+        """One stream for an account. Raises: S3Error SlowDown."""
+        await self._places.take(account, 1)
+        try:
+            yield
         finally:
-            self._places.release()
+            self._places.give_back(account, 1)
 
     def close(self) -> None:
         """Let go of threads and connections."""

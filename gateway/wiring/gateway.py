@@ -154,7 +154,12 @@ class Gateway:
             read_budget_bytes=settings.read_budget_bytes,
         )
         etag_mode = EtagMode(settings.etag)
-        self.through = ReadThrough(stores.catalogue)
+        self.through = ReadThrough(
+            stores.catalogue,
+            settings.read_through_streams,
+            settings.read_through_account_percent,
+            settings.read_through_wait_s,
+        )
         objects = ObjectEngine(
             catalogue=stores.catalogue,
             custody=custody,

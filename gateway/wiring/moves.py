@@ -223,7 +223,7 @@ class MoveCommands:
                 raise PlaceFailed("the bucket holds objects: --read-through begins with an empty one")
             for kind in (IMPORT, SEALING):
                 await catalogue.put_configuration(bucket_id, kind, None)
-            registered = Registered(secrets.token_hex(16), endpoint, key)
+            registered = Registered(secrets.token_hex(16), endpoint, key, bucket.account_id.hex())
         elif registered.endpoint.name != endpoint.name:
             raise PlaceFailed(f"the bucket reads through to {registered.endpoint.name}: finish that first")
         elif is_open and wanted.restart:

@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 from gateway.cli.pki import TlsFiles, make_certificates
 
 BODY: Final = b"the body of an object " * 1000
+LARGE: Final = b"a large object " * 200_000
+"""More than is read in one go."""
 _TIME: Final = "2026-01-01T00:00:00.000Z"
 
 
@@ -69,6 +71,7 @@ _ANSWERS: Final = {
     "kms": _Answer(BODY[::-1], headers={"x-amz-server-side-encryption": "aws:kms"}),
     "gone": _Answer(_NO_SUCH_KEY, 404),
     "redirect": _Answer(b"", 307),
+    "large": _Answer(LARGE, headers={"ETag": f'"{_etag(LARGE)}"'}),
     "parts": _Answer(PART, 206, headers=_IN_PARTS),
 }
 

@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.integrity import EtagMode
 from gateway.engine.objects import NewObject
-from gateway.moving import jobs, through
+from gateway.engine.opening import OpenedSpan
+from gateway.moving import jobs
 from gateway.moving.bucket import BucketSource
 from gateway.moving.client import read_credentials
 from gateway.moving.endpoint import AccessKey, Endpoint
@@ -27,12 +28,13 @@ from gateway.operations.admission import REGISTERING
 from storage.catalogue.base import Conditions, DeleteVersion, VersionChange
 from storage.errors import StorageUnavailable
 from tests.blackbox.clients import payload
-from tests.gateway.moving.lying import BODY, Lying, lying_server
+from tests.gateway.moving.lying import BODY, LARGE, Lying, lying_server
 from tests.gateway.moving.moving import bring, commands, send, why
 from tests.gateway.operations.stage import MIB, Stage
 from tests.servers.s3_servers import S3Server
 from tests.storage.blobs.s3.support import make_bucket
 
+STREAMS = 4
 SMALL = {f"{number:02}": payload(number * 37 + 1, number) for number in range(12)}
 
 
@@ -50,7 +52,7 @@ def theirs(server: S3Server) -> Iterator[Any]:
 @pytest.fixture
 def reading(stage: Stage) -> Iterator[Stage]:
     """A stage that reads through."""
-    through_ = ReadThrough(stage.services.catalogue)
+    through_ = ReadThrough(stage.services.catalogue, STREAMS, 50, 5)
     stage.services.objects._through = through_
     yield stage
     through_.close()
@@ -436,7 +438,7 @@ def test_what_cannot_be_is_refused_and_leaves_the_bucket_open(
 @pytest.mark.parametrize("ca_file", [None, Path("/ca")])
 def test_the_key_of_the_source_is_in_no_repr(ca_file: Path | None) -> None:
     key = AccessKey("AKID", "SECRET", "TOKEN")
-    held = Registered("id", Endpoint("https://x", "b", "p/", "r", ca_file, None, ""), key)
+    held = Registered("id", Endpoint("https://x", "b", "p/", "r", ca_file, None, ""), key, "account")
     assert Registered.decode(held.encode()) == held
     assert "SECRET" not in repr(held)
     assert "TOKEN" not in repr(held)
@@ -460,34 +462,67 @@ def test_a_source_that_lies_gives_no_byte_of_it(
         assert reading.run(reading.rig.get(b"honest")) == BODY
 
 
-def _register_lie(stage: Stage, lying: Lying, key: str) -> None:
+def _register_lie(stage: Stage, lying: Lying, key: str, bucket_name: str = "bucket") -> None:
     async def run() -> None:
-        bucket = await stage.services.catalogue.get_bucket("bucket")
+        bucket = await stage.services.catalogue.get_bucket(bucket_name)
         stage.rig.bucket = bucket
         endpoint = Endpoint(lying.url, "source", "", "us-east-1", lying.ca_file, None, "")
-        registered = Registered("id", endpoint, read_credentials(lying.credentials, "default"))
+        access_key = read_credentials(lying.credentials, "default")
+        registered = Registered("id", endpoint, access_key, bucket.account_id.hex())
         await stage.services.catalogue.put_configuration(bucket.bucket_id, SOURCE, registered.encode())
-        etag = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
-        for name in (key, "honest"):
+        for name in (key, "honest", "large"):
+            body = LARGE if name == "large" else BODY
             new = NewObject(name.encode(), replace(ObjectAttributes(), pending="id"), Conditions())
-            await stage.services.objects.register(bucket, new, len(BODY), etag)
+            etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+            await stage.services.objects.register(bucket, new, len(body), etag)
 
     stage.run(run())
 
 
-def test_reads_of_sources_are_bounded(reading: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(through, "WAIT_S", 0.01)
+def test_slow_readers_of_one_account_hold_up_no_other(reading: Stage, tmp_path: Path) -> None:
+    """They are told to slow down once they hold their share, and only they; what was let go of can be had again."""
+    through_ = ReadThrough(reading.services.catalogue, STREAMS, 50, 0.01)
+    reading.services.objects._through = through_
+    reading.alice.create_bucket(Bucket="alices-other")
+    reading.bob.create_bucket(Bucket="bobs")
+    share = STREAMS // 2
     with lying_server(tmp_path) as lying:
-        _register_lie(reading, lying, "other")
+        for name in ("bucket", "alices-other", "bobs"):
+            _register_lie(reading, lying, "another", name)
+
+        async def slow() -> list[OpenedSpan]:
+            """Of both buckets of hers; they read the first piece and no more."""
+            catalogue, objects = reading.services.catalogue, reading.services.objects
+            found = [
+                await objects.find(await catalogue.get_bucket(name), b"large") for name in ("bucket", "alices-other")
+            ]
+            return [await objects.open(found[number % 2], 0, len(LARGE)) for number in range(share)]
+
+        async def let_go(held: list[OpenedSpan]) -> None:
+            for span in held:
+                await span.aclose()
+
+        held = reading.run(slow())
+        for name in ("bucket", "alices-other"):
+            with pytest.raises(ClientError, match=r"SlowDown.*Too many objects are being read"):
+                reading.alice.get_object(Bucket=name, Key="honest")
+            assert reading.exchanges[-1].headers["retry-after"] == "1"
+        for key, body in (("honest", BODY), ("large", LARGE)):
+            assert reading.bob.get_object(Bucket="bobs", Key=key)["Body"].read() == body
+        reading.run(let_go(held))
+        for _ in range(STREAMS + 1):
+            assert reading.body_of("large") == LARGE
+    through_.close()
+
+
+def test_who_has_all_of_a_small_object_holds_no_stream(reading: Stage, tmp_path: Path) -> None:
+    with lying_server(tmp_path) as lying:
+        _register_lie(reading, lying, "another")
 
         async def run() -> None:
             found = await reading.services.objects.find(reading.rig.bucket, b"honest")
-            held = [await reading.services.objects.open(found, 0, len(BODY)) for _ in range(through.MAX_READS)]
-            with pytest.raises(StorageUnavailable, match="too many reads"):
-                await reading.services.objects.open(found, 0, len(BODY))
-            for span in held:
-                await span.aclose()
-            again = await reading.services.objects.open(found, 0, len(BODY))
-            assert b"".join([bytes(piece) async for piece in again]) == BODY
+            spans = [await reading.services.objects.open(found, 0, len(BODY)) for _ in range(2 * STREAMS)]
+            for span in spans:
+                assert b"".join([bytes(piece) async for piece in span]) == BODY
 
         reading.run(run())
