@@ -35,6 +35,9 @@ _SIGNED_PARAMETERS: Final = frozenset(
 )
 """What the canonical resource holds. The list of botocore, by which such URLs are made."""
 
+_SECOND_PARAMETER: Final = re.compile(rb"&(?:%b)(?:[=&]|\Z)" % b"|".join(sorted(_SIGNED_PARAMETERS)))
+"""In a decoded value: what would be another signed parameter if it stood in the query by itself."""
+
 _HARMLESS_PARAMETERS: Final = frozenset(
     b"continuation-token delimiter encoding-type fetch-owner key-marker list-type marker max-keys max-parts "
     b"max-uploads part-number-marker prefix start-after upload-id-marker version-id-marker x-id".split()
@@ -53,8 +56,8 @@ def present(
 
     Raises:
         S3Error: InvalidRequest where the setting turns SigV2 off; AccessDenied for plain HTTP, a missing, repeated
-            or malformed parameter, an unsigned one, expiry in the past or too far ahead; InvalidArgument or
-            InvalidRequest for the payload form.
+            or malformed parameter, an unsigned one, one that could be two, expiry in the past or too far ahead;
+            InvalidArgument or InvalidRequest for the payload form.
     """
     if not settings.presigned_v2:
         raise S3Error(INVALID_REQUEST, "Signature Version 2 is turned off. Please use AWS4-HMAC-SHA256.")
@@ -62,6 +65,9 @@ def present(
         raise S3Error(ACCESS_DENIED, "Signature Version 2 is accepted over HTTPS only.")
     values = _values(query)
     hoisted = hoisted_headers(query, request.headers)
+    if any(_SECOND_PARAMETER.search(value) for name, value in query if name in _SIGNED_PARAMETERS):
+        # Signed as it is decoded: `response-expires=a%26versionId=b` has the signature of two parameters.
+        raise S3Error(ACCESS_DENIED, "Signature Version 2 cannot tell this query from another one.")
     known = _SIGNED_PARAMETERS | _HARMLESS_PARAMETERS | frozenset(PARAMETERS)
     for name, _ in query:
         lower = name.lower()

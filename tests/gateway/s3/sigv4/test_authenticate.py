@@ -294,6 +294,20 @@ REFUSED: list[tuple[str, Request, int, str]] = [
     ("SigV2 subresource added", presigned_v2_request(late_query="&acl"), 403, "SignatureDoesNotMatch"),
     ("SigV2 subresource added, escaped", presigned_v2_request(late_query="&%61cl"), 403, "SignatureDoesNotMatch"),
     ("SigV2 unsigned subresource added", presigned_v2_request(late_query="&retention"), 403, "AccessDenied"),
+    (
+        "SigV2 version made part of another parameter",
+        presigned_v2_request(
+            query="response-expires=a%26versionId%3Db", resource="/bucket/key?response-expires=a&versionId=b"
+        ),
+        403,
+        "AccessDenied",
+    ),
+    (
+        "SigV2 subresource made part of another parameter",
+        presigned_v2_request(query="response-expires=a%26uploads", resource="/bucket/key?response-expires=a&uploads"),
+        403,
+        "AccessDenied",
+    ),
     ("SigV2 header added in the query", presigned_v2_request(late_query="&x-amz-acl=a"), 403, "SignatureDoesNotMatch"),
     (
         "SigV2 signed type not sent",
@@ -494,6 +508,12 @@ def test_sigv2_presigned_is_accepted() -> None:
     assert verified.expires_at == seconds(3600)
     last = presigned_v2_request(expires=str(int(seconds(604800).timestamp())))
     assert accept(last).kind is Kind.PRESIGNED_V2
+
+
+def test_sigv2_takes_ampersands_that_begin_no_parameter() -> None:
+    query = "response-content-disposition=attachment%3B%20filename%3D%22a%26b%26acls.txt%22"
+    resource = '/bucket/key?response-content-disposition=attachment; filename="a&b&acls.txt"'
+    assert accept(presigned_v2_request(query=query, resource=resource)).kind is Kind.PRESIGNED_V2
 
 
 def test_sigv2_covers_headers_and_subresources() -> None:
