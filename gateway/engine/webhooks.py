@@ -10,6 +10,7 @@ import json
 import ssl
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,9 +32,17 @@ class DeliveryFailed(Exception):
         """Whether the target refused the message itself, so that a second try is of no use."""
 
 
+class TrialUnderWay(Exception):
+    """Somebody else is just finding out whether the target answers."""
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="webhook")
+
+
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One target."""
+    """One target. It may be silent while it is waited for, so that it has threads of its own for that."""
 
     name: str
     url: str = field(repr=False)
@@ -41,11 +50,25 @@ class Webhook:
     context: ssl.SSLContext
     secret: bytes | None = field(default=None, repr=False)
     """Keys the signature of what is sent; None: nothing is signed."""
+    _deliveries: ThreadPoolExecutor = field(default_factory=_one_thread, init=False, repr=False, compare=False)
+    _trials: ThreadPoolExecutor = field(default_factory=_one_thread, init=False, repr=False, compare=False)
+    _trial: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False, compare=False)
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send a message; return once the target has answered 2xx. Raises: DeliveryFailed."""
+        await self._send(message, self._deliveries)
+
+    async def try_out(self, message: Mapping[str, Any]) -> None:
+        """As `send`, beside what is being delivered, and for one who asks at a time. Raises: also TrialUnderWay."""
+        if self._trial.locked():
+            raise TrialUnderWay
+        async with self._trial:
+            await self._send(message, self._trials)
+
+    async def _send(self, message: Mapping[str, Any], pool: ThreadPoolExecutor) -> None:
         body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
-        await asyncio.to_thread(self._post, body, self._headers(body, int(time.time())))
+        headers = self._headers(body, int(time.time()))
+        await asyncio.get_running_loop().run_in_executor(pool, self._post, body, headers)
 
     def _headers(self, body: bytes, now_s: int) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "User-Agent": "Sealgate"}

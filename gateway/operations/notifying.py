@@ -4,9 +4,9 @@ Source: AWS "PutBucketNotificationConfiguration". What is told is written with t
 """
 
 from gateway.engine.notifying import KIND, Announcer
-from gateway.engine.webhooks import DeliveryFailed
+from gateway.engine.webhooks import DeliveryFailed, TrialUnderWay
 from gateway.operations.context import Context
-from gateway.s3.errors import INVALID_ARGUMENT, S3Error
+from gateway.s3.errors import INVALID_ARGUMENT, SLOW_DOWN, S3Error
 from gateway.s3.notifications import Cause, Notifications, arn_of, notifications_node, test_event
 from gateway.s3.types import (
     Body,
@@ -44,7 +44,9 @@ async def _validate(context: Context, target: str, *, must_answer: bool) -> None
         if not must_answer:
             return
         try:
-            await webhook.send(test_event(_cause(context)))
+            await webhook.try_out(test_event(_cause(context)))
+        except TrialUnderWay:
+            raise S3Error(SLOW_DOWN, headers={"Retry-After": "1"}) from None
         except DeliveryFailed:
             why = "The destination did not take the test event"
         else:

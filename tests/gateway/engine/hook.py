@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.engine.webhooks import DeliveryFailed
+from gateway.engine.webhooks import DeliveryFailed, TrialUnderWay
 
 
 @dataclass
@@ -14,11 +14,17 @@ class Hook:
     name: str
     sent: list[Mapping[str, Any]] = field(default_factory=list)
     failure: DeliveryFailed | None = None
+    is_on_trial: bool = False
 
     async def send(self, message: Mapping[str, Any]) -> None:
         if self.failure is not None:
             raise self.failure
         self.sent.append(message)
+
+    async def try_out(self, message: Mapping[str, Any]) -> None:
+        if self.is_on_trial:
+            raise TrialUnderWay
+        await self.send(message)
 
     @property
     def events(self) -> list[tuple[str, str]]:

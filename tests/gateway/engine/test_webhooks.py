@@ -5,7 +5,9 @@ import hmac
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.pki import TlsFiles, make_certificates
-from gateway.engine.webhooks import DeliveryFailed, Webhook, client_context
+from gateway.engine.webhooks import DeliveryFailed, TrialUnderWay, Webhook, client_context
 
 MESSAGE = {"Records": [{"eventName": "ObjectCreated:Put", "key": "ü☃"}]}
 
@@ -28,6 +30,7 @@ class Target:
     ca_file: Path = Path()
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    is_silent: threading.Event = field(default_factory=threading.Event)
     seen: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     def hook(self, **changes: Any) -> Webhook:
@@ -51,6 +54,8 @@ def target(files: TlsFiles) -> Iterator[Target]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             held.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            while held.is_silent.is_set():
+                time.sleep(0.01)
             self.send_response(held.status)
             for name, value in held.headers.items():
                 self.send_header(name, value)
@@ -78,6 +83,28 @@ def target(files: TlsFiles) -> Iterator[Target]:
 
 def send(hook: Webhook) -> None:
     asyncio.run(hook.send(MESSAGE))
+
+
+def test_a_silent_target_takes_no_thread_of_anybody_else(target: Target) -> None:
+    """Whoever configures notifications decides how often a target is tried out."""
+    target.is_silent.set()
+
+    async def main() -> None:
+        hook = target.hook()
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as only:
+            loop.set_default_executor(only)
+            delivery, trial = asyncio.ensure_future(hook.send(MESSAGE)), asyncio.ensure_future(hook.try_out(MESSAGE))
+            while len(target.seen) < 2:
+                await asyncio.to_thread(lambda: None)
+            with pytest.raises(TrialUnderWay):
+                await hook.try_out(MESSAGE)
+            target.is_silent.clear()
+            await asyncio.gather(delivery, trial)
+        await hook.try_out(MESSAGE)
+
+    asyncio.run(main())
+    assert len(target.seen) == 3
 
 
 def failed(hook: Webhook) -> DeliveryFailed:

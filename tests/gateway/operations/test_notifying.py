@@ -43,6 +43,14 @@ def deliver(stage: Stage, name: str = "hook") -> list[dict[str, Any]]:
     return [record for message in hook.sent for record in message["Records"]]
 
 
+def test_a_destination_that_somebody_else_is_trying_out(stage: Stage) -> None:
+    stage.hooks["hook"].is_on_trial = True
+    wanted = {"QueueConfigurations": [queue("ObjectCreated:*")]}
+    put = stage.alice.put_bucket_notification_configuration
+    refused(put, 503, "SlowDown", Bucket="bucket", NotificationConfiguration=wanted)
+    put(Bucket="bucket", NotificationConfiguration=wanted, SkipDestinationValidation=True)
+
+
 def test_a_configuration_comes_back_as_it_was_put(stage: Stage) -> None:
     empty = stage.alice.get_bucket_notification_configuration(Bucket="bucket")
     assert "QueueConfigurations" not in empty
