@@ -12,7 +12,13 @@ from urllib.parse import urlencode
 
 from gateway.s3 import xml
 from gateway.s3.addressing import Address, check_key
-from gateway.s3.errors import ACCESS_DENIED, INVALID_ARGUMENT, S3Error
+from gateway.s3.errors import (
+    ACCESS_DENIED,
+    INVALID_ARGUMENT,
+    MAX_POST_PRE_DATA_LENGTH_EXCEEDED,
+    NOT_IMPLEMENTED,
+    S3Error,
+)
 from gateway.s3.headers import check_field_value
 from gateway.s3.multipart_form import Field
 from gateway.s3.query import HEADER_NAME
@@ -58,6 +64,10 @@ _OF_THE_SIGNATURE: Final = frozenset({"x-amz-algorithm", "x-amz-credential", "x-
 _OF_THE_CONNECTION: Final = frozenset({b"host", b"origin", b"referer", b"user-agent"})
 """Headers of the POST itself that go on to whoever judges access; the others speak of the form, not of the object."""
 _TOLERATED: Final = "x-amz-user-agent"
+_OF_AN_OBJECT: Final = ("content-md5", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since")
+"""Headers that nobody sends but to be heeded. What they would say stands in the fields of a form."""
+MAX_EXPANDED_BYTES: Final = 64 * 1024
+"""Of all fields, with the name of the file put in: 20 KiB of them may ask for it, with its 2 KB, 1,800 times."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,18 +87,24 @@ def read_form(sent: Iterable[Field], file_name: str | None, bucket: str) -> Mapp
 
     Raises:
         S3Error: InvalidArgument for a field that stands twice or is not UTF-8, and where `key` is missing or empty;
+            MaxPostPreDataLengthExceededError where the name makes more than 64 KiB of them;
             AccessDenied where the field `bucket` names another bucket.
     """
     short_name = _FILE_NAME if file_name is None else file_name.replace("\\", "/").rpartition("/")[2]
     form: dict[str, str] = {}
+    left = MAX_EXPANDED_BYTES
     for one in sent:
         name = one.name.lower()
         if name in form:
             raise _wrong(one.name, "This field stands in the form more than once.")
         try:
-            form[name] = one.value.decode("utf-8").replace(_FILE_NAME, short_name)
+            value = one.value.decode("utf-8")
         except UnicodeDecodeError:
             raise _wrong(one.name, "The fields of a form must be UTF-8.") from None
+        left -= len(one.value) + value.count(_FILE_NAME) * len(short_name.encode())
+        if left < 0:
+            raise S3Error(MAX_POST_PRE_DATA_LENGTH_EXCEEDED)
+        form[name] = value.replace(_FILE_NAME, short_name)
     if _KEY not in form:
         raise _wrong(
             _KEY,
@@ -105,8 +121,9 @@ def request_of_form(request: Request, form: Mapping[str, str], address: Address)
     """Make the request that a form stands for, and the address of the object that it makes.
 
     Raises:
-        S3Error: AccessDenied for `x-amz-*` headers beside the form, which nobody signed; InvalidArgument for a field
-            that cannot be a header, or asks for what no upload can; MalformedXML for tags; as `check_key`.
+        S3Error: AccessDenied for `x-amz-*` headers beside the form, which nobody signed; NotImplemented for those that
+            speak of an object; InvalidArgument for a field that cannot be a header, or asks for what no upload can;
+            MalformedXML for tags; as `check_key`.
     """
     unsigned = [name for name, _ in request.headers if name.startswith("x-amz-") and name != _TOLERATED]
     if unsigned:
@@ -115,6 +132,9 @@ def request_of_form(request: Request, form: Mapping[str, str], address: Address)
             "There were headers present in the request which were not signed",
             fields={"HeadersNotSigned": ", ".join(sorted(set(unsigned)))},
         )
+    for name in _OF_AN_OBJECT:
+        if name in request.headers:
+            raise S3Error(NOT_IMPLEMENTED, fields={"Header": name})
     object_key = form[_KEY].encode()
     check_key(object_key)
     headers = [pair for pair in request.headers.raw() if pair[0] in _OF_THE_CONNECTION]

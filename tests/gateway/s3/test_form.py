@@ -63,6 +63,15 @@ def test_the_name_of_the_file(file_name: str | None, key: str) -> None:
     assert form["x-amz-meta-name"] == f"<{key[2:]}>"
 
 
+def test_the_name_of_the_file_is_not_put_in_without_end() -> None:
+    name, once = "\u00e9" * 1000, "${filename}"
+    sent = [Field("key", b"k"), *(Field(f"x-ignore-{number}", (once * 10).encode()) for number in range(3))]
+    assert read_form(sent, name, "bucket")["x-ignore-2"] == name * 10
+    with pytest.raises(S3Error) as caught:
+        read_form([*sent, Field("x-ignore-more", (once * 3).encode())], name, "bucket")
+    assert caught.value.row.code == "MaxPostPreDataLengthExceededError"
+
+
 def test_a_field_stands_once() -> None:
     with pytest.raises(S3Error) as caught:
         read_form([Field("key", b"a"), Field("Key", b"b")], None, "bucket")
@@ -113,10 +122,20 @@ def test_fields_become_the_headers_of_a_put() -> None:
 
 
 def test_the_form_itself_lends_nothing() -> None:
-    request, _ = made(posted((b"cache-control", b"no-cache"), (b"content-md5", b"x"), (b"user-agent", b"u")))
+    request, _ = made(posted((b"cache-control", b"no-cache"), (b"range", b"x"), (b"user-agent", b"u")))
     assert parse_post_object(request, Address("bucket", b"k"), b"").put.headers == ObjectHeaders()
     assert dict(request.headers) == {"host": "localhost:9443", "user-agent": "u", "transfer-encoding": "chunked"}
     assert (request.client_host, request.tls_version) == ("192.0.2.1", "TLSv1.3")
+
+
+@pytest.mark.parametrize(
+    "name", [b"content-md5", b"If-Match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"]
+)
+def test_what_is_sent_to_be_heeded_is_not_skipped(name: bytes) -> None:
+    """A page that sends `If-None-Match: *` beside its form means to overwrite nothing."""
+    with pytest.raises(S3Error) as caught:
+        made(posted((name, b"*")))
+    assert (caught.value.row.code, caught.value.fields["Header"]) == ("NotImplemented", name.decode().lower())
 
 
 @pytest.mark.parametrize("name", [b"x-amz-acl", b"x-amz-copy-source", b"x-amz-content-sha256", b"X-Amz-Tagging"])
