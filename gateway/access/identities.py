@@ -1,15 +1,20 @@
 """From an access key id to who that is and the secret that verifies their signatures."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from storage.catalogue.base import Catalogue, NoSuchAccessKey
 from storage.catalogue.records import AccessKey, Account
 
 _REMEMBERED = 1024
 """Secret access keys that stay open in memory, beside the key that opens every one of them."""
+
+_ACCESS_KEY_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+"""AWS: 16 to 128 characters. What is none is not looked for: a database may not even take it, as PostgreSQL a NUL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class Identities:
         return (identity, secret) if access_key.enabled else None
 
     async def _look_up(self, access_key_id: str) -> tuple[AccessKey, Identity, str]:
+        if not _ACCESS_KEY_ID.fullmatch(access_key_id):
+            raise NoSuchAccessKey
         access_key, account = await self._catalogue.get_access_key(access_key_id)
         secret = self._open_credential(access_key.sealed_secret, access_key_id)
         return access_key, Identity(account, access_key_id), secret

@@ -253,6 +253,10 @@ ROWS: Final = {
         lambda s: s.alice.bent(access_key_id="AKNOBODY").presigned_v2("GET", KEEP, expires=int(time.time()) + 60),
         403, "InvalidAccessKeyId",
     ),
+    "v2-key-id-with-a-nul": Row(
+        lambda s: Shot("GET", f"{KEEP}?AWSAccessKeyId=a%00&Signature=b&Expires={later()}", [("Host", s.alice.host)]),
+        403, "InvalidAccessKeyId",
+    ),
     "v2-signed-streaming": Row(
         lambda s: v2(s, "PUT", NEW).with_header("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
         400, "InvalidRequest",

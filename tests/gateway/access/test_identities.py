@@ -66,6 +66,26 @@ def test_a_secret_of_another_key_or_an_altered_one_lets_nobody_in() -> None:
     with_callers(body)
 
 
+@pytest.mark.parametrize("access_key_id", ["", "A\0", "A B", "A\n", "\xe9", "A" * 129])
+def test_what_can_be_no_key_is_not_looked_for(monkeypatch: pytest.MonkeyPatch, access_key_id: str) -> None:
+    """PostgreSQL takes no NUL in a text, so that whoever presigned with one got a 503 and left a trace in the log."""
+
+    async def body(identities: Identities, catalogue: MemoryCatalogue, _keys: RealmKeys) -> None:
+        asked: list[str] = []
+        get_access_key = catalogue.get_access_key
+
+        async def counted(access_key_id: str) -> tuple[AccessKey, Account]:
+            asked.append(access_key_id)
+            return await get_access_key(access_key_id)
+
+        monkeypatch.setattr(catalogue, "get_access_key", counted)
+        await identities.resolve("FIRST")
+        assert await identities.resolve(access_key_id) is None
+        assert asked == ["FIRST", "FIRST"], "the one that is known stands in for it"
+
+    with_callers(body)
+
+
 def test_an_unknown_key_costs_the_work_of_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(identities: Identities, catalogue: MemoryCatalogue, _keys: RealmKeys) -> None:
         found: list[str] = []
