@@ -52,12 +52,27 @@ define environment
 $(find_python); \
 want=$$(cat $(2) pyproject.toml | cksum); \
 if [ ! -x $(BIN)/python ] || [ "$$(cat $(VENV)/.$(1) 2>/dev/null)" != "$$want" ]; then \
-  echo "Installing into $(VENV) from $(2)" && \
+  count=$$(grep -c '^[a-z0-9]' $(2)); \
+  echo "Installing $$count packages into $(VENV) from $(2): once, about a minute with a good connection" && \
   { [ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || "$$python" -m venv --clear $(VENV); } && \
-  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(2) && \
+  { $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes --no-deps -r $(2); echo "left $$?"; } | $(told) && \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e . && \
-  echo "$$want" > $(VENV)/.$(1) || exit 1; \
+  echo "$$want" > $(VENV)/.$(1) && echo "Installed" || exit 1; \
 fi
+endef
+
+# What pip says, as how far it is; and the code that it left with, which a pipe would lose.
+define told
+{ \
+  done=0; \
+  while read -r word rest; do \
+    case "$$word" in \
+      Collecting|Requirement) done=$$((done + 1)); [ $$((done % 10)) -ne 0 ] || echo "  $$done of $$count fetched" ;; \
+      Installing) echo "  all fetched; unpacking them takes another few seconds" ;; \
+      left) exit "$$rest" ;; \
+    esac; \
+  done; \
+}
 endef
 
 help:  ## list the commands
