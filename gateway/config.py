@@ -69,8 +69,9 @@ def _host(value: str) -> str:
     try:
         ipaddress.ip_address(value)
     except ValueError:
-        if not _HOST_NAME.fullmatch(value):
-            raise ValueError("is neither an IP address nor a host name") from None
+        # No top-level name is a number: 300.1.1.1 is a mistyped address, and no name server need be asked.
+        if not _HOST_NAME.fullmatch(value) or value.rpartition(".")[2].isdigit():
+            raise ValueError("takes an IP address, such as 127.0.0.1 or 0.0.0.0, or a host name") from None
     return value
 
 
@@ -744,9 +745,31 @@ def _one_line(errors: list[ErrorDetails], origins: Mapping[str, str]) -> str:
     origin = f" ({origins[name]})" if name in origins else ""
     if first["type"] == "extra_forbidden":
         return f"{name[:100]!r}{origin} is no setting: see `sealgate settings` for the names that there are"
+    if first["type"] in _NUMBER_REFUSED and name in Settings.model_fields:
+        return f"setting {name}{origin}: {_number_wanted(name, is_given=name in origins)}"
     said = "takes on or off" if first["type"] == "bool_parsing" else first["msg"].removeprefix("Value error, ")
     said = said[:1].lower() + said[1:]
     return f"setting {name}{origin}: {said}" if name else f"settings: {said}"
+
+
+_NUMBER_REFUSED: Final = frozenset(
+    {"int_parsing", "int_parsing_size", "int_from_float", "int_type", "float_parsing", "float_type", "finite_number"}
+    | {"greater_than_equal", "less_than_equal"}
+)
+"""The kinds of pydantic's errors about what is no number, or one outside its limits."""
+
+
+def _number_wanted(name: str, *, is_given: bool) -> str:
+    """What a number may be; one that nobody gave follows from another that leaves it no room."""
+    row = next(row for row in setting_rows() if row.name == name)
+    kind, _, limits = row.kind.partition(", ")
+    limits = limits.removeprefix("from ")
+    wanted = f"{'an' if kind == 'integer' else 'a'} {kind} from {limits}"
+    if is_given:
+        return f"takes {wanted}"
+    return (
+        f"its default, {row.default.replace('`', '')}, is not {wanted}: give {row.flag}, or lower what it follows from"
+    )
 
 
 def settings_markdown() -> str:

@@ -15,6 +15,7 @@ BACKLOG: Final = 2048
 _REMEDIES = {
     errno.EADDRINUSE: "stop what uses it, or give another --{setting}",
     errno.EACCES: "ports below 1024 need a privilege; give a higher --{setting}",
+    errno.EADDRNOTAVAIL: "no interface of this machine has that address; correct --{host}",
 }
 
 
@@ -30,10 +31,9 @@ def refused_port(address: Endpoint, setting: str, error: OSError) -> ServeError:
     """Say what the system said, and what to do; `setting` is the flag of the port, for who has to give another."""
     # uvloop puts the address into the words of the system; gaierror has numbers of its own.
     said = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-    remedy = _REMEDIES.get(error.errno or 0, "correct the address")
-    return ServeError(
-        f"{address.host} port {address.port} cannot be listened on ({said}): {remedy.format(setting=setting)}"
-    )
+    remedy = _REMEDIES.get(error.errno or 0, "correct --{host}")
+    flags = {"setting": setting, "host": setting.removesuffix("port") + "host"}
+    return ServeError(f"{address.host} port {address.port} cannot be listened on ({said}): {remedy.format_map(flags)}")
 
 
 def listen_on(address: Endpoint, setting: str) -> list[socket.socket]:

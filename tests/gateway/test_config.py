@@ -167,6 +167,30 @@ def test_a_refusal_names_the_source() -> None:
     assert "setting port (from SEALGATE_PORT)" in refused(environ={"SEALGATE_PORT": "x"})
 
 
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({"port": "70000"}, "setting port (from --port): takes an integer from 1 to 65,535"),
+        ({"port": "x"}, "setting port (from --port): takes an integer from 1 to 65,535"),
+        ({"port": "0"}, "setting port (from --port): takes an integer from 1 to 65,535"),
+        ({"port": "9443.5"}, "setting port (from --port): takes an integer from 1 to 65,535"),
+        ({"kms_deadline_s": "inf"}, "setting kms_deadline_s (from --kms-deadline-s): takes a number from 0.1 to 30"),
+        (
+            {"host": "300.1.1.1"},
+            "setting host (from --host): takes an IP address, such as 127.0.0.1 or 0.0.0.0, or a host name",
+        ),
+    ],
+)
+def test_a_refusal_says_what_can_stand(flags: dict[str, str], line: str) -> None:
+    assert refused(flags) == line
+
+
+def test_a_default_without_room_says_that_it_follows_from_another_setting() -> None:
+    line = refused({"port": "65535"})
+    assert line.startswith("setting admin_port: its default, port + 1, is not an integer from 1 to 65,535: give")
+    assert line.endswith("give --admin-port, or lower what it follows from")
+
+
 @pytest.mark.parametrize("content", [b"port = ", b"\xff\xfe", b"port = 1\nport = 2\n"])
 def test_files_that_are_not_toml_are_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "sealgate.toml"

@@ -27,5 +27,5 @@ def test_a_port_in_use_is_told_with_what_to_do(host: str) -> None:
 
 
 def test_an_address_of_another_machine_is_told() -> None:
-    with pytest.raises(ServeError, match=r"192\.0\.2\.1 port 9443 .*correct the address"):
+    with pytest.raises(ServeError, match=r"192\.0\.2\.1 port 9443 .*correct --host"):
         check_free(Endpoint("192.0.2.1", 9443), "port")

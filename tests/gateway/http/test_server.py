@@ -274,7 +274,7 @@ def test_an_address_that_is_none_of_ours_is_named(certificate: Certificate) -> N
             return True
 
         settings = ServerSettings(Endpoint("192.0.2.1", 9443), LOOPBACK, certificate)
-        with pytest.raises(ServeError, match=r"192\.0\.2\.1 port 9443 .*correct the address"):
+        with pytest.raises(ServeError, match=r"192\.0\.2\.1 port 9443 .*correct --host"):
             await Server(Application(), CollectorRegistry(), is_ready, settings).start()
 
     on_loop(main())
