@@ -113,15 +113,9 @@ class PassphraseParameters:
         """The root secret of a passphrase; takes about 0.15 s and `memory_kib` of memory.
 
         Raises:
-            KeyringError: too short, too long, or one character repeated.
+            KeyringError: as `encoded_passphrase`.
         """
-        data = passphrase.encode("utf-8", "surrogatepass")
-        if len(passphrase) < MIN_PASSPHRASE_CHARS or len(data) > MAX_PASSPHRASE_BYTES:
-            raise KeyringError(
-                f"the passphrase must have {MIN_PASSPHRASE_CHARS} characters to {MAX_PASSPHRASE_BYTES} bytes"
-            )
-        if len(set(passphrase)) == 1:
-            raise KeyringError("the passphrase is one character repeated; choose another")
+        data = encoded_passphrase(passphrase)
         kdf = Argon2id(
             salt=self.salt,
             length=KEY_SIZE,
@@ -130,3 +124,20 @@ class PassphraseParameters:
             memory_cost=self.memory_kib,
         )
         return DataKey(kdf.derive(data))
+
+
+def encoded_passphrase(passphrase: str) -> bytes:
+    """The bytes of a passphrase that may protect a keyring.
+
+    Raises:
+        KeyringError: too short, too long, or one character repeated.
+    """
+    data = passphrase.encode("utf-8", "surrogatepass")
+    if len(passphrase) < MIN_PASSPHRASE_CHARS or len(data) > MAX_PASSPHRASE_BYTES:
+        raise KeyringError(
+            f"the passphrase must have {MIN_PASSPHRASE_CHARS} characters to {MAX_PASSPHRASE_BYTES} bytes; write"
+            " another into passphrase_file"
+        )
+    if len(set(passphrase)) == 1:
+        raise KeyringError("the passphrase is one character repeated; choose another")
+    return data

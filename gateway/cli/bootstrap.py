@@ -21,7 +21,7 @@ from typing import Final
 from gateway.cli.client_env import ClientEnv
 from gateway.cli.directory import Directory
 from gateway.cli.exits import CommandError, Exit, SetupError
-from gateway.cli.pki import TlsFiles, make_certificates, renew_certificate, server_names, utc_now
+from gateway.cli.pki import TlsFiles, is_renewal_due, make_certificates, renew_certificate, server_names, utc_now
 from gateway.config import Settings
 from gateway.http.tls import server_context
 from gateway.wiring.folders import REALM_FILE, Folders
@@ -204,6 +204,16 @@ _NO_BLOBS: Final = (
 )
 
 
+def is_untouched(folders: Folders) -> bool:
+    """Whether no start has made anything in the folders yet, which need not be there. Raises: SetupError."""
+    try:
+        return not _entries(folders.data) and not _entries(folders.keys)
+    except OSError as error:
+        raise SetupError(
+            f"the folder {error.filename} cannot be used ({error.strerror}): give one that this user may write"
+        ) from None
+
+
 def is_first_start(folders: Folders) -> bool:
     """Whether this start has to make everything, or to finish what an earlier one began.
 
@@ -363,7 +373,13 @@ async def _make_stores(settings: Settings, folders: Folders, realm_keys: RealmKe
     blobs = open_blobs(folders)
     try:
         if folders.bucket is None:
-            folders.blobs.mkdir(mode=0o700, exist_ok=True)
+            try:
+                folders.blobs.mkdir(mode=0o700, exist_ok=True)
+            except OSError as error:
+                raise SetupError(
+                    f"the blobs folder {folders.blobs} cannot be made ({error.strerror}): give --blobs a place that"
+                    " this user may write, or leave it out"
+                ) from None
         await blobs.claim(realm_keys.realm_id)
     finally:
         await blobs.close()
@@ -401,8 +417,8 @@ async def _check_never_served(folders: Folders, realm_keys: RealmKeys) -> None:
         await stores.close()
 
 
-def refresh_certificate(settings: Settings, folders: Folders) -> None:
-    """Renew a certificate that ends or lacks a name, and see that the one to serve can be served.
+def check_certificate(settings: Settings, folders: Folders) -> None:
+    """See that there is a certificate to serve or to renew; nothing is changed.
 
     Raises:
         SetupError, TlsError, KeysError: a TLS file cannot be used.
@@ -413,11 +429,29 @@ def refresh_certificate(settings: Settings, folders: Folders) -> None:
                 f"{folders.tls} is missing: restore it from the backup of the keys folder,"
                 " or give --tls-certificate and --tls-key"
             )
-        renew_certificate(TlsFiles(folders.tls), server_names(settings), utc_now())
-    elif settings.tls_key is not None and settings.tls_key.exists() and settings.tls_key.stat().st_mode & stat.S_IRWXO:
-        raise SetupError(f"tls_key {settings.tls_key} is open to every user: run chmod o= {settings.tls_key}")
+        is_renewal_due(TlsFiles(folders.tls), server_names(settings), utc_now())
+    check_tls_key(settings)
     for certificate in server_settings(settings, folders).certificates():
         server_context(certificate)
+
+
+def refresh_certificate(settings: Settings, folders: Folders) -> None:
+    """Renew a certificate that ends or lacks a name, unless it is the user's own. Raises: SetupError, KeysError."""
+    if settings.tls_certificate is None:
+        renew_certificate(TlsFiles(folders.tls), server_names(settings), utc_now())
+
+
+def check_tls_key(settings: Settings) -> None:
+    """Refuse a private key of the user's own that everybody can read. Raises: SetupError."""
+    key = settings.tls_key
+    if key is not None and key.exists() and key.stat().st_mode & stat.S_IRWXO:
+        raise SetupError(f"tls_key {key} is open to every user: run chmod o= {key}")
+
+
+def check_year() -> None:
+    """Refuse a clock that cannot be right. Raises: SetupError."""
+    if utc_now() < EARLIEST:
+        raise SetupError(f"the clock says {utc_now():%Y-%m-%d}, which is before this release: set it, then start again")
 
 
 async def prepare(settings: Settings, folders: Folders) -> bool:
@@ -426,8 +460,6 @@ async def prepare(settings: Settings, folders: Folders) -> bool:
     Raises:
         CommandError, KeysError, StorageError: one line that says what to do.
     """
-    if utc_now() < EARLIEST:
-        raise SetupError(f"the clock says {utc_now():%Y-%m-%d}, which is before this release: set it, then start again")
     if is_first_start(folders):
         await first_start(settings, folders)
         return True

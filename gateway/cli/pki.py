@@ -88,7 +88,15 @@ def make_certificates(files: TlsFiles, names: tuple[str, ...], now: datetime) ->
 
 
 def renew_certificate(files: TlsFiles, names: tuple[str, ...], now: datetime) -> bool:
-    """Renew the server certificate where it ends within `RENEW_BEFORE` or lacks a name; tell whether it was.
+    """Renew the server certificate where it is due; tell whether it was. Raises: as `is_renewal_due`."""
+    is_due = is_renewal_due(files, names, now)
+    if is_due:
+        _make_server(files, names, now)
+    return is_due
+
+
+def is_renewal_due(files: TlsFiles, names: tuple[str, ...], now: datetime) -> bool:
+    """Whether the server certificate ends within `RENEW_BEFORE` or lacks a name; nothing is changed.
 
     Raises:
         SetupError: a TLS file is missing or is none, or the CA itself has ended.
@@ -105,10 +113,7 @@ def renew_certificate(files: TlsFiles, names: tuple[str, ...], now: datetime) ->
     if key.public_key() != certificate.public_key():
         raise SetupError(f"{files.key} is not the key of {files.certificate}: restore both from one backup")
     held = set(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    if certificate.not_valid_after_utc - now >= RENEW_BEFORE and set(_alternative_names(names)) <= held:
-        return False
-    _make_server(files, names, now)
-    return True
+    return certificate.not_valid_after_utc - now < RENEW_BEFORE or not set(_alternative_names(names)) <= held
 
 
 def new_authority(common_name: str, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -12,6 +12,8 @@ import uvloop
 
 from gateway.cli.bootstrap import (
     check_apart,
+    check_certificate,
+    check_year,
     is_first_start,
     judged_alone,
     make_folders,
@@ -25,8 +27,8 @@ from gateway.cli.control import serve_control
 from gateway.cli.options import with_setting_flags
 from gateway.cli.output import is_debug
 from gateway.cli.pki import TlsFiles
+from gateway.cli.rehearsal import check_ports, rehearse
 from gateway.config import Settings, load_settings
-from gateway.http.ports import check_free
 from gateway.http.process import calm_collector, prepare_process
 from gateway.http.server import Bound, Server, ServerSettings, run_until_stopped
 from gateway.telemetry import configure_logging
@@ -61,12 +63,14 @@ def serve(flags: dict[str, str], config: Path | None) -> None:
 
 async def _serve(settings: Settings) -> None:
     folders = Folders.of(settings)
+    told = server_settings(settings, folders)
+    check_year()
     check_apart(settings, folders)
+    await rehearse(settings, folders, told)
     make_folders(folders)
     # Once more: only folders that exist tell what a bind mount makes one.
     check_apart(settings, folders)
     is_first = False
-    told = server_settings(settings, folders)
     # What is made at the first start is made by one alone; two that share no more than the keys folder would replace
     # each other's keyring in it.
     async with judged_alone(folders):
@@ -76,10 +80,11 @@ async def _serve(settings: Settings) -> None:
     async with owned(folders, may_share=True):
         is_first = await _prepare(settings, folders, told) or is_first
         async with open_gateway(settings, folders) as gateway:
+            check_certificate(settings, folders)
             outdated = ClientEnv.outdated(settings, folders)
-            refresh_certificate(settings, folders)
             await _prove(gateway.stores.blobs)
             await gateway.journal.check()
+            refresh_certificate(settings, folders)
             server = Server(gateway.app, gateway.telemetry.registry, gateway.is_ready, told, gateway.hosts)
             async with serve_control(folders.data, commands_of(gateway), may_share=folders.are_shared):
 
@@ -96,8 +101,7 @@ async def _serve(settings: Settings) -> None:
 
 async def _prepare(settings: Settings, folders: Folders, told: ServerSettings) -> bool:
     """Make what a first start makes. One that fails on its ports makes nothing, and leaves all as it served before."""
-    for address, setting in told.listeners():
-        check_free(address, setting)
+    check_ports(told)
     return await prepare(settings, folders)
 
 

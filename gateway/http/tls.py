@@ -39,7 +39,10 @@ class Certificate:
         try:
             context.load_cert_chain(self.certfile, self.keyfile)
         except (OSError, ssl.SSLError) as error:
-            raise TlsError(f"certificate {self.certfile} with key {self.keyfile} cannot be used: {error}") from error
+            raise TlsError(
+                f"certificate {self.certfile} with key {self.keyfile} cannot be used ({_said(error)}): give both as PEM"
+                " files that this user may read and that belong together"
+            ) from error
 
     def names(self) -> frozenset[str]:
         """DNS names and addresses that it is made out to. Raises: TlsError."""
@@ -81,13 +84,26 @@ def server_context(certificate: Certificate) -> ssl.SSLContext:
     return context
 
 
+def check_client_ca(client_ca: Path) -> None:
+    """See that the authorities of clients can be loaded. Raises: TlsError."""
+    _ask_for_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), client_ca)
+
+
 def _ask_for_certificates(context: ssl.SSLContext, client_ca: Path) -> None:
     """Let nobody in who shows no certificate of these authorities, made out for clients. Raises: TlsError."""
     try:
         context.load_verify_locations(client_ca)
     except (OSError, ssl.SSLError) as error:
-        raise TlsError(f"the CA of clients {client_ca} cannot be used: {error}") from error
+        raise TlsError(
+            f"the CA of clients {client_ca} cannot be used ({_said(error)}): give a PEM file with its certificate"
+        ) from error
     context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _said(error: OSError) -> str:
+    """What the system or OpenSSL said, without the number and the place in its sources."""
+    reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else error.strerror
+    return str(reason or error).replace("_", " ").lower()
 
 
 def client_certificate(session: ssl.SSLObject | ssl.SSLSocket) -> dict[object, object]:

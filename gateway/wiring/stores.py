@@ -66,6 +66,27 @@ async def create_catalogue(folders: Folders, realm_keys: RealmKeys) -> Catalogue
     return SqliteCatalogue.create(*_catalogue_arguments(folders, realm_keys))
 
 
+async def look_at_places(folders: Folders) -> None:
+    """See that a first start can have its catalogue and its blobs where the settings want them; nothing is changed.
+
+    Raises:
+        StorageError, KeyringError: one of the places cannot be used, or is another realm's.
+    """
+    if folders.database is not None:
+        await _postgres().look(_with_password(folders, folders.database))
+    if folders.bucket is None:
+        return
+    blobs = open_blobs(folders)
+    try:
+        if await blobs.realm_id() is not None:
+            raise RealmMismatch(
+                f"the blob store {folders.blobs_place} belongs to a realm already: name a bucket or a prefix of its"
+                " own, or give --data and --keys the folders that belong to it"
+            )
+    finally:
+        await blobs.close()
+
+
 async def open_catalogue(folders: Folders, realm_keys: RealmKeys) -> Catalogue:
     """Open the catalogue of a realm. Raises: StorageError, KeyringError."""
     if folders.database is not None:
@@ -111,15 +132,20 @@ def _postgres() -> "type[PostgresCatalogue]":
 def _database_arguments(
     folders: Folders, database: PostgresAddress, realm_keys: RealmKeys
 ) -> tuple[PostgresAddress, bytes, bytes, bytes]:
-    if folders.postgres_password_file is not None:
-        password = read_private_file(folders.postgres_password_file, _MAX_PASSWORD_BYTES).rstrip(b"\r\n")
-        database = replace(database, password=password.decode("utf-8", "surrogateescape"))
     return (
-        database,
+        _with_password(folders, database),
         realm_keys.realm_id,
         realm_keys.catalogue_key.material(),
         realm_keys.row_mac_key.material(),
     )
+
+
+def _with_password(folders: Folders, database: PostgresAddress) -> PostgresAddress:
+    """The address with what `postgres_password_file` holds, if there is one. Raises: KeyringError."""
+    if folders.postgres_password_file is None:
+        return database
+    password = read_private_file(folders.postgres_password_file, _MAX_PASSWORD_BYTES).rstrip(b"\r\n")
+    return replace(database, password=password.decode("utf-8", "surrogateescape"))
 
 
 def _catalogue_arguments(

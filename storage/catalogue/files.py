@@ -32,7 +32,7 @@ def create_file(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -
         StorageError: as `connection.translate`.
     """
     if path.exists():
-        raise CatalogueUnsafe("a catalogue is there already")
+        raise CatalogueUnsafe(f"a catalogue is there already: {path} is never replaced")
     new = path.with_name(path.name + ".new")
     try:
         for leftover in (new, new.with_name(new.name + "-journal")):

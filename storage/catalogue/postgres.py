@@ -29,12 +29,20 @@ from storage.catalogue.postgres_connection import (
     POOL_FAILURES,
     RETRIED,
     Pool,
+    checked_connection,
     is_lost,
     open_pool,
     translate,
 )
+from storage.catalogue.postgres_files import (
+    CATALOGUE_IS_THERE,
+    LOOK,
+    check_realm,
+    create_tables,
+    migrate,
+    require_tables,
+)
 from storage.catalogue.postgres_files import REFERENCES as POSTGRES_REFERENCES
-from storage.catalogue.postgres_files import check_realm, create_tables, migrate, require_tables
 from storage.catalogue.postgres_outbox import Frontier
 from storage.catalogue.postgres_schema import PostgresTable, tables_of
 from storage.catalogue.postgres_session import PostgresSession, PostgresTransaction, SnapshotNeeded
@@ -163,6 +171,14 @@ class PostgresCatalogue(SqlCatalogue):
         catalogue = await cls._open(address, realm_id, catalogue_key, row_mac_key, None, require_tables)
         await catalogue.close()
         return SCHEMA_VERSION
+
+    @classmethod
+    async def look(cls, address: PostgresAddress) -> None:
+        """See that a database can be used and holds no catalogue yet; nothing is changed. Raises: as `create`."""
+        async with checked_connection(address) as connection:
+            found = await (await connection.execute(LOOK)).fetchone()
+        if found != (None,):
+            raise CatalogueUnsafe(CATALOGUE_IS_THERE)
 
     @classmethod
     async def _open(

@@ -7,6 +7,8 @@ Sources: PostgreSQL 15 "Database Connection Control Functions", "Write Ahead Log
 """
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import psycopg
@@ -97,7 +99,7 @@ async def check_server(connection: AsyncConnection[Any]) -> None:
     assert row is not None, "a SELECT without FROM gives a row"
     in_recovery, is_read_only, fsync, full_pages, synchronous, encoding, version = row
     if int(version) < _LEAST_VERSION:
-        raise CatalogueUnsafe("PostgreSQL is older than 13")
+        raise CatalogueUnsafe("PostgreSQL is older than 13: name a newer server in postgres_host")
     for name, value in (("fsync", fsync), ("full_page_writes", full_pages), ("synchronous_commit", synchronous)):
         if value == "off":
             raise CatalogueUnsafe(f"PostgreSQL could lose what it commits: {name} is off; set it on, and restart it")
@@ -124,17 +126,25 @@ async def prepare(connection: AsyncConnection[Any]) -> None:
     connection.adapters.register_dumper(int, Int8BinaryDumper)
 
 
+@asynccontextmanager
+async def checked_connection(address: PostgresAddress) -> AsyncIterator[AsyncConnection[Any]]:
+    """One connection, to a server that was checked. Raises: as `open_pool`."""
+    try:
+        async with await AsyncConnection.connect(conninfo(address), autocommit=True) as connection:
+            await check_server(connection)
+            yield connection
+    except psycopg.Error as error:
+        raise StorageUnavailable(f"{address}: {refusal(error)}") from None
+
+
 async def open_pool(address: PostgresAddress) -> Pool:
     """Connections to a server that was checked once and answers.
 
     Raises:
         CatalogueUnsafe, StorageUnavailable: as `check_server`, or it does not let us in.
     """
-    try:
-        async with await AsyncConnection.connect(conninfo(address), autocommit=True) as first:
-            await check_server(first)
-    except psycopg.Error as error:
-        raise StorageUnavailable(f"{address}: {refusal(error)}") from None
+    async with checked_connection(address):
+        pass
     pool: Pool = AsyncConnectionPool(
         conninfo(address),
         kwargs={"autocommit": True},

@@ -5,6 +5,7 @@ Two processes that start at once do this one after the other, under a lock of th
 """
 
 import logging
+from typing import Final
 
 from storage.catalogue.files import judge_realm
 from storage.catalogue.postgres_schema import beginnings, removals, tables_since
@@ -40,6 +41,14 @@ REFERENCES: tuple[tuple[str, str], ...] = (
 _log = logging.getLogger(__name__)
 
 
+LOOK: Final = "SELECT to_regclass('realm')::text"
+"""NULL where there is no catalogue."""
+CATALOGUE_IS_THERE: Final = (
+    "the database holds a catalogue already: name an empty one in postgres_database, or give --data and --keys the"
+    " folders that belong to it"
+)
+
+
 def create_tables(tx: PostgresTransaction, realm_id: bytes) -> None:
     """Make an empty catalogue. One of this realm without a bucket, which a first start left unfinished, gives way.
 
@@ -51,7 +60,7 @@ def create_tables(tx: PostgresTransaction, realm_id: bytes) -> None:
     if _is_there(tx):
         _judge(tx, realm_id, tx.mac, frozenset())
         if list(tx.ask("SELECT 1 FROM buckets LIMIT 1")) or list(tx.ask("SELECT 1 FROM versions LIMIT 1")):
-            raise CatalogueUnsafe("a catalogue is there already")
+            raise CatalogueUnsafe(CATALOGUE_IS_THERE)
         for statement in removals():
             tx.execute(statement)
     for statement in (*tables_since(0), *beginnings()):
@@ -100,7 +109,7 @@ def check_realm(tx: PostgresTransaction, realm_id: bytes, mac: RowMac) -> None:
 
 
 def _is_there(tx: PostgresTransaction) -> bool:
-    ((found,),) = tx.execute("SELECT to_regclass('realm')::text")
+    ((found,),) = tx.execute(LOOK)
     return found is not None
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Final
 
-from gateway.cli.bootstrap import is_first_start
+from gateway.cli.bootstrap import is_first_start, is_untouched
 from gateway.cli.check.report import Report, split
 from gateway.cli.control import ask_gateway
 from gateway.cli.exits import CommandError, Exit
@@ -16,7 +16,7 @@ from gateway.config import Settings
 from gateway.wiring.folders import Folders
 from gateway.wiring.kms import EXPERIMENTAL, ProviderCanaries, provider_canaries, remote_kms
 from gateway.wiring.realm import OpenedKeys, open_keys
-from gateway.wiring.stores import check_same_realm, lacks_of, open_blobs, peek_catalogue
+from gateway.wiring.stores import check_same_realm, lacks_of, look_at_places, open_blobs, peek_catalogue
 from keys.context import Purpose, WrapContext
 from keys.datakey import DataKey
 from keys.deadline import within
@@ -110,6 +110,10 @@ async def _check_before_the_first(report: Report, settings: Settings, folders: F
     """What there is of KMSs before the first start, or while one has not ended."""
     if settings.kms == LOCAL_PROVIDER:
         report.ok("keyring", "none yet, or a start has not ended: the next one makes what is missing")
+    if is_untouched(folders) and (folders.database is not None or folders.bucket is not None):
+        with report.failing("stores"):
+            await look_at_places(folders)
+            report.ok("stores", "what is not on this disk can be used, and is no other realm's")
     if settings.kms_file is None:
         return
     for provider in remote_kms(settings, folders):

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.cli.bootstrap import (
     check_apart,
+    check_certificate,
     make_folders,
     owned,
     prepare,
@@ -32,6 +33,7 @@ def start(settings: Settings) -> bool:
         async with owned(folders):
             is_first = await prepare(settings, folders)
             async with open_gateway(settings, folders):
+                check_certificate(settings, folders)
                 refresh_certificate(settings, folders)
                 outdated = ClientEnv.outdated(settings, folders)
                 if outdated is not None:

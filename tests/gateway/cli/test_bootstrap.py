@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import bootstrap, serve
+from gateway.cli import bootstrap, rehearsal, serve
 from gateway.cli.bootstrap import MARKER, owned
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.main import run
+from gateway.cli.pki import TlsFiles, make_certificates
+from gateway.cli.rehearsal import rehearse
+from gateway.http.server import ServerSettings
 from gateway.wiring.folders import Folders
 from gateway.wiring.gateway import open_gateway
+from gateway.wiring.listeners import server_settings
 from keys.kms.local import LocalKms
 from storage import seams
 from storage.catalogue.base import NoSuchAccount
@@ -452,14 +456,6 @@ def test_other_files_in_the_data_folder_are_refused(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.usefixtures("quiet_serve")
-def test_a_weak_passphrase_makes_no_keyring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = _passphrase("short")(tmp_path)
-    assert run(["serve", "--data", str(tmp_path / "data"), *flags]) == Exit.KEYS
-    assert "passphrase must have" in capsys.readouterr().err
-    assert not (tmp_path / "data-keys/keyring.json").exists()
-
-
-@pytest.mark.usefixtures("quiet_serve")
 def test_a_wrong_key_in_the_kms_is_refused(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = settings_in(made / "second")
     start(other)
@@ -505,4 +501,84 @@ def test_a_clock_before_this_release_is_refused(
     monkeypatch.setattr(bootstrap, "utc_now", lambda: datetime(2020, 1, 1, tzinfo=UTC))
     assert run(["serve", "--data", str(tmp_path / "data")]) == Exit.SETUP
     assert "the clock says 2020-01-01" in capsys.readouterr().err
-    assert not list((tmp_path / "data").iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+def _credentials(place: Path) -> list[str]:
+    _write("credentials", "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n")(place)
+    return [
+        *("--blob-store", "s3", "--s3-endpoint", f"https://127.0.0.1:{free_ports(1)[0]}", "--s3-bucket", "blobs"),
+        *("--s3-credentials-file", str(place / "credentials"), "--s3-tries", "1"),
+    ]
+
+
+def _kms(place: Path) -> list[str]:
+    _write("kms.toml", '[bao]\ntype = "vault"\naddress = "https://127.0.0.1:1"\nkey = "k"\ntoken_file = "/nowhere"\n')(
+        place
+    )
+    return ["--kms", "bao", "--kms-file", str(place / "kms.toml")]
+
+
+def _database(place: Path) -> list[str]:
+    _write("password", "a password")(place)
+    return [
+        *("--catalogue", "postgres", "--postgres-host", "127.0.0.1", "--postgres-port", str(free_ports(1)[0])),
+        *("--postgres-password-file", str(place / "password"), "--postgres-ca-file", str(_authority(place))),
+    ]
+
+
+def _authority(place: Path) -> Path:
+    make_certificates(TlsFiles(place / "tls"), ("localhost",), datetime.now(UTC))
+    return place / "tls/ca.pem"
+
+
+HOPELESS = {
+    "weak passphrase": (_passphrase("short"), Exit.KEYS, "passphrase must have"),
+    "passphrase not there": (_flags("--passphrase-file", "PLACE/none"), Exit.KEYS, "is missing"),
+    "certificate not there": (
+        _flags("--tls-certificate", "PLACE/none", "--tls-key", "PLACE/none"), Exit.SETUP, "that this user may read",
+    ),
+    "authorities of clients not there": (_flags("--tls-client-ca", "PLACE/none"), Exit.SETUP, "give a PEM file"),
+    "secret of webhooks not there": (
+        _flags("--webhooks", "hook=https://localhost/", "--webhook-secret-file", "PLACE/none"), Exit.KEYS, "is missing",
+    ),
+    "blobs nowhere": (_flags("--blobs", "PLACE/none/blobs"), Exit.SETUP, "correct --blobs"),
+    "no such KMS": (_kms, Exit.BUSY, "the KMS bao: nothing listens at its address"),
+    "no bucket": (_credentials, Exit.BUSY, "the backend cannot be used"),
+    "no database": (_database, Exit.BUSY, "see postgres_host and postgres_port"),
+}  # fmt: skip
+"""First starts that cannot end well: further flags, exit code, words of the line."""
+
+
+@pytest.mark.usefixtures("quiet_serve")
+@pytest.mark.parametrize("case", HOPELESS)
+def test_a_first_start_that_cannot_end_well_leaves_nothing(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags, code, words = HOPELESS[case]
+    port, admin, http = map(str, free_ports(3))
+    ports = ["--port", port, "--admin-port", admin, "--http-port", http]
+    given = flags(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert run(["serve", "--data", str(tmp_path / "data"), *ports, *given]) == code
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_start_that_another_one_overtakes_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it then meets in the bucket or the database is what the other made."""
+    settings = settings_in(tmp_path, blobs=tmp_path / "none/blobs")
+    folders = Folders.of(settings)
+
+    def overtaken(_: ServerSettings) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data/realm.json").write_text("{}")
+
+    monkeypatch.setattr(rehearsal, "check_ports", overtaken)
+    asyncio.run(rehearse(settings, folders, server_settings(settings, folders)))
+    shutil.rmtree(tmp_path / "data")
+    monkeypatch.setattr(rehearsal, "check_ports", lambda _: None)
+    with pytest.raises(SetupError, match="correct --blobs"):
+        asyncio.run(rehearse(settings, folders, server_settings(settings, folders)))
