@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
+from typing import Final
 
 from gateway.cli.bootstrap import check_apart, follow_realm, is_first_start, owned
 from gateway.cli.control import Answer, Command
@@ -16,7 +17,12 @@ from gateway.cli.wrapping_keys import WrappingKeys
 from gateway.config import Settings
 from gateway.wiring.folders import Folders
 from gateway.wiring.gateway import Gateway, open_gateway
+from gateway.wiring.kms import open_kms
 from gateway.wiring.stores import utc_now
+from keys.context import NIL_ID
+
+OF_THE_KEYRING: Final = ("list_keys", "describe_key", "enable_key")
+"""Commands over wrapping keys that need nothing else to be opened."""
 
 
 def commands_of(gateway: Gateway) -> dict[str, Command]:
@@ -34,11 +40,9 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "disable_access_key": directory.disable_access_key,
         "delete_access_key": directory.delete_access_key,
         "create_key": wrapping_keys.create_key,
-        "list_keys": wrapping_keys.list_keys,
-        "describe_key": wrapping_keys.describe_key,
         "rotate_key": wrapping_keys.rotate_key,
         "default_key": wrapping_keys.default_key,
-        "enable_key": wrapping_keys.enable_key,
+        **{name: getattr(wrapping_keys, name) for name in OF_THE_KEYRING},
         "add_recipient": recipients.add,
         "list_recipients": recipients.list,
         "remove_recipient": recipients.remove,
@@ -81,3 +85,14 @@ async def opened_here(settings: Settings, folders: Folders) -> AsyncIterator[dic
         async with open_gateway(settings, folders) as gateway:
             yield commands_of(gateway)
             await gateway.journal.tend()
+
+
+@asynccontextmanager
+async def keyring_here(settings: Settings, folders: Folders) -> AsyncIterator[dict[str, Command]]:
+    """The commands of `OF_THE_KEYRING` where the realm does not open. Raises: as `run_command`."""
+    async with owned(folders, may_share=True):
+        kms = open_kms(settings, folders, NIL_ID)
+        try:
+            yield {name: getattr(WrappingKeys(kms), name) for name in OF_THE_KEYRING}
+        finally:
+            await kms.close()

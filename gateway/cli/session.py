@@ -9,6 +9,7 @@ from gateway.cli.control import Answer, ask_gateway
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.config import Settings
 from gateway.wiring.folders import Folders
+from keys.errors import KmsKeyError
 
 _POLL_S = 0.3
 """Between two questions how far a job is."""
@@ -56,7 +57,14 @@ def run_job(settings: Settings, kind: str, arguments: Mapping[str, Any], tell: C
 
 async def _run_here(settings: Settings, folders: Folders, command: str, arguments: Mapping[str, Any]) -> Answer:
     # Deferred: a gateway that serves spares the command all that it would open.
-    from gateway.cli.commands import opened_here  # noqa: PLC0415
+    from gateway.cli.commands import OF_THE_KEYRING, keyring_here, opened_here  # noqa: PLC0415
 
-    async with opened_here(settings, folders) as commands:
+    try:
+        async with opened_here(settings, folders) as commands:
+            return await commands[command](**arguments)
+    except KmsKeyError:
+        if command not in OF_THE_KEYRING:
+            raise
+    # The key of the realm itself may be off, and this is how it is switched on again.
+    async with keyring_here(settings, folders) as commands:
         return await commands[command](**arguments)

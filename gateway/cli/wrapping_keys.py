@@ -14,10 +14,6 @@ from keys.kms.local import LocalKms
 from keys.kms.names import ALIAS_PREFIX
 from keys.kms.routing import local_kms
 
-_STATE_WORDS: Final = {KeyState.PENDING_DELETION: "retired"}
-"""What the local keyring calls a state that AWS KMS has another name for."""
-
-
 NEXT_AFTER_ROTATION: Final = "run `sealgate key rewrap`, which moves what older versions wrapped; and back the keys up"
 
 
@@ -49,7 +45,7 @@ class WrappingKeys:
             {
                 "version": version.version,
                 "created_at": version.created_at.isoformat(),
-                "state": _STATE_WORDS.get(version.state, version.state.value),
+                "state": version.state.value,
             }
             for version in found.versions
         ]
@@ -110,7 +106,7 @@ class WrappingKeys:
         return {
             "key_id": described.kms_key_id,
             "aliases": ", ".join(ALIAS_PREFIX + alias for alias in described.aliases),
-            "state": _STATE_WORDS.get(described.state, described.state.value),
+            "state": described.state.value,
             "default": described.kms_key_id == local.keyring.default_key_id,
             "created_at": key.created_at.isoformat(),
             "arn": described.arn,

@@ -10,11 +10,20 @@ from typing import Any, Final
 
 from gateway.config import Settings
 from gateway.engine.custody import sized
-from gateway.wiring.folders import Folders
+from gateway.wiring.folders import REALM_FILE, Folders
 from gateway.wiring.kms import open_kms, prove_default
 from keys.datakey import WrappedKey
-from keys.errors import KeyringError, KeysError, KmsMisconfigured
+from keys.errors import (
+    KeyringError,
+    KeysError,
+    KmsKeyDisabled,
+    KmsKeyError,
+    KmsKeyInvalidState,
+    KmsKeyNotFound,
+    KmsMisconfigured,
+)
 from keys.kms.base import Kms
+from keys.kms.routing import LOCAL_PROVIDER
 from keys.realm import RealmKeys, check_canary, copy_root, create_canary, rewrap_root
 from keys.recovery import NO_COPIES, Copies, Recipient, Recipients, public_of
 from keys.safe_files import read_private_file, write_private_file
@@ -203,15 +212,39 @@ class OpenedKeys:
     folders: Folders
 
 
+class _OtherKms(KmsMisconfigured):
+    """The settings name another KMS than a realm file does."""
+
+
 async def open_keys(settings: Settings, folders: Folders, *, realm_file: Path | None = None) -> OpenedKeys:
     """Open the KMS and the realm's keys, and prove by the canary that they are the right ones.
 
     Raises:
         KeysError, SettingsError: keyring, KMS or realm file cannot be used, or do not belong together.
     """
-    realm = RealmRecord.read(realm_file or folders.realm_file)
+    path = realm_file or folders.realm_file
+    realm = RealmRecord.read(path)
+    try:
+        return await _open_keys(settings, folders, realm)
+    except (KmsKeyError, _OtherKms) as error:
+        told = await _told_by_other(settings, folders, path, realm, error)
+        if told is not None:
+            raise KeyringError(told) from error
+        if isinstance(error, KmsKeyDisabled | KmsKeyInvalidState):
+            raise type(error)(f"{error}, and the realm root lies under it: {_how_to_enable(realm.canary)}") from error
+        raise
+
+
+def _how_to_enable(wrapped: WrappedKey) -> str:
+    if wrapped.provider != LOCAL_PROVIDER:
+        return f"switch {wrapped.kms_key_id} on again in its KMS"
+    command = f"sealgate key enable {wrapped.kms_key_id}"
+    return f"run `{command}`, or where that version alone is off `{command} --version {wrapped.kms_key_version}`"
+
+
+async def _open_keys(settings: Settings, folders: Folders, realm: RealmRecord) -> OpenedKeys:
     if settings.kms != realm.root.provider:
-        raise KmsMisconfigured(
+        raise _OtherKms(
             f"kms is {settings.kms}, but {realm.root.provider} sealed this realm: set kms to {realm.root.provider}"
         )
     kms = open_kms(settings, folders, realm.realm_id)
@@ -220,6 +253,32 @@ async def open_keys(settings: Settings, folders: Folders, *, realm_file: Path | 
     except BaseException:
         await kms.close()
         raise
+
+
+async def _told_by_other(
+    settings: Settings, folders: Folders, path: Path, realm: RealmRecord, error: Exception
+) -> str | None:
+    """What is wrong with a realm file that does not open where the other one does; None where neither does."""
+    other_path = folders.realm_file if path == folders.realm_copy else folders.realm_copy
+    try:
+        other = RealmRecord.read(other_path)
+        is_another = other.is_same_realm(realm) and (other.root, other.canary) != (realm.root, realm.canary)
+        if not is_another or other.root.provider != settings.kms:
+            return None
+        kms = open_kms(settings, folders, other.realm_id)
+        try:
+            await check_canary(kms, other.realm_id, other.canary, deadline_s=settings.kms_deadline_s)
+        finally:
+            await kms.close()
+    except KeysError:
+        return None
+    if isinstance(error, KmsKeyNotFound) and realm.root.provider == LOCAL_PROVIDER:
+        # Neither keys nor versions ever go from it.
+        return (
+            f"the keyring in {folders.keys} is older than the data: it lacks the wrapping key, or the version of it,"
+            f" that {path} lies under; restore its newest backup, and copy no {REALM_FILE}"
+        )
+    return f"{path} is an old copy and does not open ({error}); {other_path} does: copy {other_path} over it"
 
 
 async def open_realm(settings: Settings, folders: Folders, kms: Kms, realm: RealmRecord) -> OpenedKeys:

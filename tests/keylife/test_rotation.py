@@ -96,7 +96,7 @@ def test_without_a_gateway_commands_run_here(gateway: Gateway) -> None:
     gateway.start()
     read_all(gateway, {"k": b"x"})
     states = {key["aliases"]: (key["state"], key["default"]) for key in told(gateway, "key", "list")["keys"]}
-    assert states == {"alias/default": ("retired", False), "alias/second": ("enabled", True)}
+    assert states == {"alias/default": ("pending-deletion", False), "alias/second": ("enabled", True)}
 
 
 def test_keys_rotate_by_their_age(make_gateway: Callable[..., Gateway]) -> None:
@@ -113,3 +113,27 @@ def test_keys_rotate_by_their_age(make_gateway: Callable[..., Gateway]) -> None:
     held = told(gateway, "key", "rewrap", "alias/default")
     assert held["moved_count"] in {0, 5}, "it was all moved after each rotation"
     assert "was rotated by its age" in gateway.log.read_text()
+
+
+@pytest.mark.parametrize("command", ["disable", "retire"])
+def test_a_key_that_the_realm_lies_under_comes_back(gateway: Gateway, command: str) -> None:
+    """Nothing opens any more while it is off, and yet it is switched on, with a gateway and without."""
+    client = s3_client(gateway)
+    client.create_bucket(Bucket=BUCKET)
+    client.put_object(Bucket=BUCKET, Key="k", Body=b"x")
+    client.close()
+    described = told(gateway, "key", "describe", "alias/default")
+    if command == "retire":
+        told(gateway, "key", "rotate", "alias/default")
+        told(gateway, "key", "rewrap")
+        told(gateway, "key", "retire", "alias/default", "--version", "1")
+        assert told(gateway, "key", "enable", "alias/default", "--version", "1")["state"] == "enabled"
+    assert told(gateway, "key", "disable", "alias/default", "--force")["state"] == "disabled"
+    gateway.stop()
+    refused = told(gateway, "account", "list", code=5)["error"]
+    assert f"the realm root lies under it: run `sealgate key enable {described['key_id']}`" in refused
+    assert told(gateway, "key", "list")["keys"][0]["state"] == "disabled"
+    assert told(gateway, "key", "describe", "alias/default")["state"] == "disabled"
+    assert told(gateway, "key", "enable", described["key_id"])["state"] == "enabled"
+    gateway.start()
+    read_all(gateway, {"k": b"x"})

@@ -81,7 +81,7 @@ def after_rotation(gateway: Gateway, said: str) -> None:
     gateway.restart()
     read_all(gateway, CONTENTS | {"copy": CONTENTS["big"]})
     keys = {key["aliases"]: key["state"] for key in told(gateway, "key", "list")["keys"]}
-    assert keys == {"alias/default": "retired", "alias/next": "enabled"}
+    assert keys == {"alias/default": "pending-deletion", "alias/next": "enabled"}
 
 
 def after_recipients(gateway: Gateway, said: str) -> None:

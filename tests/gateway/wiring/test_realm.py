@@ -2,14 +2,24 @@
 
 import asyncio
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gateway.wiring.folders import Folders
 from gateway.wiring.gateway import Gateway
-from gateway.wiring.realm import RealmFiles, RealmRecord
-from keys.errors import CanaryFailed, KeyringError, KmsKeyNotFound, UnwrapFailed
+from gateway.wiring.realm import RealmFiles, RealmRecord, open_keys
+from keys.errors import (
+    CanaryFailed,
+    KeyringError,
+    KmsKeyDisabled,
+    KmsMisconfigured,
+    UnwrapFailed,
+)
+from keys.kms.base import KeyState
+from keys.kms.routing import local_kms
 from keys.safe_files import write_private_file
 from storage import seams
 from tests.gateway.cli.helpers import settings_in, start
@@ -42,8 +52,75 @@ def test_a_realm_file_of_other_values_does_not_open(place: Path, tmp_path: Path,
     record, other = RealmRecord.read(tmp_path / "data/realm.json"), RealmRecord.read(place / "data/realm.json")
     changed = replace(record, **{change: getattr(other, change)})
     write_private_file(tmp_path / "data/realm.json", changed.encode(), replace=True)
-    # The canary is asked first, and its own wrap names a key that the other keyring holds.
-    with pytest.raises((UnwrapFailed, CanaryFailed, KmsKeyNotFound)):
+    # The canary is asked first, and its own wrap names a key that another keyring holds: this one may be an old one.
+    with pytest.raises((UnwrapFailed, CanaryFailed, KeyringError)):
+        with_gateway(tmp_path, lambda _: asyncio.sleep(0))
+
+
+async def _rotate_away(gateway: Gateway) -> None:
+    """A routine rotation to its end: the first version is off, and both realm files have moved on."""
+    local = local_kms(gateway.opened.kms)
+    assert local is not None
+    key = local.keyring.rotate_key(None)
+    assert (await gateway.key_life.rewrap()).left_count == 0
+    local.keyring.set_key_state(key.kms_key_id, KeyState.DISABLED, 1)
+
+
+@pytest.mark.parametrize("is_copy", [False, True])
+def test_an_old_realm_file_is_told_from_a_key_that_is_off(tmp_path: Path, is_copy: bool) -> None:
+    start(settings_in(tmp_path))
+    paths = tmp_path / "data/realm.json", tmp_path / "data-keys/realm.json"
+    old = paths[0].read_bytes()
+    with_gateway(tmp_path, _rotate_away)
+    stale, right = reversed(paths) if is_copy else paths
+    write_private_file(stale, old, replace=True)
+
+    async def opened() -> None:
+        settings = settings_in(tmp_path)
+        await open_keys(settings, Folders.of(settings), realm_file=stale)
+
+    with pytest.raises(KeyringError) as told:
+        asyncio.run(opened())
+    assert str(stale) in str(told.value).split(" is an old copy", 1)[0]
+    assert f"copy {right} over it" in str(told.value)
+    write_private_file(stale, right.read_bytes(), replace=True)
+    with_gateway(tmp_path, lambda _: asyncio.sleep(0))
+
+
+def test_where_both_files_lie_under_a_key_that_is_off_neither_is_to_be_copied(tmp_path: Path) -> None:
+    start(settings_in(tmp_path))
+    paths = tmp_path / "data/realm.json", tmp_path / "data-keys/realm.json"
+    old = paths[0].read_bytes()
+    with_gateway(tmp_path, _rotate_away)
+    write_private_file(paths[0], old, replace=True)
+    write_private_file(paths[1], old, replace=True)
+    with pytest.raises(KmsKeyDisabled):
+        with_gateway(tmp_path, lambda _: asyncio.sleep(0))
+
+
+def test_a_keyring_that_is_older_than_the_data_is_told_from_an_old_realm_file(tmp_path: Path) -> None:
+    """To copy the older realm file over the newer one would let a gateway start that lacks the keys of newer data."""
+    start(settings_in(tmp_path))
+    backup = tmp_path / "backup"
+    shutil.copytree(tmp_path / "data-keys", backup)
+    with_gateway(tmp_path, _rotate_away)
+    shutil.rmtree(tmp_path / "data-keys")
+    shutil.copytree(backup, tmp_path / "data-keys")
+    with pytest.raises(KeyringError, match=r"older than the data.*restore its newest backup.*copy no realm\.json"):
+        with_gateway(tmp_path, lambda _: asyncio.sleep(0))
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_old_realm_file_of_another_kms_asks_for_no_other_setting(tmp_path: Path, is_there: bool) -> None:
+    start(settings_in(tmp_path))
+    path, copy = tmp_path / "data/realm.json", tmp_path / "data-keys/realm.json"
+    record = RealmRecord.read(path)
+    moved_away = replace(record, root=replace(record.root, provider="vault-eu"))
+    write_private_file(path, moved_away.encode(), replace=True)
+    if not is_there:
+        write_private_file(copy, moved_away.encode(), replace=True)
+    expected = (KeyringError, f"copy {copy} over it") if is_there else (KmsMisconfigured, "set kms to vault-eu")
+    with pytest.raises(expected[0], match=expected[1]):
         with_gateway(tmp_path, lambda _: asyncio.sleep(0))
 
 
