@@ -39,7 +39,7 @@ from storage.seams import reach
 
 LEASE_NAME: Final = "keys"
 LEASE_DURATION: Final = timedelta(minutes=10)
-PAGE_VERSIONS: Final = 512
+PAGE_VERSIONS: Final = 2048
 """Versions that are looked at in one read."""
 KMS_CALLS_AT_ONCE: Final = 16
 """Wraps that wait for the KMS together."""
@@ -284,34 +284,34 @@ class Rewrapper:
             report.left_count += await aim.target(wrapped, self._realm.copied_to()) is not None
         found: dict[bytes, _Found] = {}
         bucket_keys: _BucketKeys = {}
-        async for kept in self._kept():
-            report.scanned_count += 1
-            judged = await self._judge(aim, kept, report)
-            if judged is None:
-                continue
-            if pace is None:
-                _count_left(report, [kept])
-                continue
-            found[kept.wrap_id] = judged
-            if len(found) >= pace.batch(self._batch):
-                await self._move(list(found.values()), report, pace, bucket_keys)
-                found.clear()
-                progress(report)
+        async for kepts in self._pages():
+            report.scanned_count += len(kepts)
+            for kept in kepts:
+                judged = await self._judge(aim, kept, report)
+                if judged is None:
+                    continue
+                if pace is None:
+                    _count_left(report, [kept])
+                    continue
+                found[kept.wrap_id] = judged
+                if len(found) >= pace.batch(self._batch):
+                    await self._move(list(found.values()), report, pace, bucket_keys)
+                    found.clear()
+                    progress(report)
         if pace is not None and found:
             await self._move(list(found.values()), report, pace, bucket_keys)
         report.on_their_way_count, report.behind_count = await self._count_on_their_way(aim), self._behind()
         report.left_count += report.on_their_way_count + report.behind_count
 
-    async def _kept(self) -> AsyncIterator[KeptWrap]:
-        """Every wrap of the catalogue; a content that is shared may come again with another version."""
+    async def _pages(self) -> AsyncIterator[Sequence[KeptWrap]]:
+        """Every wrap of the catalogue; a content that is shared may come again on another page."""
         mark: WrapsMark | None = WrapsMark()
         while mark is not None:
             page = await self._catalogue.list_wraps(mark, PAGE_VERSIONS)
-            seen: set[bytes] = set()
+            wraps: dict[bytes, KeptWrap] = {}
             for kept in page.wraps:
-                if kept.wrap_id not in seen:
-                    seen.add(kept.wrap_id)
-                    yield kept
+                wraps.setdefault(kept.wrap_id, kept)
+            yield tuple(wraps.values())
             mark = page.next_mark
             await asyncio.sleep(0)
 
@@ -493,10 +493,9 @@ def _bucket_key_name(one: _Found) -> tuple[bytes, bytes, str] | None:
 def _context_of(kept: KeptWrap) -> str:
     """The encryption context that a client bound a content to. Manifests and links are bound to none."""
     attributes: Attributes = {}
-    if kept.owner is WrapOwner.CONTENT and kept.version is not None:
-        attributes = kept.version.attributes
-    elif kept.upload is not None:
-        attributes = kept.upload.attributes
+    bound = kept.version if kept.owner is WrapOwner.CONTENT else kept.upload
+    if bound is not None:
+        attributes = bound.attributes
     return Protection.decode(attributes.get("encryption")).context
 
 
@@ -514,7 +513,8 @@ def _move_of(one: _Found, envelope: Envelope) -> WrapMove:
 def _count_left(report: RewrapReport, kepts: Iterable[KeptWrap]) -> None:
     for kept in kepts:
         report.left_count += 1
-        report.locked_count += kept.version is not None and kept.version.lock != NO_LOCK
+        version = kept.version
+        report.locked_count += version is not None and version.lock != NO_LOCK
 
 
 def _log_failed(kept: KeptWrap, error: Exception) -> None:

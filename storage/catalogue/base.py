@@ -6,7 +6,7 @@ nothing, and its refusal, too, was judged against committed state. Conditions ar
 publishes. Every row is verified against its MAC when it is read: `RowDamaged` where it fails, never data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -320,12 +320,17 @@ class KeptWrap:
     """The bucket in the wrap's context."""
     envelope: bytes = field(repr=False)
     """Empty where only the slot of `blob` has it."""
-    version: ObjectVersion | None = None
-    """A version of the content, or that of the link; None for uploads."""
+    read_version: Callable[[], ObjectVersion] | None = field(default=None, repr=False, compare=False)
+    """What gives `version`: a walk over millions of wraps asks few of them."""
     upload: Upload | None = None
     """Of an open upload."""
     blob: Blob | None = None
     """The manifest or link."""
+
+    @property
+    def version(self) -> ObjectVersion | None:
+        """A version of the content, or that of the link; None for uploads."""
+        return None if self.read_version is None else self.read_version()
 
 
 @dataclass(frozen=True, slots=True)

@@ -794,13 +794,13 @@ class MemoryCatalogue:
         if shown.content_id is None:
             return
         content = self._contents[shown.content_id].content
-        yield KeptWrap(WrapOwner.CONTENT, content.content_id, content.bucket_id, content.wrapped_key, shown)
+        yield KeptWrap(WrapOwner.CONTENT, content.content_id, content.bucket_id, content.wrapped_key, lambda: shown)
         named = [(blob.blob_id, content.bucket_id) for blob in content.blobs if blob.role is BlobRole.MANIFEST]
         named += [(version.link_id, shown.bucket_id)] if version.link_id is not None else []
         for blob_id, bucket_id in named:
             blob = self._blobs[blob_id].blob
             assert blob is not None, "a live blob is known"
-            yield KeptWrap(WrapOwner.BLOB, blob_id, bucket_id, blob.wrapped_key, shown, blob=blob)
+            yield KeptWrap(WrapOwner.BLOB, blob_id, bucket_id, blob.wrapped_key, lambda: shown, blob=blob)
 
     async def move_wraps(self, command: MoveWraps, lease: Lease) -> tuple[bytes, ...]:
         """See `Catalogue.move_wraps`."""

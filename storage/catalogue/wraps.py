@@ -6,6 +6,7 @@ counts for each such blob the wraps that name it, so that the last one to go con
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -92,10 +93,10 @@ def _wraps_of(session: Session, some: Sequence[VersionRow]) -> Iterator[KeptWrap
     for row in some:
         if row.content_id is None:
             continue
-        version = rows.version(row)
         content = contents.get(row.content_id)
         if content is None:
             raise RowDamaged(f"a referenced content row is missing: {row.content_id.hex()}")
+        version = partial(rows.version, row)
         yield KeptWrap(WrapOwner.CONTENT, row.content_id, content.bucket_id, content.wrapped_key, version)
         if content.blob_count > 1:
             manifest = session.first(BLOBS, "WHERE content_id = ? ORDER BY part_number", row.content_id)
@@ -106,7 +107,7 @@ def _wraps_of(session: Session, some: Sequence[VersionRow]) -> Iterator[KeptWrap
             yield _blob_wrap(session, row.link_id, row.bucket_id, version)
 
 
-def _blob_wrap(session: Session, blob_id: bytes, bucket_id: bytes, version: ObjectVersion) -> KeptWrap:
+def _blob_wrap(session: Session, blob_id: bytes, bucket_id: bytes, version: Callable[[], ObjectVersion]) -> KeptWrap:
     row = session.find(BLOBS, blob_id)
     if row is None:
         raise RowDamaged(f"a referenced blob row is missing: {blob_id.hex()}")

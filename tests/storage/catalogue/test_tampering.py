@@ -150,7 +150,7 @@ def items(answer: object) -> tuple[object, ...]:
         case ListPage() | HistoryPage():
             return answer.versions
         case WrapsPage():
-            return answer.wraps
+            return tuple((wrap, wrap.version) for wrap in answer.wraps)
         case UploadsPage():
             return answer.uploads
         case dict():
