@@ -94,6 +94,8 @@ def _from_text(value: Any) -> bytes:
 @dataclass(frozen=True, slots=True)
 class _Column:
     name: str
+    place: int
+    """Of its value in a row."""
     empty: object
     """The value that is left out."""
     to_json: Callable[[Any], Any]
@@ -105,11 +107,11 @@ def _columns(table: Table[Any]) -> tuple[_Column, ...]:
     """The columns of a table that its log holds, in order."""
     left_out = LEFT_OUT.get(table.name, frozenset())
     found = []
-    for name, hint in get_type_hints(table.row).items():
+    for place, (name, hint) in enumerate(get_type_hints(table.row).items()):
         kind = next(kind for kind in (bytes, int, str) if hint in (kind, kind | None))
         from_json = _from_text if kind is bytes else _of_kind(kind)
         if name not in left_out:
-            found.append(_Column(name, _EMPTY.get(hint), _TO_JSON[kind], from_json))
+            found.append(_Column(name, place, _EMPTY.get(hint), _TO_JSON[kind], from_json))
     return tuple(found)
 
 
@@ -153,11 +155,8 @@ def _leading_key(table: Table[R], value: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def put_json(table: Table[R], row: tuple[Any, ...]) -> Attributes:
     """A row as it stands now."""
-    values = dict(zip(table.columns, row, strict=True))
     shown = {
-        column.name: column.to_json(value)
-        for column in _columns(table)
-        if (value := values[column.name]) != column.empty
+        column.name: column.to_json(value) for column in _columns(table) if (value := row[column.place]) != column.empty
     }
     return {"table": table.name, "row": shown}
 
