@@ -22,7 +22,7 @@ MAX_ENCODED_SIZE: Final = 2048
 MAX_PROVIDER_CIPHERTEXT_SIZE: Final = 1024
 """RSA-4096 wraps have 512 bytes, AWS KMS about 190, the local keyring 92."""
 
-_VERSION: Final = 1
+_VERSION_BYTE: Final = b"\x01"
 _RECORD_SIZE: Final = OVERHEAD + KEY_SIZE
 _HALF: Final = KEY_SIZE // 2
 _PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
@@ -48,7 +48,7 @@ class DataKey:
         if len(material) != KEY_SIZE:
             raise ValueError(f"a key has {KEY_SIZE} bytes, not {len(material)}")
         first, second = bytes(material[:_HALF]), bytes(material[_HALF:])
-        if first == second or len(set(first)) == 1 or len(set(second)) == 1:
+        if first == second or first.count(first[:1]) == _HALF or second.count(second[:1]) == _HALF:
             raise ValueError("a key is not random: zero, repeated or padded bytes")
         self.__material = bytes(material)
 
@@ -120,7 +120,7 @@ class WrappedKey:
         """
         return b"".join(
             (
-                _VERSION.to_bytes(1, "big"),
+                _VERSION_BYTE,
                 _prefixed(self.provider.encode("ascii"), 1),
                 _prefixed(self.kms_key_id.encode("ascii"), 2),
                 _prefixed(self.kms_key_version.encode("ascii"), 1),
@@ -137,13 +137,16 @@ class WrappedKey:
             UnwrapFailed: unknown version, a length that does not fit, a field outside its limits, bytes left over.
         """
         data = bytes(data)
-        if len(data) > MAX_ENCODED_SIZE or data[:1] != _VERSION.to_bytes(1, "big"):
+        if len(data) > MAX_ENCODED_SIZE or data[:1] != _VERSION_BYTE:
             raise UnwrapFailed("a wrapped key is too long or of an unknown version")
-        offset = 1
-        for length_size in (1, 2, 1):
-            offset += length_size + int.from_bytes(data[offset : offset + length_size], "big")
-        start = offset + 2
-        end = start + int.from_bytes(data[offset:start], "big")
+        try:  # read by place, since a walk over all keys reads millions
+            offset = 2 + data[1]
+            offset += 2 + (data[offset] << 8 | data[offset + 1])
+            offset += 1 + data[offset]
+            start = offset + 2
+            end = start + (data[offset] << 8 | data[offset + 1])
+        except IndexError:
+            raise UnwrapFailed("a wrapped key is cut short") from None
         if end > len(data):
             raise UnwrapFailed("a wrapped key is cut short")
         try:

@@ -22,6 +22,7 @@ OVERHEAD = SALT_SIZE + NONCE_SIZE + TAG_SIZE
 
 _LABEL = "sealgate/record/v1"
 _KEY_SIZE = 32
+_HASH = SHA512()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +85,4 @@ def unseal(wrapping_key: bytes, record: Record, context: bytes) -> bytes:
 def _cipher(wrapping_key: bytes, salt: bytes, context: bytes) -> AESGCM:
     assert len(wrapping_key) == _KEY_SIZE, "wrapping keys have 32 bytes"
     # The context is the HKDF info, so it needs no second place as associated data.
-    return AESGCM(HKDF(SHA512(), _KEY_SIZE, salt, canonical(_LABEL, context)).derive(wrapping_key))
+    return AESGCM(HKDF(_HASH, _KEY_SIZE, salt, canonical(_LABEL, context)).derive(wrapping_key))
