@@ -6,6 +6,7 @@ now and then and not by each request. Source: AWS "Logging requests with server 
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,10 @@ KIND: Final = "logging"
 
 MAX_WAITING_BYTES: Final = 8 * 1024 * 1024
 """Lines that wait to be written, of all buckets together; further ones are lost."""
+MAX_ACCOUNT_BYTES: Final = MAX_WAITING_BYTES // 2
+"""Those of one account: whoever makes many requests, which need not even be let in, is not to silence others' logs."""
+EARLY_BYTES: Final = MAX_WAITING_BYTES // 8
+"""So many are written without waiting for the turn of all logs."""
 
 
 @dataclass(slots=True)
@@ -69,7 +74,9 @@ class AccessLogs:
         self._clock = clock
         self._documents = Documents[LoggingTarget | None](catalogue, KIND, read_logging, None)
         self._sources: dict[str, _Source] = {}
-        self._waiting_bytes = 0
+        self._waiting = Counter[bytes]()
+        """Bytes, by account id."""
+        self._is_failing = False
         self.lost_count = 0
         """Lines that were lost since the start, since too many waited or their target is not there."""
 
@@ -94,7 +101,12 @@ class AccessLogs:
 
     def _follow(self, sources: dict[str, _Source]) -> None:
         self._sources = sources
-        self._waiting_bytes = sum(len(line) for source in sources.values() for line in source.lines)
+        self._count()
+
+    def _count(self) -> None:
+        self._waiting = Counter[bytes]()
+        for source in self._sources.values():
+            self._waiting[source.bucket.account_id] += sum(map(len, source.lines))
 
     async def _source_of(self, bucket: Bucket) -> _Source | None:
         """A bucket that is logged, with the lines that wait already."""
@@ -116,26 +128,35 @@ class AccessLogs:
         if source is None:
             return
         line = log_line(access(source.bucket.account_id.hex()), request)
-        if self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
+        account_id = source.bucket.account_id
+        of_account = self._waiting[account_id] + len(line)
+        if of_account > MAX_ACCOUNT_BYTES or self._waiting.total() + len(line) > MAX_WAITING_BYTES:
             self.lost_count += 1
             return
-        self._waiting_bytes += len(line)
+        self._waiting[account_id] = of_account
         source.lines.append(line)
+
+    async def write_early(self) -> int:
+        """As `write`, where much waits and nothing has failed since the last turn of all logs."""
+        return await self.write() if self._waiting.total() >= EARLY_BYTES and not self._is_failing else 0
 
     async def write(self) -> int:
         """Write what waits; return the number of objects. Raises: StorageError, KeysError."""
         written = 0
+        self._is_failing = True
         for source in list(self._sources.values()):
-            lines, source.lines = source.lines, []
-            size = sum(len(line) for line in lines)
-            self._waiting_bytes -= size
+            # In place: a refresh meanwhile hands the list on.
+            lines = source.lines.copy()
+            source.lines.clear()
+            self._count()
             try:
                 written += await self._write(source, lines) if lines else 0
             except BaseException:
                 # They wait for the next time, which must not lose more than the limit says either.
-                source.lines = lines + source.lines
-                self._waiting_bytes += size
+                source.lines[:0] = lines
+                self._count()
                 raise
+        self._is_failing = False
         return written
 
     async def _write(self, source: _Source, lines: list[bytes]) -> int:

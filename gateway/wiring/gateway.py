@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -82,6 +82,8 @@ BUCKET_KEY_AGE_S: Final = 24 * 3600.0
 """A bucket key is replaced by a fresh one daily; old ones go on opening what they wrapped."""
 _CACHE_SWEEP_S: Final = 30.0
 _DELIVERY_PAUSE_S: Final = 1.0
+_LOG_LOOK_S: Final = 0.25
+"""How often it is looked whether many lines of access logs wait."""
 """Between two looks for notifications that wait."""
 _LONE_HOLDER: Final = "owner"
 """Where the owner lock lets one process in, a lease that a killed one left is simply taken up again."""
@@ -333,6 +335,7 @@ class Gateway:
             Job(settings.sweep_interval_s, self._sweep_quietly),
             Job(settings.lifecycle_interval_s, self._apply_lifecycles),
             Job(settings.access_log_interval_s, self._write_access_logs),
+            Job(_LOG_LOOK_S, self._write_many_access_logs),
             *(Job(_DELIVERY_PAUSE_S, delivery.run) for delivery in self._deliveries),
             Job(_CACHE_SWEEP_S, self._forget_keys),
             Job(settings.canary_interval_s, self.canary.ask),
@@ -372,7 +375,13 @@ class Gateway:
                 _log.info("lifecycle rules applied: %s", " ".join(f"{name}={count}" for name, count in report.items()))
 
     async def _write_access_logs(self) -> None:
-        for step in (self._access_logs.refresh, self._access_logs.write):
+        await self._tend_access_logs(self._access_logs.refresh, self._access_logs.write)
+
+    async def _write_many_access_logs(self) -> None:
+        await self._tend_access_logs(self._access_logs.write_early)
+
+    async def _tend_access_logs(self, *steps: Callable[[], Awaitable[object]]) -> None:
+        for step in steps:
             try:
                 await step()
             except (StorageError, KeysError) as error:

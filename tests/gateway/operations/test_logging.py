@@ -115,6 +115,68 @@ def test_what_waits_is_limited(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
     assert any("/bucket/again " in line for line in lines(stage))
 
 
+def test_one_account_cannot_silence_the_log_of_another(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that are refused stand in a log too, so that anybody could fill what all logs shared."""
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 20_000)
+    monkeypatch.setattr(module, "MAX_ACCOUNT_BYTES", 10_000)
+    for name in ("logs", "other"):
+        stage.alice.create_bucket(Bucket=name)
+    enable(stage)
+    stage.bob.create_bucket(Bucket="bobs")
+    status: Any = {"LoggingEnabled": {"TargetBucket": "bobs", "TargetPrefix": "l/"}}
+    stage.bob.put_bucket_logging(Bucket="bobs", BucketLoggingStatus=status)
+    for _ in range(10):
+        refused(stage.nobody.head_object, 403, "403", Bucket="bobs", Key="k" * 1000)
+    lost = stage.services.access_logs.lost_count
+    assert lost > 0
+    stage.put("k")
+    assert stage.services.access_logs.lost_count == lost
+    assert any("PUT /bucket/k " in line for line in lines(stage))
+
+
+def test_much_is_written_without_waiting_for_its_turn(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EARLY_BYTES", 2000)
+    stage.alice.create_bucket(Bucket="logs")
+    enable(stage)
+    logs = stage.services.access_logs
+    stage.put("k")
+    assert stage.run(logs.write_early()) == 0
+    for number in range(6):
+        stage.put(f"{number}")
+    assert stage.run(logs.write_early()) == 1
+    assert stage.alice.list_objects_v2(Bucket="logs")["KeyCount"] == 1
+
+    async def refuse(*_: Any) -> Any:
+        raise StorageUnavailable("not now")
+
+    for number in range(6):
+        stage.put(f"{number}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.rig.catalogue, "publish_version", refuse)
+        with pytest.raises(StorageUnavailable):
+            stage.run(logs.write_early())
+        assert stage.run(logs.write_early()) == 0, "it is not tried again and again"
+    assert stage.run(logs.write()) == 1
+    assert logs.lost_count == 0
+
+
+def test_lines_that_cannot_be_written_are_kept_by_whoever_looks_up_the_buckets_meanwhile(stage: Stage) -> None:
+    stage.alice.create_bucket(Bucket="logs")
+    enable(stage)
+    stage.put("k")
+    logs = stage.services.access_logs
+
+    async def refuse(*_: Any) -> Any:
+        await logs.refresh()
+        raise StorageUnavailable("not now")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.rig.catalogue, "publish_version", refuse)
+        with pytest.raises(StorageUnavailable):
+            stage.run(logs.write())
+    assert len([line for line in lines(stage) if "PUT /bucket/k " in line]) == 1
+
+
 def test_a_bucket_that_logs_into_itself_does_not_run_away(stage: Stage) -> None:
     enable(stage, target="bucket")
     stage.put("k")
