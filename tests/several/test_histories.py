@@ -7,11 +7,12 @@ be there in the end.
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.blackbox.process import Gateway
+from tests.servers.s3_servers import SeaweedFs, s3_settings
 from tests.several.conftest import Start
 from tests.several.history import History, begin, finish, run_clients
 from tests.several.linearizability import Kind
@@ -66,11 +67,37 @@ def test_a_history_is_linearizable(gateways: list[Gateway], server: PostgresServ
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(3, 20))
+@pytest.mark.parametrize("number", range(3, 12))
 def test_a_long_history_is_linearizable(
     gateways: list[Gateway], server: PostgresServer, seed: int, number: int
 ) -> None:
     check_history(gateways, server, random.Random(f"{seed} {number}"), 60.0 if number % 5 == 0 else 3.0)
+
+
+@pytest.fixture(scope="module")
+def over_a_bucket(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Gateway]]:
+    """As `gateways`, but that every body is a blob in a bucket."""
+    folder = tmp_path_factory.mktemp("backend")
+    backend = SeaweedFs(folder)
+    try:
+        backend.start()
+        backend.client().create_bucket(Bucket="sealed-blobs")
+        yield start(3, SEALGATE_LOG_LEVEL="info", **s3_settings(backend, folder, "sealed-blobs", "histories/"))
+    finally:
+        backend.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(12, 20))
+def test_a_long_history_over_a_bucket_is_linearizable(
+    over_a_bucket: list[Gateway], server: PostgresServer, seed: int, number: int
+) -> None:
+    check_history(over_a_bucket, server, random.Random(f"{seed} {number}"), 60.0 if number % 5 == 0 else 3.0)
+
+
+@pytest.mark.slow
+def test_the_catalogue_over_a_bucket_is_whole_after_all_that(over_a_bucket: list[Gateway]) -> None:
+    test_the_catalogue_is_whole_after_all_that(over_a_bucket)
 
 
 def check_history(gateways: list[Gateway], server: PostgresServer, dice: random.Random, pause_s: float) -> None:
