@@ -8,10 +8,10 @@ Source: docs/KEYS.md "Shredding"; the decision record on what shredding destroys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from gateway.engine.envelopes import EnvelopesBlobs
-from gateway.engine.journal.packs import Packs
+from gateway.engine.journal.packs import Packs, PacksHeld
 from gateway.engine.resealing import Destroyer, Resealer, ResealReport
 from gateway.engine.rewrap import Rewrapper
 from storage.catalogue.base import (
@@ -40,8 +40,12 @@ from storage.seams import reach
 _PAGE = 500
 
 
+PATIENCE_S: Final = 20.0
+"""How long a shredding waits for who keeps the packs, before it begins and in the end."""
+
+
 class ShredRefused(CatalogueConflict):
-    """A lock holds what is to be shredded; nothing was destroyed."""
+    """A lock holds what is to be shredded, or a backup the packs; nothing was destroyed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ class ShredReport(ResealReport):
     """Packs that held some of it, or of what was deleted there before."""
     damaged_pack_count: int = 0
     """Packs that do not open, so that nobody can say what they hold."""
+    unread_pack_count: int = 0
+    """Packs that were not looked through, since somebody kept them where they are, as a backup does: run it again."""
     destroyed: list[dict[str, Any]] = field(default_factory=list)
     remaining_blobs: list[str] = field(default_factory=list)
 
@@ -109,6 +115,7 @@ _COUNTS = (
     "rewritten_envelopes_count",
     "rewritten_pack_count",
     "damaged_pack_count",
+    "unread_pack_count",
     "remaining_blob_count",
 )
 
@@ -139,12 +146,16 @@ class Shredder:
         """Destroy what a scope names.
 
         Raises:
-            ShredRefused: a lock holds some of it; nothing was destroyed.
+            ShredRefused: a lock holds some of it, or a backup the packs; nothing was destroyed.
             LeaseLost, KeysError, StorageError: run it again for the rest.
         """
         report = ShredReport()
         await self._lease()
         await self._check_locks(scope)
+        try:
+            await self._packs.check_free(PATIENCE_S)
+        except PacksHeld as held:
+            raise ShredRefused(f"{held}: nothing was shredded; run it again when that is done") from None
         wrap_ids: set[bytes] = set()
         for bucket in scope.buckets:
             async for versions in self._versions(scope, bucket):
@@ -280,7 +291,11 @@ class Shredder:
 
     async def _clean_packs(self, scope: Scope, report: ShredReport) -> None:
         """Write every pack anew that holds what went, now or by a delete before."""
-        done = await self._packs.purge(scope.had)
+        try:
+            done = await self._packs.purge(scope.had, PATIENCE_S)
+        except PacksHeld:  # by one that began meanwhile: what is gone is gone, and the record says so
+            report.unread_pack_count = await self._packs.count()
+            return
         report.rewritten_pack_count = done.rewritten_pack_count
         report.damaged_pack_count = done.damaged_pack_count
         report.remaining_blob_count += len(done.remaining_packs)

@@ -37,6 +37,7 @@ NOT_REACHED: Final = (
     "backups and copies of the catalogue, of the blob store and of the keys, made before",
     "blobs that the store keeps under a lock or as older versions: remaining_blobs names those it refused to delete",
     "packs of the journal that do not open (damaged_pack_count), and one that another gateway was about to write",
+    "packs that a backup kept where they are (unread_pack_count): shred again",
     "free space of the catalogue file, its log and the disk, until it is written over",
     "copies for recovery recipients in any of these",
 )
@@ -173,7 +174,8 @@ class KeyLife:
                 "recovery_recipients": [each.recipient_id.hex() for each in self.recipients],
             },
         )
-        return report.told() | {"left_count": report.refused_count + report.remaining_blob_count, "record": record}
+        left = report.refused_count + report.remaining_blob_count + report.unread_pack_count
+        return report.told() | {"left_count": left, "record": record}
 
     async def signing_key(self) -> str:
         """The public key that records are checked with."""

@@ -100,6 +100,13 @@ class _Group:
         self.size += pack.live_bytes
 
 
+_HELD: Final = "a backup, or a gateway that writes packs anew, keeps the packs of small objects where they are"
+
+
+class PacksHeld(LeaseLost):
+    """Somebody else keeps the packs where they are, or writes them anew."""
+
+
 _Wanted = Callable[[_Pack], Awaitable[bool]]
 
 
@@ -142,16 +149,24 @@ class Packs:
 
             return await self._rewrite(chosen, is_wanted, await self._take_lease())
 
-    async def purge(self, is_doomed: IsDoomed) -> PackReport:
+    async def check_free(self, patience_s: float) -> None:
+        """See that nobody keeps the packs, for who is about to purge them. Raises: PacksHeld."""
+        async with self._turn(patience_s) as lease:
+            await self._catalogue.release_lease(lease)
+
+    async def count(self) -> int:
+        """How many there are in the store."""
+        return len((await find_rowless(self._records.blobs, self._catalogue)).packs)
+
+    async def purge(self, is_doomed: IsDoomed, patience_s: float = PATIENCE_S) -> PackReport:
         """Write anew every pack of the store that holds a doomed entry: dead, and of those that must not stay.
 
         Raises:
-            LeaseLost: another gateway was at it all the while. StorageError: run it again, it goes on.
+            PacksHeld: somebody else kept them for longer than `patience_s`. StorageError: run it again, it goes on.
         """
         # A pack that is on its way to the store may hold what was deleted a moment ago.
         await self._settle()
-        async with self._lock:
-            lease = await self._wait_for_lease()
+        async with self._turn(patience_s) as lease:
             found = await find_rowless(self._records.blobs, self._catalogue)
 
             async def is_wanted(pack: _Pack) -> bool:
@@ -163,10 +178,9 @@ class Packs:
     async def held(self) -> AsyncIterator[Callable[[], Awaitable[None]]]:
         """Keep all packs where they are meanwhile. What is given is called now and then, or else the right to it ends.
 
-        Raises: LeaseLost where another gateway was at it all the while.
+        Raises: PacksHeld where another gateway was at it all the while.
         """
-        async with self._lock:
-            lease = await self._wait_for_lease()
+        async with self._turn(PATIENCE_S) as lease:
 
             async def keep() -> None:
                 nonlocal lease
@@ -261,14 +275,27 @@ class Packs:
     async def _take_lease(self) -> Lease:
         return await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
 
-    async def _wait_for_lease(self) -> Lease:
-        deadline = time.monotonic() + PATIENCE_S
+    @asynccontextmanager
+    async def _turn(self, patience_s: float) -> AsyncIterator[Lease]:
+        """The turn of this caller, in this process and among all. Raises: PacksHeld."""
+        deadline = time.monotonic() + patience_s
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise PacksHeld(_HELD) from None
+        try:
+            yield await self._wait_for_lease(deadline)
+        finally:
+            self._lock.release()
+
+    async def _wait_for_lease(self, deadline: float) -> Lease:
         while True:
             try:
                 return await self._take_lease()
             except LeaseLost:
                 if time.monotonic() > deadline:
-                    raise
+                    raise PacksHeld(_HELD) from None
             await asyncio.sleep(_POLL_S)
 
 

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
+from gateway.engine import shredding
 from gateway.engine.custody import WrappingMode
 from gateway.engine.exposure import Exposure
 from gateway.engine.incident import Incident, IncidentReport
+from gateway.engine.journal import packs as packs_module
 from gateway.engine.journal.packs import write_packs
 from gateway.engine.resealing import Destroyer, Resealer
 from gateway.engine.rewrap import LeakedVersions
 from gateway.engine.rowless import find_rowless
-from gateway.engine.shredding import Scope, Shredder
+from gateway.engine.shredding import Scope, Shredder, ShredRefused, ShredReport
 from keys.kms.memory import DEFAULT_KEY_ID
 from storage import seams
-from storage.catalogue.base import DeleteVersion, NoSuchVersion
+from storage.catalogue.base import DeleteVersion, HistoryQuery, NoSuchVersion
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack
 from tests.gateway.engine.keys_rig import KeysRig, run_keys
@@ -79,7 +81,7 @@ async def incident(keys: KeysRig, versions: frozenset[str]) -> int:
     return (await run_incident(keys, versions)).left_count
 
 
-async def shred(keys: KeysRig, prefix: bytes) -> None:
+async def shred(keys: KeysRig, prefix: bytes) -> ShredReport:
     rig = keys.rig
     job = Shredder(
         catalogue=rig.catalogue,
@@ -90,7 +92,7 @@ async def shred(keys: KeysRig, prefix: bytes) -> None:
         destroyer=destroyer_of(keys),
         clock=rig.clock,
     )
-    await job.shred(Scope((rig.bucket,), prefix), lambda _: None)
+    return await job.shred(Scope((rig.bucket,), prefix), lambda _: None)
 
 
 async def pack_all(keys: KeysRig) -> None:
@@ -217,3 +219,38 @@ def test_a_shredding_destroys_what_is_named_and_nothing_else(wrapping: WrappingM
     assert {"packs.written", "packs.deleted"} <= set(found)
     for number in range(len(found)):
         run_keys(partial(cut, number=number), wrapping=wrapping)
+
+
+def test_a_shredding_is_refused_while_a_backup_keeps_the_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon, and before anything is touched; of one that began later the report says what was not looked through."""
+    monkeypatch.setattr(shredding, "PATIENCE_S", 0.0)
+
+    async def test(keys: KeysRig) -> None:
+        rig = keys.rig
+        await fill(keys.rig)
+        await pack_all(keys)
+        packs = await keys.packs.count()
+        assert packs > 0
+        before = (await rig.catalogue.list_history(rig.bucket.bucket_id, HistoryQuery())).versions
+        held = await rig.catalogue.acquire_lease(packs_module.LEASE_NAME, "another", timedelta(hours=1))
+        with pytest.raises(ShredRefused, match=r"a backup.*nothing was shredded"):
+            await shred(keys, b"")
+        assert (await rig.catalogue.list_history(rig.bucket.bucket_id, HistoryQuery())).versions == before
+        await rig.catalogue.release_lease(held)
+        async with keys.packs.held():  # one of this gateway
+            with pytest.raises(ShredRefused, match="a backup"):
+                await shred(keys, b"")
+
+        def begin_backup(name: str) -> None:
+            if name == "shred.versions_gone":
+                # The catalogue of a rig answers without a wait.
+                coroutine = rig.catalogue.acquire_lease(packs_module.LEASE_NAME, "another", timedelta(hours=1))
+                with pytest.raises(StopIteration):
+                    coroutine.send(None)
+
+        monkeypatch.setattr(seams, "hook", begin_backup)
+        report = await shred(keys, b"")
+        assert report.destroyed_count == len(before)
+        assert (report.unread_pack_count, report.rewritten_pack_count) == (packs, 0)
+
+    run_keys(test)

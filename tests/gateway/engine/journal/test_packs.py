@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.engine.journal import packs as module
-from gateway.engine.journal.packs import LEASE_DURATION, LEASE_NAME, Packs
+from gateway.engine.journal.packs import LEASE_DURATION, LEASE_NAME, Packs, PacksHeld
 from gateway.engine.rowless import find_rowless
 from storage import seams
 from storage.blobs.base import BlobStat
@@ -296,10 +296,10 @@ def test_two_gateways_do_not_write_packs_anew_at_once(tmp_path: Path, monkeypatc
         lease = await stage.catalogue.acquire_lease(LEASE_NAME, "another", LEASE_DURATION)
         with pytest.raises(LeaseLost):
             await packs_of(stage).compact(await found(stage))
-        monkeypatch.setattr(module, "PATIENCE_S", -1.0)
-        with pytest.raises(LeaseLost):
-            await packs_of(stage).purge(lambda _: True)
-        monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+        with pytest.raises(PacksHeld, match="a backup"):
+            await packs_of(stage).purge(lambda _: True, -1.0)
+        with pytest.raises(PacksHeld, match="a backup"):
+            await packs_of(stage).check_free(-1.0)
         real, asked = stage.catalogue.acquire_lease, 0
 
         async def acquire(name: str, holder: str, duration: timedelta) -> Any:
