@@ -219,7 +219,9 @@ class Keyring:
 
     async def _rewrap(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
         if self._prompt is not None:
-            return self._prompt.move(wrapped, context, kms_key_id)
+            at_once = self._prompt.move(wrapped, context, kms_key_id)
+            if at_once is not None:
+                return at_once
         moved = await within(self._deadline_s, self._kms.rewrap(wrapped, context, kms_key_id))
         # The old wrap is about to be given up: what takes its place is opened once, past the cache. Its record binds
         # the data key, and did not change, so it opens under the right K alone.

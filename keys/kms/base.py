@@ -45,10 +45,11 @@ def check_usable(state: KeyState) -> None:
     Raises:
         KmsKeyDisabled, KmsKeyInvalidState: by the state.
     """
+    if state is KeyState.ENABLED:
+        return
     if state is KeyState.DISABLED:
         raise KmsKeyDisabled("the wrapping key is disabled")
-    if state is not KeyState.ENABLED:
-        raise KmsKeyInvalidState(f"the wrapping key is in state {state.value}")
+    raise KmsKeyInvalidState(f"the wrapping key is in state {state.value}")
 
 
 @runtime_checkable
@@ -66,8 +67,8 @@ class PromptKms(Protocol):
     A job over millions of wraps spends more on deadlines and turns of the loop than on such a move itself.
     """
 
-    def move(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
-        """What `Kms.rewrap` gives, proved by `Kms.unwrap` of it. Raises: as they do."""
+    def move(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey | None:
+        """What `Kms.rewrap` gives, proved by `Kms.unwrap` of it; None where it takes waiting. Raises: as they do."""
 
 
 class Kms(Protocol):

@@ -7,7 +7,7 @@ import time
 from functools import lru_cache
 
 from keys.context import WrapContext, canonical
-from keys.datakey import DataKey, WrappedKey
+from keys.datakey import WrappedKey
 from keys.errors import KeysError
 from keys.keyring_file import KeyVersion, LocalKey, LocalKeyring
 from keys.kms.base import KeyDescription, check_usable
@@ -44,7 +44,7 @@ class LocalKms(RecordKms):
     def _seal(self, secret: bytes, kms_key_id: str | None) -> ProviderWrap:
         key = self._find(kms_key_id)
         version = key.newest
-        record = seal(_material(key, version).material(), secret, _binding(key.kms_key_id, version.version))
+        record = seal(_material(key, version), secret, _binding(key.kms_key_id, version.version))
         return ProviderWrap(key.kms_key_id, str(version.version), record.encode())
 
     async def _unwrap_secret(self, wrapped: WrappedKey, context: WrapContext) -> bytes:
@@ -55,7 +55,7 @@ class LocalKms(RecordKms):
         key = self._keyring.find(wrapped.kms_key_id)
         version = key.version(wrapped.kms_key_version)
         record = Record.decode(wrapped.provider_ciphertext)
-        return unseal(_material(key, version).material(), record, _binding(key.kms_key_id, version.version))
+        return unseal(_material(key, version), record, _binding(key.kms_key_id, version.version))
 
     def move(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey:
         """See `PromptKms.move`."""
@@ -79,11 +79,11 @@ class LocalKms(RecordKms):
         return self._keyring.find(None if kms_key_id is None else self._names.plain(kms_key_id))
 
 
-def _material(key: LocalKey, version: KeyVersion) -> DataKey:
+def _material(key: LocalKey, version: KeyVersion) -> bytes:
     """What a version wraps and unwraps with. Raises: KmsKeyDisabled, KmsKeyInvalidState."""
     check_usable(key.state)
     check_usable(version.state)
-    return version.secret()
+    return version.secret().material()
 
 
 @lru_cache(maxsize=64)

@@ -4,6 +4,7 @@ An id, alias or ARN that names keys of two KMSs names none. Source: AWS KMS "Key
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,12 +12,16 @@ from typing import Final
 from keys.context import WrapContext
 from keys.datakey import DataKey, WrappedKey
 from keys.errors import KmsKeyNotFound, KmsMisconfigured
-from keys.kms.base import KeyDescription, Kms, RotatingKms
+from keys.kms.base import KeyDescription, Kms, PromptKms, RotatingKms
 from keys.kms.binding import RecordKms
 from keys.kms.local import LocalKms
 from keys.kms.names import KeyNames
 
 LOCAL_PROVIDER: Final = LocalKms.provider
+
+FOUND_S: Final = 1.0
+MAX_FOUND: Final = 256
+"""How long, and of how many names, a job is told without asking anew which KMS alone has a key of that name."""
 
 
 @dataclass(slots=True)
@@ -30,6 +35,11 @@ class Route:
     """Awaited once before anything is wrapped; raises where the KMS is not fit, or not the one that it was."""
     is_proved: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    prompt: PromptKms | None = field(init=False)
+    """The KMS where it moves keys at once."""
+
+    def __post_init__(self) -> None:
+        self.prompt = self.kms if isinstance(self.kms, PromptKms) else None
 
     async def find(self, name: str) -> str | None:
         """The id that a name means here, or None. A KMS that is told what it offers is not asked."""
@@ -55,11 +65,16 @@ class Route:
 
 
 class RoutingKms:
-    """`Kms` and `RotatingKms` over several; `default` is the provider whose default key wraps what names no key."""
+    """`Kms`, `RotatingKms` and `PromptKms` over several; `clock` is monotonic, in seconds.
 
-    def __init__(self, routes: Sequence[Route], default: str) -> None:
+    `default` is the provider whose default key wraps what names no key.
+    """
+
+    def __init__(self, routes: Sequence[Route], default: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._routes: Mapping[str, Route] = {route.kms.provider: route for route in routes}
         self._default = default
+        self._clock = clock
+        self._found: dict[str, tuple[Route, str, float]] = {}
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -94,6 +109,13 @@ class RoutingKms:
         if target is source:
             return await target.rewrap(wrapped, context, name)
         return await target.take_over(wrapped, source, context, name)
+
+    def move(self, wrapped: WrappedKey, context: WrapContext, kms_key_id: str | None) -> WrappedKey | None:
+        """See `PromptKms.move`. At once within one KMS that does so, for a name that was found a moment ago."""
+        route, name, until = self._found.get(kms_key_id or "", (None, "", 0.0))
+        if route is None or route is not self._routes.get(wrapped.provider) or self._clock() >= until:
+            return None
+        return route.prompt.move(wrapped, context, name) if route.is_proved and route.prompt is not None else None
 
     async def rotate(self, kms_key_id: str | None) -> KeyDescription:
         """See `RotatingKms.rotate`. Raises KmsMisconfigured where the key is rotated in its KMS."""
@@ -135,12 +157,16 @@ class RoutingKms:
     async def _route(self, kms_key_id: str | None) -> tuple[Route, str | None]:
         if kms_key_id is None:
             return self._routes[self._default], None
+        asked_at = self._clock()
         found = [(route, name) for route in self.routes if (name := await route.find(kms_key_id)) is not None]
         if len(found) > 1:
             names = " and ".join(route.kms.provider for route, _ in found)
             raise KmsKeyNotFound(f"that names a key of {names}: name it by its ARN")
         if not found:
             raise KmsKeyNotFound("no KMS here offers a wrapping key of that name")
+        if len(self._found) >= MAX_FOUND:
+            self._found.clear()
+        self._found[kms_key_id] = *found[0], asked_at + FOUND_S
         return found[0]
 
 

@@ -1,7 +1,9 @@
 """What a rewrap costs: records moved per second of CPU, over SQLite and disk with the local keyring.
 
-    python -m tests.bench.rewrap 20000 direct
+    python -m tests.bench.rewrap 20000 direct [routed]
 
+`routed`: the local keyring is one of two KMSs, as with the setting `kms_file`; the other one is a double that is asked
+for nothing but whether it has a key of that name.
 The walk that proves that nothing is left, and writing envelopes blobs, are told apart. The process is made ready as one
 that serves is, since that is where a rewrap runs: the loop, and how often garbage is collected.
 """
@@ -25,7 +27,12 @@ from gateway.http.process import calm_collector, prepare_process
 from keys.datakey import WrappedKey
 from keys.keyring import Keyring
 from keys.keyring_file import LocalKeyring
+from keys.kms.base import Kms
+from keys.kms.binding import RecordKms
 from keys.kms.local import LocalKms
+from keys.kms.memory import MemoryKms
+from keys.kms.names import KeyNames
+from keys.kms.routing import Route, RoutingKms
 from keys.realm import RealmKeys, create_canary, rewrap_root
 from keys.recovery import Recipients
 from storage.blobs.disk import DiskBlobStore
@@ -42,7 +49,7 @@ def utc_now() -> datetime:
 class _Realm:
     """Root and canary without files."""
 
-    def __init__(self, kms: LocalKms, realm_id: bytes, root: WrappedKey, canary: WrappedKey) -> None:
+    def __init__(self, kms: Kms, realm_id: bytes, root: WrappedKey, canary: WrappedKey) -> None:
         self._kms, self.realm_id, self._root, self._canary = kms, realm_id, root, canary
 
     def wrapped(self) -> tuple[WrappedKey, ...]:
@@ -73,9 +80,19 @@ class _TimedEnvelopes(EnvelopesBlobs):
         return blob
 
 
-async def measure(place: Path, count: int, mode: WrappingMode, pool: ThreadPoolExecutor) -> None:
+async def _prove(kms: RecordKms) -> None:
+    await kms.prove()
+
+
+def _routed(local: LocalKms) -> RoutingKms:
+    routes = [Route(kms, KeyNames(kms.provider), None, _prove) for kms in (local, MemoryKms())]
+    return RoutingKms(routes, local.provider)
+
+
+async def measure(place: Path, count: int, mode: WrappingMode, pool: ThreadPoolExecutor, *, is_routed: bool) -> None:
     local = LocalKeyring.create(place / "keys")
-    kms, realm_id = LocalKms(local), new_id()
+    kms: Kms = _routed(LocalKms(local)) if is_routed else LocalKms(local)
+    realm_id = new_id()
     keyring = Keyring(kms, time.monotonic)
     custody = Custody(keyring, realm_id, mode, time.monotonic, 3600.0)
     realm_keys, root = await RealmKeys.create(kms, realm_id)
@@ -143,14 +160,14 @@ async def measure(place: Path, count: int, mode: WrappingMode, pool: ThreadPoolE
 
 
 def main() -> None:
-    count, mode = int(sys.argv[1]), WrappingMode(sys.argv[2])
+    count, mode, is_routed = int(sys.argv[1]), WrappingMode(sys.argv[2]), sys.argv[3:] == ["routed"]
     prepare_process()
     with (
         tempfile.TemporaryDirectory() as place,
         ThreadPoolExecutor(1) as pool,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(measure(Path(place), count, mode, pool))
+        runner.run(measure(Path(place), count, mode, pool, is_routed=is_routed))
 
 
 if __name__ == "__main__":

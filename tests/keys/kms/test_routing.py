@@ -1,6 +1,7 @@
 """What was wrapped goes to who wrapped it; what is named goes to who offers it; what names two is refused."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from keys.errors import KmsKeyNotFound, KmsMisconfigured, KmsUnavailable, UnwrapFailed
+from keys.keyring import Direct, Keyring, content_context
 from keys.keyring_file import LocalKeyring
-from keys.kms.base import RotatingKms
+from keys.kms.base import PromptKms, RotatingKms
 from keys.kms.binding import RecordKms
 from keys.kms.local import LocalKms
 from keys.kms.memory import DEFAULT_KEY_ID, Fault, MemoryKms
 from keys.kms.names import DEFAULT_NAMES, KeyNames
-from keys.kms.routing import Route, RoutingKms, local_kms, providers_of
+from keys.kms.routing import FOUND_S, Route, RoutingKms, local_kms, providers_of
 from tests.suites.kms import CONTEXT
 
 pytestmark = pytest.mark.anyio
@@ -177,6 +179,55 @@ async def test_all_are_proved_and_probed(kms: RoutingKms, one: NamedMemoryKms, t
     two.fault = None
     await kms.probe()
     assert not two.watch.is_away
+
+
+async def test_a_move_within_one_kms_waits_for_nobody(
+    one: NamedMemoryKms, local: LocalKms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    routes = [route(one, "first"), Route(local, KeyNames("us-east-1"), None, prove)]
+    kms = RoutingKms(routes, "one", lambda: now[0])
+    key, other = local.keyring.default_key_id, local.keyring.create_key("other").kms_key_id
+    data_key, wrapped = await local.generate(None, CONTEXT)
+    _, elsewhere = await kms.generate("first", CONTEXT)
+    assert isinstance(kms, PromptKms)
+    assert kms.move(wrapped, CONTEXT, key) is None, "nobody was asked yet whose that is"
+    await kms.describe(key)
+    assert kms.move(wrapped, CONTEXT, key) is None, "it has yet to prove itself"
+    await kms.prove()
+    local.keyring.rotate_key(key)
+    moved = kms.move(wrapped, CONTEXT, key)
+    assert moved is not None
+    assert (moved.provider, moved.kms_key_id, moved.kms_key_version) == ("local", key, "2")
+    assert await kms.unwrap(moved, CONTEXT) == data_key
+    with pytest.raises(UnwrapFailed):
+        kms.move(wrapped, replace(CONTEXT, content_id=CONTEXT.realm_id), key)
+    assert kms.move(wrapped, CONTEXT, None) is None, "the default one is another's"
+    assert kms.move(wrapped, CONTEXT, other) is None
+    assert kms.move(elsewhere, CONTEXT, key) is None, "from one to another takes waiting"
+    assert kms.move(replace(wrapped, provider="gone"), CONTEXT, key) is None
+    await kms.describe("first")
+    assert kms.move(elsewhere, CONTEXT, "first") is None, "one elsewhere is waited for"
+    now[0] = FOUND_S
+    assert kms.move(wrapped, CONTEXT, key) is None, "it may have come to name two"
+    monkeypatch.setattr("keys.kms.routing.MAX_FOUND", 1)
+    for name in ("first", key):
+        await kms.describe(name)
+    assert kms.move(wrapped, CONTEXT, key) is not None
+    assert kms.move(elsewhere, CONTEXT, "first") is None
+
+
+async def test_a_keyring_moves_at_once_or_waits(one: NamedMemoryKms, local: LocalKms) -> None:
+    kms = RoutingKms([route(one, "first"), Route(local, KeyNames("us-east-1"), None, prove)], "one")
+    keyring = Keyring(kms, time.monotonic)
+    ids = CONTEXT.realm_id, CONTEXT.bucket_id, CONTEXT.content_id
+    data_key, wrapped = await keyring.new_content_key(*ids, Direct("first"))
+    key = local.keyring.default_key_id
+    for version in ("2", "3"):  # from the other one to the local keyring, and within that
+        local.keyring.rotate_key(None)
+        wrapped = await keyring.rewrap_content_key(*ids, wrapped, key)
+        assert (wrapped.provider, wrapped.kms_key_version) == ("local", version)
+        assert await kms.unwrap(wrapped, content_context(*ids)) == data_key
 
 
 async def test_who_can_rotates(kms: RoutingKms, local: LocalKms) -> None:
