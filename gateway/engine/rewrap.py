@@ -33,7 +33,7 @@ from storage.catalogue.base import (
     WrapOwner,
     WrapsMark,
 )
-from storage.catalogue.records import NO_LOCK, Attributes
+from storage.catalogue.records import NO_LOCK
 from storage.sealed.envelopes import MAX_ENVELOPES, Envelopes
 from storage.seams import reach
 
@@ -492,11 +492,7 @@ def _bucket_key_name(one: _Found) -> tuple[bytes, bytes, str] | None:
 
 def _context_of(kept: KeptWrap) -> str:
     """The encryption context that a client bound a content to. Manifests and links are bound to none."""
-    attributes: Attributes = {}
-    bound = kept.version if kept.owner is WrapOwner.CONTENT else kept.upload
-    if bound is not None:
-        attributes = bound.attributes
-    return Protection.decode(attributes.get("encryption")).context
+    return Protection.decode(kept.attributes.get("encryption")).context
 
 
 def _move_of(one: _Found, envelope: Envelope) -> WrapMove:

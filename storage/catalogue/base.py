@@ -322,6 +322,8 @@ class KeptWrap:
     """Empty where only the slot of `blob` has it."""
     read_version: Callable[[], ObjectVersion] | None = field(default=None, repr=False, compare=False)
     """What gives `version`: a walk over millions of wraps asks few of them."""
+    read_attributes: Callable[[], Attributes] | None = field(default=None, repr=False, compare=False)
+    """What gives `attributes` of a version, which cost less than all of it."""
     upload: Upload | None = None
     """Of an open upload."""
     blob: Blob | None = None
@@ -331,6 +333,13 @@ class KeptWrap:
     def version(self) -> ObjectVersion | None:
         """A version of the content, or that of the link; None for uploads."""
         return None if self.read_version is None else self.read_version()
+
+    @property
+    def attributes(self) -> Attributes:
+        """Those of the upload, or of the version whose content it is. Manifests and links are bound to none."""
+        if self.upload is not None:
+            return self.upload.attributes
+        return {} if self.read_attributes is None else self.read_attributes()
 
 
 @dataclass(frozen=True, slots=True)

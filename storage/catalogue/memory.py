@@ -794,7 +794,8 @@ class MemoryCatalogue:
         if shown.content_id is None:
             return
         content = self._contents[shown.content_id].content
-        yield KeptWrap(WrapOwner.CONTENT, content.content_id, content.bucket_id, content.wrapped_key, lambda: shown)
+        wrap_id, bucket_id, wrapped_key = content.content_id, content.bucket_id, content.wrapped_key
+        yield KeptWrap(WrapOwner.CONTENT, wrap_id, bucket_id, wrapped_key, lambda: shown, lambda: shown.attributes)
         named = [(blob.blob_id, content.bucket_id) for blob in content.blobs if blob.role is BlobRole.MANIFEST]
         named += [(version.link_id, shown.bucket_id)] if version.link_id is not None else []
         for blob_id, bucket_id in named:

@@ -97,7 +97,8 @@ def _wraps_of(session: Session, some: Sequence[VersionRow]) -> Iterator[KeptWrap
         if content is None:
             raise RowDamaged(f"a referenced content row is missing: {row.content_id.hex()}")
         version = partial(rows.version, row)
-        yield KeptWrap(WrapOwner.CONTENT, row.content_id, content.bucket_id, content.wrapped_key, version)
+        attributes = partial(rows.from_json, row.attributes)
+        yield KeptWrap(WrapOwner.CONTENT, row.content_id, content.bucket_id, content.wrapped_key, version, attributes)
         if content.blob_count > 1:
             manifest = session.first(BLOBS, "WHERE content_id = ? ORDER BY part_number", row.content_id)
             if manifest is None or manifest.role != BlobRole.MANIFEST:
