@@ -28,6 +28,8 @@ class Rowless:
     """Blobs of `ROWLESS_KINDS`."""
     packs: list[BlobStat] = field(default_factory=list)
     """Those of them that are packs."""
+    parts: list[BlobStat] = field(default_factory=list)
+    """Those of them that are parts of snapshots."""
 
 
 async def find_rowless(
@@ -67,6 +69,8 @@ async def _take(blobs: BlobStore, catalogue: Catalogue, batch: list[BlobStat], f
         found.record_count += 1
         if kind is BlobKind.PACK:
             found.packs.append(stat)
+        elif kind is BlobKind.SNAPSHOT:
+            found.parts.append(stat)
 
 
 async def _kind(blobs: BlobStore, blob_id: bytes) -> BlobKind | None:

@@ -47,6 +47,8 @@ class SweepReport:
     """Old blobs of the journal, snapshots, packs and the like: they have no row, and who wrote them reclaims them."""
     packs: tuple[BlobStat, ...] = field(default=(), repr=False, compare=False)
     """Those of them that are packs, for who writes packs anew."""
+    parts: tuple[BlobStat, ...] = field(default=(), repr=False, compare=False)
+    """Those of them that are parts of snapshots, for who knows which snapshots there are."""
 
 
 class Sweeper:
@@ -108,7 +110,7 @@ class Sweeper:
             debris = await self._blobs.reclaim_debris(self._clock() - self._orphan_grace)
             await self._catalogue.forget_completed_uploads(self._clock() - self._completed_upload_memory)
             counts = scanned, len(orphans), condemned, deleted, debris, held, found.record_count
-            return SweepReport(*counts, tuple(found.packs))
+            return SweepReport(*counts, tuple(found.packs), tuple(found.parts))
         finally:
             await self._catalogue.release_lease(lease)
 

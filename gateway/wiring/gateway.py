@@ -291,9 +291,10 @@ class Gateway:
                 packs = await self._packs.compact(report.packs, max_pack_bytes)
             except LeaseLost:
                 packs = PackReport()  # another gateway writes some anew, or copies them
+            reclaimed = await self.journalling.reclaim_parts(report.parts)
         counts = asdict(report)
-        del counts["packs"]
-        return counts | packs.told()
+        del counts["packs"], counts["parts"]
+        return counts | packs.told() | {"reclaimed_part_count": reclaimed}
 
     async def verify(self, *, journal: bool = False, anchor: str | None = None) -> dict[str, int]:
         """Verify the whole catalogue, and hold it against its journal and an anchor where that is asked for.

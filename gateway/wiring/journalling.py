@@ -1,7 +1,7 @@
 """The journal of a gateway, joined: what carries changes there, takes snapshots, exports its head, and compares."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from gateway.engine.journal.snapshots import Snapshots
 from gateway.engine.journal.witness import Witness
 from keys.errors import KeysError
 from keys.safe_files import write_private_file
+from storage.blobs.base import BlobStat
 from storage.catalogue.base import Catalogue, LeaseLost
 from storage.errors import StorageError
 
@@ -82,6 +83,10 @@ class Journalling:
         # Where no head is exported, there is nobody who could miss what lies before it.
         anchored = None if self._anchor is None else self._anchored_count
         return asdict(report) | {"cut_segment_count": await self._snapshots.cut(anchored)}
+
+    async def reclaim_parts(self, parts: Sequence[BlobStat]) -> int:
+        """Take away those of these parts of snapshots that nobody needs; their number. Raises: StorageError."""
+        return await self._snapshots.reclaim(parts)
 
     async def export_anchor(self) -> dict[str, str]:
         """The signed head of the journal, everything that is committed now in it. Raises: StorageError."""

@@ -81,6 +81,10 @@ class Journal:
         self._asked = 0
         self._answered = 0
 
+    def now(self) -> datetime:
+        """The time."""
+        return self._clock()
+
     async def check(self) -> None:
         """See that catalogue and blob store know the same journal; what a crash left between them is taken up.
 

@@ -9,19 +9,21 @@ import hashlib
 import json
 import secrets
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from gateway.engine.journal.chain import MILESTONE, Head, JournalDamaged
 from gateway.engine.journal.records import RecordBlobs
 from gateway.engine.journal.runner import Journal
 from keys.errors import UnwrapFailed
+from storage.blobs.base import BlobStat
 from storage.catalogue.base import Catalogue
 from storage.catalogue.records import ID_SIZE, Attributes
 from storage.catalogue.rowlog import LOGGED
-from storage.errors import BlobMissing, SealedDamaged
+from storage.errors import BlobHeld, BlobMissing, SealedDamaged, StorageUnavailable
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import Segment, SnapshotPart, decode_lines, lines_of
 from storage.seams import reach
@@ -29,6 +31,10 @@ from storage.seams import reach
 PAGE_ROWS: Final = 512
 PART_ROWS: Final = 2048
 """About so many rows make a part."""
+PART_GRACE: Final = timedelta(days=1)
+"""How old a part is that no snapshot names before it is taken away."""
+LONGEST: Final = PART_GRACE / 2
+"""How long a snapshot may take: it is given up long before its first part could be taken away."""
 MAX_PART_ROWS: Final = 4 * PART_ROWS
 
 
@@ -52,6 +58,7 @@ class Snapshots:
 
     async def take(self) -> SnapshotReport:
         """Write a snapshot and name it in the journal. Raises: StorageError."""
+        began_at = self._journal.now()
         begun = await self._journal.begin_snapshot()
         known = {part.digest: part for part in await self._parts_before(begun)}
         parts: list[SnapshotPart] = []
@@ -64,6 +71,8 @@ class Snapshots:
                     part = await self._write(table, row_count, payload, digest)
                     written += 1
                 parts.append(part)
+        if self._journal.now() - began_at > LONGEST:
+            raise StorageUnavailable("the snapshot took too long: another one is begun")
         await self._journal.append_snapshot(
             lambda head: replace(head, snapshot_count=head.position + 1, begun_count=begun.count, parts=tuple(parts))
         )
@@ -104,6 +113,27 @@ class Snapshots:
             return None
         blob_id = self._records.keys.segment_id(head.snapshot_count - 1)
         return (await self._records.blobs.stat(blob_id)).modified_at
+
+    async def reclaim(self, parts: Sequence[BlobStat]) -> int:
+        """Delete those of these parts that are old and that no snapshot names, as a crash leaves them; their number.
+
+        Whoever is taking a snapshot meanwhile names parts of the newest one, and younger ones. `parts` are listed
+        before the snapshots are read. Raises: JournalDamaged, StorageError; nothing was deleted then.
+        """
+        horizon = self._journal.now() - PART_GRACE
+        old = {part.blob_id for part in parts if part.modified_at < horizon}
+        if not old:
+            return 0
+        head = await self._journal.current()
+        for snapshot in await self._snapshots(head, head.count):
+            old -= {part.blob_id for part in snapshot.head.parts}
+        reclaimed = 0
+        for blob_id in old:
+            with suppress(BlobHeld):  # it goes by a later sweep
+                await self._records.blobs.delete(blob_id)
+                reclaimed += 1
+                reach("journal.part_reclaimed")
+        return reclaimed
 
     async def cut(self, anchored_count: int | None) -> int:
         """Delete what nobody needs to read any more of the journal; return the number of segments deleted.

@@ -9,9 +9,12 @@ from gateway.engine.journal import chain as chains
 from gateway.engine.journal import snapshots as module
 from gateway.engine.journal.chain import Head, JournalDamaged
 from gateway.engine.journal.snapshots import Snapshots, read_part
+from gateway.engine.rowless import find_rowless
 from storage import seams
+from storage.blobs.base import BlobStat
 from storage.catalogue.replay import Replay, key_of
 from storage.catalogue.rowlog import LOGGED
+from storage.errors import StorageUnavailable
 from tests.gateway.engine.journal.stage import Stage, on_stage
 from tests.suites.catalogue import all_rows
 
@@ -161,6 +164,77 @@ def test_a_crash_in_a_snapshot_or_cut_leaves_what_can_be_gone_on_from(
         await check(stage, await replayed(stage, await journal.begin_snapshot()))
         left = [position for position in range(50) if await stage.chain().has(position)]
         assert 1 not in left, "the cut was gone on with"
+
+    on_stage(tmp_path, test)
+
+
+def test_parts_that_a_crash_left_are_reclaimed_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PART_ROWS", 1)
+
+    async def stored(stage: Stage) -> list[BlobStat]:
+        return (await find_rowless(stage.blobs, stage.catalogue)).parts
+
+    async def test(stage: Stage) -> None:
+        async def named() -> set[bytes]:
+            head = await stage.journal().current()
+            snapshots = await Snapshots(stage.catalogue, stage.journal())._snapshots(head, head.count)
+            return {part.blob_id for snapshot in snapshots for part in snapshot.head.parts}
+
+        async def reclaimed() -> int:
+            return await Snapshots(stage.catalogue, stage.journal()).reclaim(await stored(stage))
+
+        def crash(reached: str) -> None:
+            if reached == "journal.part_durable":
+                raise ZeroDivisionError
+
+        for number in range(2):
+            await stage.put(b"%d" % number, b"x")
+            await Snapshots(stage.catalogue, stage.journal()).take()
+        await stage.put(b"lost", b"x")
+        monkeypatch.setattr(seams, "hook", crash)
+        with pytest.raises(ZeroDivisionError):
+            await Snapshots(stage.catalogue, stage.journal()).take()
+        monkeypatch.setattr(seams, "hook", None)
+        assert len(await stored(stage)) == len(await named()) + 1
+        assert await reclaimed() == 0, "a snapshot may still be under way"
+        stage.clock.now += module.PART_GRACE
+        # Another gateway takes one right now: its parts are young, or those of the snapshot before.
+        running = Snapshots(stage.catalogue, stage.journal())
+        real, seen = running._records.write, list[int]()
+
+        async def write(*arguments: Any) -> bytes:
+            sealed = await real(*arguments)
+            seen.append(await reclaimed())
+            return sealed
+
+        monkeypatch.setattr(running._records, "write", write)
+        await running.take()
+        assert seen[0] == 1
+        assert sum(seen) == 1
+        assert {part.blob_id for part in await stored(stage)} == await named()
+        journal = stage.journal()
+        await check(stage, await replayed(stage, await journal.begin_snapshot()))
+
+    on_stage(tmp_path, test)
+
+
+def test_a_snapshot_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    """Its first parts might be taken away before it names them."""
+
+    async def test(stage: Stage) -> None:
+        await stage.put(b"key", b"x")
+        snapshots = Snapshots(stage.catalogue, stage.journal())
+        real = snapshots._records.write
+
+        async def write(*arguments: Any) -> bytes:
+            stage.clock.now += module.LONGEST
+            return await real(*arguments)
+
+        snapshots._records.write = write  # type: ignore[method-assign,assignment]
+        with pytest.raises(StorageUnavailable, match="too long"):
+            await snapshots.take()
+        assert (await stage.journal().current()).snapshot_count == 0
+        await Snapshots(stage.catalogue, stage.journal()).take()
 
     on_stage(tmp_path, test)
 
