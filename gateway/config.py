@@ -564,6 +564,13 @@ class Settings(BaseSettings):
         ge=1,
         le=_DAY_S,
     )
+    import_resume_interval_s: float = _row(
+        60,
+        "How often a gateway looks for imports that were cut off or met a problem, and goes on with them.",
+        unit="s",
+        ge=1,
+        le=_DAY_S,
+    )
     sweep_interval_s: float = _row(_HOUR_S, "How often the background sweep runs.", unit="s", ge=1, le=_DAY_S)
     pack_scan_bytes: int = _row(
         1024 * _MIB,

@@ -172,7 +172,7 @@ def _move(settings: Settings, kind: str, asked: dict[str, Any], *, status: bool,
     _print(answer, as_json=as_json)
     if not (status or stop):
         if answer["state"] != "done":
-            raise CommandError(f"the {kind} stopped: {answer.get('problem', '')}; the same command goes on", Exit.BUSY)
+            raise CommandError(f"the {kind} stopped: {answer.get('problem', '')}; {answer['next']}", Exit.BUSY)
         if answer["difference_count"]:
             raise CommandError(f"{answer['difference_count']} objects are not the same on both sides", Exit.REFUSED)
 
@@ -195,7 +195,7 @@ async def _anywhere(settings: Settings, kind: str, asked: dict[str, Any], *, sta
                 raise CommandError("the gateway ended; the same command goes on", Exit.BUSY)
             return answer
 
-        return served if status or stop else await _follow(ask, which)
+        return served if status or stop else await _follow(ask, which, stops=not served.get("attached"))
     # Deferred: a gateway that serves spares the command all that it would open.
     from gateway.cli.commands import opened_here  # noqa: PLC0415
 
@@ -205,11 +205,11 @@ async def _anywhere(settings: Settings, kind: str, asked: dict[str, Any], *, sta
             return await commands[command](**arguments)
 
         answer = await run(*first)
-        return answer if status or stop else await _follow(run, which)
+        return answer if status or stop else await _follow(run, which, stops=True)
 
 
-async def _follow(ask: Ask, which: Mapping[str, Any]) -> Answer:
-    """Look at a move until it ends; Ctrl-C stops it."""
+async def _follow(ask: Ask, which: Mapping[str, Any], *, stops: bool) -> Answer:
+    """Look at a move until it ends; Ctrl-C stops it where this command began it."""
     from rich.console import Console  # noqa: PLC0415  # deferred: not for --status and --stop
 
     console = Console(stderr=True)
@@ -224,7 +224,8 @@ async def _follow(ask: Ask, which: Mapping[str, Any]) -> Answer:
                     line.update(_line(answer, time.monotonic() - began))
                 await asyncio.sleep(_LOOK_EVERY_S)
     except asyncio.CancelledError:
-        await ask("move_stop", which)
+        if stops:
+            await ask("move_stop", which)
         raise
 
 
@@ -235,7 +236,6 @@ def _line(answer: Answer, elapsed_s: float) -> str:
 
 
 def _print(answer: Answer, *, as_json: bool) -> None:
-
     if as_json:
         typer.echo(json.dumps(answer))
         return

@@ -6,7 +6,7 @@ runs them beside its requests.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -84,29 +84,38 @@ class Job(Generic[M]):
     parallel: int
     at_end: Callable[[], Awaitable[None]] | None = None
     """Called once all was dealt with, while nobody else can run it."""
+    halted: bool = False
+
+    def halt(self) -> None:
+        """What ends it next is a command."""
+        self.halted = True
 
     async def run(self) -> None:
-        """Go on from the mark until all is dealt with. How it ended stands in `progress`; only bugs are raised."""
-        try:
+        """Go on from the mark until all is dealt with. How it ended stands in `progress`; only bugs are raised.
+
+        It is kept in the catalogue under the lease alone, so that nobody writes over what another gateway says of it.
+        """
+        with _told_in(self.progress):
             lease = await self._lease()
             try:
-                await self._save()
-                await self._run(lease)
-                if self.at_end is not None:
-                    await self.at_end()
-                self.progress.state = State.DONE
+                with _told_in(self.progress):
+                    await self._save(lease)
+                    await self._run()
+                    if self.at_end is not None:
+                        await self.at_end()
+                    self.progress.state = State.DONE
+            except asyncio.CancelledError:
+                if self.halted:
+                    self.progress.stop("stopped", by_command=True)
+                raise
             finally:
-                await self.catalogue.release_lease(lease)
-        except (MoveError, StorageError, KeysError) as error:
-            self.progress.state = State.STOPPED
-            self.progress.problem = str(error) or type(error).__name__
-        except asyncio.CancelledError:
-            self.progress.state = State.STOPPED
-            self.progress.problem = "stopped"
-            raise
-        finally:
-            with contextlib.suppress(StorageError):
-                await asyncio.shield(self._save())
+                await asyncio.shield(self._end(lease))
+
+    async def _end(self, lease: Lease) -> None:
+        with contextlib.suppress(StorageError):
+            await self._save(lease)
+        with contextlib.suppress(StorageError):
+            await self.catalogue.release_lease(lease)
 
     async def _lease(self) -> Lease:
         name = f"{self.kind}/{self.bucket.bucket_id.hex()}"
@@ -115,13 +124,15 @@ class Job(Generic[M]):
         except LeaseLost:
             raise PlaceFailed(f"another gateway runs this {self.kind}") from None
 
-    async def _save(self) -> None:
-        await self.catalogue.put_configuration(self.bucket.bucket_id, self.kind, self.progress.encode(self.clock()))
+    async def _save(self, lease: Lease) -> None:
+        self.progress.holder = self.holder
+        document = self.progress.encode(self.clock())
+        await self.catalogue.put_configuration(self.bucket.bucket_id, self.kind, document, lease)
         reach("move.saved")
 
-    async def _run(self, lease: Lease) -> None:
+    async def _run(self) -> None:
         marks, running = Marks(), set[asyncio.Task[None]]()
-        saving = asyncio.create_task(self._keep_saving(lease))
+        saving = asyncio.create_task(self._keep_saving())
         try:
             async with aclosing(by_key(self.walk(self.progress.mark))) as keys:
                 async for history in keys:
@@ -140,11 +151,10 @@ class Job(Generic[M]):
             if isinstance(end, Exception):
                 raise end
 
-    async def _keep_saving(self, lease: Lease) -> None:
+    async def _keep_saving(self) -> None:
         while True:
             await asyncio.sleep(SAVE_EVERY_S)
-            await self.catalogue.acquire_lease(lease.name, self.holder, LEASE_DURATION)
-            await self._save()
+            await self._save(await self._lease())
 
     async def _deal_with(self, history: Sequence[M], marks: Marks) -> None:
         dealt = marks.begin(history[0].object_key)
@@ -185,6 +195,15 @@ class Job(Generic[M]):
         return Result(Outcome.FAILED, why=why)
 
 
+@contextlib.contextmanager
+def _told_in(progress: Progress) -> Iterator[None]:
+    """What stops a move is told by its progress."""
+    try:
+        yield
+    except (MoveError, StorageError, KeysError) as error:
+        progress.stop(str(error) or type(error).__name__)
+
+
 async def _some_end(running: set[asyncio.Task[None]]) -> None:
     ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     running -= ended
@@ -221,6 +240,9 @@ class Runs(Protocol):
     @property
     def progress(self) -> Progress:
         """How far it is."""
+
+    def halt(self) -> None:
+        """What ends it next is a command, and it goes on by command alone."""
 
     async def run(self) -> None:
         """Go on to the end; only bugs are raised."""
@@ -261,13 +283,14 @@ class Moves:
         return None
 
     async def stop(self, kind: str, bucket: Bucket) -> None:
-        """Stop a move, and wait for its end."""
+        """Stop a move by command, and wait for its end."""
         held = self._running.pop((kind, bucket.bucket_id), None)
         if held is not None:
+            held[0].halt()
             await _ended(held[1])
 
     async def close(self) -> None:
-        """Stop them all."""
+        """Stop them all: their gateway ends, and the next one goes on with them."""
         tasks = [task for _, task in self._running.values()]
         self._running.clear()
         for task in tasks:

@@ -40,7 +40,7 @@ from storage.catalogue.base import (
     WrapsChanged,
 )
 from storage.catalogue.records import NO_LOCK, Bucket, ObjectVersion
-from storage.errors import BlobError, CatalogueConflict, Damaged
+from storage.errors import BlobError, CatalogueConflict, Damaged, StorageError
 from storage.seams import reach
 
 if TYPE_CHECKING:
@@ -259,25 +259,45 @@ class ReadThroughJob:
     registering: Job[Item] | None
     """None where the bucket is open already."""
     sealing: Job[ObjectVersion]
+    lease: Callable[[], Awaitable[Lease]]
+    """Takes or renews that of the sealing."""
+
+    @property
+    def _half(self) -> Job[Item] | Job[ObjectVersion]:
+        return self.sealing if self.registering is None else self.registering
 
     @property
     def progress(self) -> Progress:
         """Of the half that runs."""
-        return self.sealing.progress if self.registering is None else self.registering.progress
+        return self._half.progress
+
+    def halt(self) -> None:
+        """What ends it next is a command."""
+        self._half.halt()
 
     async def run(self) -> None:
         """Go on until all is sealed. How it ended stands in `progress`; only bugs are raised."""
-        bucket_id = self.bucket.bucket_id
         if self.registering is not None:
             await self.registering.run()
             if self.registering.progress.state is not State.DONE:
                 return
             self.registering = None
         await self.sealing.run()
-        if self.sealing.progress.state is not State.DONE:
-            return
-        async with aclosing(self.sealing.walk(b"")) as left:
-            async for _ in left:
-                return  # what the report names: the bucket goes on reading it through
-        await self.catalogue.put_configuration(bucket_id, SOURCE, None)
+        if self.sealing.progress.state is State.DONE:
+            try:
+                await self._cut_over()
+            except StorageError as error:
+                self.sealing.progress.stop(f"the source is not forgotten yet: {error}")
+
+    async def _cut_over(self) -> None:
+        """Forget the source, unless something is still there: what the report names is read through as before."""
+        reach("move.all_sealed")
+        lease = await self.lease()
+        try:
+            async with aclosing(self.sealing.walk(b"")) as left:
+                async for _ in left:
+                    return
+            await self.catalogue.put_configuration(self.bucket.bucket_id, SOURCE, None, lease)
+        finally:
+            await self.catalogue.release_lease(lease)
         reach("move.cut_over")

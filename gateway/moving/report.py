@@ -9,7 +9,7 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -36,8 +36,9 @@ class State(StrEnum):
     """Where a move stands."""
 
     RUNNING = "running"
-    """Or ended without a word, by a crash: it goes on when it is called again."""
+    """Or ended without a word, by a crash or with its gateway: an import goes on by itself, an export when called."""
     STOPPED = "stopped"
+    """By command, or by a problem: an import that met one is tried again by itself."""
     DONE = "done"
     """Everything was looked at; whether everything is equal say the differences."""
 
@@ -68,6 +69,12 @@ class Progress:
     differences: list[dict[str, str]] = field(default_factory=list)
     problem: str = ""
     updated_at: str = ""
+    how: dict[str, Any] = field(default_factory=dict)
+    """The rest of what was asked for: with it the move goes on by itself."""
+    holder: str = ""
+    """Which gateway runs it, or ran it last."""
+    by_command: bool = False
+    """Whether it was stopped by command: then it goes on by command alone."""
 
     def take(self, object_key: bytes, version_id: str | None, result: Result) -> None:
         """Count one version."""
@@ -80,6 +87,19 @@ class Progress:
             if version_id is not None:
                 named["version_id"] = version_id
             self.differences.append(named | {"outcome": result.outcome.value, "why": result.why})
+
+    def begin(self, how: dict[str, Any]) -> None:
+        """It goes on, as it is asked for now."""
+        self.state, self.problem, self.by_command, self.how = State.RUNNING, "", False, how
+
+    def stop(self, problem: str, *, by_command: bool = False) -> None:
+        """It ends before its end."""
+        self.state, self.problem, self.by_command = State.STOPPED, problem, by_command
+
+    def is_fresh(self, now: datetime, age: timedelta) -> bool:
+        """Whether it was kept not long ago, and may run elsewhere."""
+        is_kept = bool(self.updated_at) and now - datetime.fromisoformat(self.updated_at) < age
+        return self.state is State.RUNNING and is_kept
 
     @property
     def difference_count(self) -> int:

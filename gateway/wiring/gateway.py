@@ -335,6 +335,7 @@ class Gateway:
             *([] if settings.anchor is None else [Job(settings.anchor_interval_s, self.journalling.write_anchor)]),
             Job(settings.sweep_interval_s, self._sweep_quietly),
             Job(settings.lifecycle_interval_s, self._apply_lifecycles),
+            Job(settings.import_resume_interval_s, self.move_commands.resume),
             Job(settings.access_log_interval_s, self._write_access_logs),
             Job(_LOG_LOOK_S, self._write_many_access_logs),
             *(Job(_DELIVERY_PAUSE_S, delivery.run) for delivery in self._deliveries),

@@ -3,16 +3,20 @@
 The control socket hands these functions what the command line was given; credentials and clients' keys come as paths.
 """
 
+import asyncio
+import logging
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gateway.engine.filling import Filler
 from gateway.engine.integrity import EtagMode
-from gateway.moving.endpoint import Endpoint
+from gateway.errors import MoveError
+from gateway.moving.asked import Asked
 from gateway.moving.exporting import Exporter
 from gateway.moving.folder import FolderSource, FolderTarget
 from gateway.moving.importing import Importer, ImportOptions, InOneBucket
@@ -20,67 +24,28 @@ from gateway.moving.jobs import LEASE_DURATION, MAX_PARALLEL, Job, Moves
 from gateway.moving.pace import Pace
 from gateway.moving.places import Item, PlaceFailed, Source, Target
 from gateway.moving.registering import SEALING, Closed, ReadThroughJob, Registrar, Sealing, check_etags
-from gateway.moving.report import EXPORT, IMPORT, Outcome, Progress, State
+from gateway.moving.report import EXPORT, IMPORT, Progress, State
+from gateway.moving.standing import Phase, phase_of, told
 from gateway.moving.through import SOURCE, Registered, registered_source
 from gateway.operations.admission import REGISTERING
 from gateway.operations.context import Services
 from gateway.operations.encryption import protection_for
 from gateway.s3.types import EncryptionRequest
 from gateway.wiring.customer_key import read_customer_key
-from storage.catalogue.base import HistoryQuery, Lease, NoSuchBucket
+from keys.errors import KeysError
+from storage.catalogue.base import HistoryQuery, Lease, LeaseLost, NoSuchBucket
 from storage.catalogue.records import Bucket, Versioning
+from storage.errors import StorageError
 
-_BUCKET_SCHEME: Final = "s3://"
 _MIB: Final = 1024 * 1024
+
+_log = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
 
 
 class _Place(Protocol):
     async def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a command asks for; the same for both ways."""
-
-    bucket: str
-    place: str
-    """A folder's absolute path, or `s3://BUCKET/PREFIX`."""
-    endpoint: str = ""
-    region: str = "us-east-1"
-    ca_file: str = ""
-    credentials: str = ""
-    profile: str = "default"
-    prefix: str = ""
-    """Of the keys in the bucket that are exported."""
-    versions: bool = False
-    update: bool = False
-    index: bool = False
-    read_back: bool = False
-    customer_key_file: str = ""
-    parallel: int = 4
-    max_mib_per_s: int = 0
-    restart: bool = False
-    read_through: bool = False
-
-    def endpoint_of_place(self) -> Endpoint:
-        """Raises: PlaceFailed."""
-        bucket, _, prefix = self.place.removeprefix(_BUCKET_SCHEME).partition("/")
-        if not (bucket and self.endpoint and self.credentials):
-            raise PlaceFailed("a bucket needs its name, --endpoint and --credentials")
-        ca_file = Path(self.ca_file) if self.ca_file else None
-        return Endpoint(self.endpoint, bucket, prefix, self.region, ca_file, Path(self.credentials), self.profile)
-
-    @property
-    def is_bucket(self) -> bool:
-        """Whether the place is a bucket."""
-        return self.place.startswith(_BUCKET_SCHEME)
-
-    def kept(self) -> dict[str, Any]:
-        """What makes a move that goes on the same move."""
-        how = ("parallel", "max_mib_per_s", "restart", "credentials", "profile", "ca_file", "customer_key_file")
-        return {name: value for name, value in asdict(self).items() if name not in how}
 
 
 class MoveCommands:
@@ -92,39 +57,136 @@ class MoveCommands:
         self._moves = moves
         self._etag_mode = etag_mode
         self._holder = holder
+        self._starting = asyncio.Lock()
+        """One at a time begins: between what is looked at and what is started nobody else comes."""
 
     async def start(self, *, kind: str, **asked: Any) -> Answer:
-        """Begin a move, or go on with one that did not end. Raises: NoSuchBucket, MoveError, KeysError."""
+        """Begin a move, go on with one that did not end, or say how it stands. Raises: MoveError, KeysError."""
         wanted = Asked(**asked)
-        bucket = await self._bucket(wanted.bucket)
         if not 1 <= wanted.parallel <= MAX_PARALLEL:
             raise PlaceFailed(f"--parallel is from 1 to {MAX_PARALLEL}")
-        if self._moves.running(kind, bucket) is not None:
-            raise PlaceFailed(f"an {kind} of this bucket runs already: see it with --status")
+        async with self._starting:
+            bucket = await self._bucket(wanted.bucket)
+            under_way = await self._under_way(kind, bucket)
+            if under_way is not None:
+                self._check_same(kind, under_way, wanted)
+                if under_way.how == wanted.how() or self._moves.running(kind, bucket) is None:
+                    return await self._told(kind, bucket) | {"attached": True}
+                await self._moves.stop(kind, bucket)  # it goes on as it is asked for now
+                bucket = await self._bucket(wanted.bucket)
+            if wanted.read_through and await self._is_cut_over(bucket, wanted):
+                return await self._told(kind, bucket) | {"attached": True}
+            await self._start(kind, bucket, wanted)
+            return await self._told(kind, bucket)
+
+    async def _start(self, kind: str, bucket: Bucket, wanted: Asked, registered: Registered | None = None) -> None:
         if wanted.read_through:
-            return await self._start_read_through(bucket, wanted)
+            await self._start_read_through(bucket, wanted, registered)
+            return
         if kind == IMPORT:
             if SOURCE in bucket.configurations or REGISTERING in bucket.configurations:
                 raise PlaceFailed("an import that reads through goes on in this bucket: give --read-through")
             await self._services.catalogue.put_configuration(bucket.bucket_id, SEALING, None)
-        progress, is_new = await self._progress(kind, bucket, wanted)
+        progress = await self._progress(kind, bucket, wanted)
         job, place = await (self._import if kind == IMPORT else self._export)(bucket, wanted, progress)
         self._moves.start(job, place.close)
-        return {"resumed": not is_new, **progress.answer()}
 
-    async def _progress(self, kind: str, bucket: Bucket, wanted: Asked) -> tuple[Progress, bool]:
-        services = self._services
-        held = await services.catalogue.get_configuration(bucket.bucket_id, kind)
-        if held is not None and not wanted.restart:
-            progress = Progress.decode(held)
-            if progress.state is not State.DONE:
-                if progress.options != wanted.kept():
-                    raise PlaceFailed(
-                        f"another {kind} of this bucket did not end ({progress.place}): finish it, or give --restart"
-                    )
-                progress.state, progress.problem = State.RUNNING, ""
-                return progress, False
-        return Progress(wanted.place, wanted.kept(), services.clock().isoformat(timespec="seconds")), True
+    async def _under_way(self, kind: str, bucket: Bucket) -> Progress | None:
+        """How far a move is that runs, here or in another gateway."""
+        running = self._moves.running(kind, bucket)
+        if running is not None:
+            return running
+        kinds = (IMPORT, SEALING) if kind == IMPORT else (kind,)
+        held = [progress for each in kinds if (progress := await self._held(bucket, each)) is not None]
+        return next((progress for progress in held if self._runs_elsewhere(progress)), None)
+
+    def _runs_elsewhere(self, progress: Progress) -> bool:
+        is_fresh = progress.is_fresh(self._services.clock(), LEASE_DURATION)
+        return is_fresh and progress.holder not in ("", self._holder)
+
+    async def _is_cut_over(self, bucket: Bucket, wanted: Asked) -> bool:
+        sealing = await self._held(bucket, SEALING)
+        is_same = sealing is not None and sealing.options == wanted.kept() and not wanted.restart
+        return is_same and phase_of(bucket.configurations, sealing) is Phase.CUT_OVER
+
+    def _check_same(self, kind: str, progress: Progress, wanted: Asked) -> None:
+        if progress.options != wanted.kept() or wanted.restart:
+            raise PlaceFailed(f"an {kind} of this bucket runs already ({progress.place}): see --status, or give --stop")
+
+    async def _progress(self, kind: str, bucket: Bucket, wanted: Asked) -> Progress:
+        progress = await self._held(bucket, kind)
+        if progress is None or wanted.restart or progress.state is State.DONE:
+            return self._begun(wanted)
+        if progress.options != wanted.kept():
+            raise PlaceFailed(
+                f"another {kind} of this bucket did not end ({progress.place}): finish it, or give --restart"
+            )
+        progress.begin(wanted.how())
+        return progress
+
+    def _begun(self, wanted: Asked) -> Progress:
+        progress = Progress(wanted.place, wanted.kept(), self._services.clock().isoformat(timespec="seconds"))
+        progress.begin(wanted.how())
+        progress.holder = self._holder
+        return progress
+
+    async def resume(self) -> None:
+        """Go on with every import that did not come to its end and that no command stopped. Raises: StorageError.
+
+        Of several gateways one does: who has the lease of it.
+        """
+        catalogue = self._services.catalogue
+        for account in await catalogue.list_accounts():
+            for bucket in await catalogue.list_buckets(account.account_id, limit=2**31):
+                if bucket.configurations.keys() & {IMPORT, REGISTERING, SOURCE}:
+                    # Whatever is wrong with one holds up no other; one that is gone by now is done with.
+                    async with self._starting:
+                        with suppress(PlaceFailed):
+                            await self._resume(bucket.name)
+
+    async def _resume(self, name: str) -> None:
+        wanted: Asked | None = None
+        bucket = await self._bucket(name)
+        try:
+            wanted = await self._unfinished(bucket)
+            if wanted is not None:
+                _log.info("an import goes on: bucket %s", bucket.bucket_id.hex())
+                registered = await registered_source(self._services.catalogue, bucket)
+                await self._start(IMPORT, bucket, wanted, registered)
+        except (MoveError, StorageError, KeysError) as error:
+            _log.warning("an import does not go on: %s", type(error).__name__)
+            if wanted is not None:
+                await self._note(bucket, str(error))
+
+    async def _unfinished(self, bucket: Bucket) -> Asked | None:
+        """What is to go on by itself in a bucket."""
+        if await self._under_way(IMPORT, bucket) is not None:
+            return None
+        kinds = bucket.configurations
+        if REGISTERING in kinds and SOURCE not in kinds:
+            # Cut off before a source was named: nothing can be registered.
+            await self._services.catalogue.put_configuration(bucket.bucket_id, REGISTERING, None)
+            return None
+        first, second = await self._held(bucket, IMPORT), await self._held(bucket, SEALING)
+        progress = first if REGISTERING in kinds else second or first
+        reads_through = SOURCE in kinds
+        is_over = progress is None or progress.by_command or (progress.state is State.DONE and not reads_through)
+        if progress is None or is_over or not progress.how:
+            return None
+        return Asked.again(progress)
+
+    async def _note(self, bucket: Bucket, problem: str) -> None:
+        """Tell who asks why an import did not go on."""
+        with suppress(StorageError):
+            for kind in (SEALING, IMPORT):
+                progress = await self._held(bucket, kind)
+                if progress is not None:
+                    progress.stop(problem)
+                    lease = await self._lease(kind, bucket)()
+                    document = progress.encode(self._services.clock())
+                    await self._services.catalogue.put_configuration(bucket.bucket_id, kind, document, lease)
+                    await self._services.catalogue.release_lease(lease)
+                    return
 
     async def _import(self, bucket: Bucket, wanted: Asked, progress: Progress) -> tuple[Job[Any], _Place]:
         if wanted.versions and bucket.versioning is not Versioning.ENABLED:
@@ -174,7 +236,7 @@ class MoveCommands:
         )
         return self._job(EXPORT, bucket, progress, exporter.walk, exporter, wanted), target
 
-    async def _start_read_through(self, bucket: Bucket, wanted: Asked) -> Answer:
+    async def _start_read_through(self, bucket: Bucket, wanted: Asked, registered: Registered | None) -> None:
         """Begin or go on: the bucket is closed before its source is named, and opened once all is registered."""
         from gateway.moving.bucket import BucketSource  # noqa: PLC0415  # as above
 
@@ -182,55 +244,79 @@ class MoveCommands:
             raise PlaceFailed(
                 "--read-through takes a bucket as its source, and none of --versions, --update, --index, --read-back"
             )
-        is_open, registered = await self._registered(bucket, wanted)
-        catalogue, source = self._services.catalogue, BucketSource(registered.endpoint, wanted.parallel, registered.key)
-        sealing, is_new = await self._progress(SEALING, bucket, wanted)
+        if registered is None:
+            registered = await self._register(bucket, wanted)
+        catalogue = self._services.catalogue
+        is_open = REGISTERING not in (await catalogue.get_bucket(bucket.name)).configurations
+        sealing = await self._progress(SEALING, bucket, wanted)
+        progress = None if is_open else await self._progress(IMPORT, bucket, wanted)
+        source = BucketSource(registered.endpoint, wanted.parallel, registered.key)
         registering: Job[Any] | None = None
-        if not is_open:
-            progress, is_new = await self._progress(IMPORT, bucket, wanted)
+        if progress is not None:
             importer = Importer(self._services, bucket, source, ImportOptions(), _pace(wanted), self._etag_mode)
             closed = Closed(catalogue, bucket, self._lease(IMPORT, bucket))
             registrar = Registrar(self._services, importer, source, registered.source_id, closed)
             walk = partial(closed.walk, partial(source.walk, versions=False))
             registering = self._job(IMPORT, bucket, progress, walk, registrar, wanted)
             registering.at_end = closed.open
-        mover = Sealing(self._services, bucket, source, self._filler, _pace(wanted), self._lease(SEALING, bucket))
-        job = ReadThroughJob(
-            catalogue, bucket, IMPORT, registering, self._job(SEALING, bucket, sealing, mover.walk, mover, wanted)
-        )
-        self._moves.start(job, source.close)
-        return {"resumed": not is_new, **job.progress.answer()}
+        lease = self._lease(SEALING, bucket)
+        mover = Sealing(self._services, bucket, source, self._filler, _pace(wanted), lease)
+        sealer = self._job(SEALING, bucket, sealing, mover.walk, mover, wanted)
+        self._moves.start(ReadThroughJob(catalogue, bucket, IMPORT, registering, sealer, lease), source.close)
 
     def _lease(self, kind: str, bucket: Bucket) -> Callable[[], Awaitable[Lease]]:
         """Takes or renews the lease of a job, for what works under it."""
         name = f"{kind}/{bucket.bucket_id.hex()}"
         return partial(self._services.catalogue.acquire_lease, name, self._holder, LEASE_DURATION)
 
-    async def _registered(self, bucket: Bucket, wanted: Asked) -> tuple[bool, Registered]:
-        """Whether the bucket is open already, and its source, with the key that the command brought."""
+    async def _register(self, bucket: Bucket, wanted: Asked) -> Registered:
+        """Name the source of a bucket, with the key that the command brought; a bucket that has none is closed first.
+
+        Under the lease of the registering, so that of two that begin at once one is refused.
+        """
         from gateway.moving.client import read_credentials  # noqa: PLC0415  # as above
 
-        catalogue, bucket_id, endpoint = self._services.catalogue, bucket.bucket_id, wanted.endpoint_of_place()
-        key = read_credentials(Path(wanted.credentials), wanted.profile)
-        registered = await registered_source(catalogue, bucket)
-        is_open = registered is not None and REGISTERING not in bucket.configurations
-        if registered is None:
-            protection = await protection_for(InOneBucket(self._services, bucket), EncryptionRequest())
-            check_etags(protection.etag_mode(self._etag_mode))
-            await catalogue.put_configuration(bucket_id, REGISTERING, b"{}")
-            if (await catalogue.list_history(bucket_id, HistoryQuery(limit=1))).versions:
-                await catalogue.put_configuration(bucket_id, REGISTERING, None)
-                raise PlaceFailed("the bucket holds objects: --read-through begins with an empty one")
-            for kind in (IMPORT, SEALING):
-                await catalogue.put_configuration(bucket_id, kind, None)
-            registered = Registered(secrets.token_hex(16), endpoint, key, bucket.account_id.hex())
-        elif registered.endpoint.name != endpoint.name:
-            raise PlaceFailed(f"the bucket reads through to {registered.endpoint.name}: finish that first")
-        elif is_open and wanted.restart:
-            raise PlaceFailed("all is registered, and the bucket is open: leave --restart out")
-        registered = replace(registered, endpoint=endpoint, key=key)
-        await catalogue.put_configuration(bucket_id, SOURCE, registered.encode())
-        return is_open, registered
+        endpoint, key = wanted.endpoint_of_place(), read_credentials(Path(wanted.credentials), wanted.profile)
+        try:
+            lease = await self._lease(IMPORT, bucket)()
+        except LeaseLost:
+            raise PlaceFailed("another gateway runs an import of this bucket: see --status") from None
+        catalogue, bucket_id = self._services.catalogue, bucket.bucket_id
+        try:
+            bucket = await self._bucket(bucket.name)
+            registered = await registered_source(catalogue, bucket)
+            if registered is None:
+                await self._close(bucket, wanted, lease)
+                registered = Registered(secrets.token_hex(16), endpoint, key, bucket.account_id.hex())
+            elif registered.endpoint.name != endpoint.name:
+                raise PlaceFailed(f"the bucket reads through to {registered.endpoint.name}: finish that first")
+            elif wanted.restart and REGISTERING not in bucket.configurations:
+                raise PlaceFailed("all is registered, and the bucket is open: leave --restart out")
+            registered = replace(registered, endpoint=endpoint, key=key)
+            await catalogue.put_configuration(bucket_id, SOURCE, registered.encode(), lease)
+        finally:
+            await catalogue.release_lease(lease)
+        return registered
+
+    async def _close(self, bucket: Bucket, wanted: Asked, lease: Lease) -> None:
+        """Let nobody into an empty bucket. Raises: PlaceFailed for one that is not, which stays open."""
+        catalogue, bucket_id = self._services.catalogue, bucket.bucket_id
+        protection = await protection_for(InOneBucket(self._services, bucket), EncryptionRequest())
+        check_etags(protection.etag_mode(self._etag_mode))
+        await self._check_empty(bucket)
+        await catalogue.put_configuration(bucket_id, REGISTERING, b"{}", lease)
+        try:
+            await self._check_empty(bucket)  # nobody can write any more
+        except PlaceFailed:
+            await catalogue.put_configuration(bucket_id, REGISTERING, None, lease)
+            raise
+        document = self._begun(wanted).encode(self._services.clock())
+        await catalogue.put_configuration(bucket_id, IMPORT, document, lease)  # or else it could not go on by itself
+        await catalogue.put_configuration(bucket_id, SEALING, None, lease)
+
+    async def _check_empty(self, bucket: Bucket) -> None:
+        if (await self._services.catalogue.list_history(bucket.bucket_id, HistoryQuery(limit=1))).versions:
+            raise PlaceFailed("the bucket holds objects: --read-through begins with an empty one")
 
     def _job(self, kind: str, bucket: Bucket, progress: Progress, walk: Any, mover: Any, wanted: Asked) -> Job[Any]:
         services = self._services
@@ -240,30 +326,33 @@ class MoveCommands:
 
     async def status(self, *, kind: str, bucket: str) -> Answer:
         """How far a move is, whether it runs or not. Raises: NoSuchBucket, PlaceFailed where there was none."""
-        found = await self._bucket(bucket)
-        running = self._moves.running(kind, found)
-        first, second = await self._held(found, kind), await self._held(found, SEALING) if kind == IMPORT else None
-        progress = running or second or first
+        return await self._told(kind, await self._bucket(bucket))
+
+    async def _told(self, kind: str, bucket: Bucket) -> Answer:
+        running = self._moves.running(kind, bucket)
+        # Read after that: whoever ended since has said how.
+        bucket = await self._bucket(bucket.name)
+        first, second = await self._held(bucket, kind), await self._held(bucket, SEALING) if kind == IMPORT else None
+        phase = phase_of(bucket.configurations, second)
+        current = first if phase is Phase.REGISTERING else second or first
+        progress = running or current
         if progress is None:
             raise PlaceFailed(f"there was no {kind} of this bucket")
-        answer = {"running": running is not None, **progress.answer()}
-        if REGISTERING in found.configurations:
-            return answer | {"phase": REGISTERING}
-        if second is None or first is None:
-            return answer
-        answer |= {"phase": SEALING, "registered": first.counts[Outcome.MOVED]}
-        answer["difference_count"] += first.difference_count
-        answer["differences"] = first.answer()["differences"] + answer["differences"]
-        return answer
+        is_running = running is not None or self._runs_elsewhere(progress)
+        return told(kind, progress, phase, None if current is first else first, is_running=is_running)
 
     async def _held(self, bucket: Bucket, kind: str) -> Progress | None:
         held = await self._services.catalogue.get_configuration(bucket.bucket_id, kind)
         return None if held is None else Progress.decode(held)
 
     async def stop(self, *, kind: str, bucket: str) -> Answer:
-        """Stop a move; it goes on when it is started again. Raises: NoSuchBucket."""
-        await self._moves.stop(kind, await self._bucket(bucket))
-        return await self.status(kind=kind, bucket=bucket)
+        """Stop a move; it goes on when it is started again. Raises: PlaceFailed where another gateway runs it."""
+        async with self._starting:
+            await self._moves.stop(kind, await self._bucket(bucket))
+            answer = await self.status(kind=kind, bucket=bucket)
+        if answer["running"]:
+            raise PlaceFailed(f"another gateway runs this {kind}: give --stop there")
+        return answer
 
     async def _bucket(self, name: str) -> Bucket:
         try:

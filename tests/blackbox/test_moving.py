@@ -222,11 +222,12 @@ def test_a_move_is_stopped_seen_and_taken_up_again(gateway: Gateway, s3: Any, bu
         while not (seen := json.loads(gateway.run(*slow[:1], "--bucket", bucket, "--status", "--json").stdout or "{}")):
             assert not running.done()
         assert seen["running"]
-        second = gateway.run(*slow)
-        assert second.returncode == 3
-        assert "already" in second.stderr
+        elsewhere = gateway.run("import", str(tmp_path / "0"), "--bucket", bucket)
+        assert elsewhere.returncode == 3
+        assert "runs already" in elsewhere.stderr
         assert gateway.run("import", "--bucket", bucket, "--stop").returncode == 0
         assert running.result().returncode == 8
+        assert "give the same command again" in running.result().stderr
     assert len(_listed(s3, bucket)) < 40
     other_place = gateway.run("import", str(tmp_path / "0"), "--bucket", bucket)
     assert other_place.returncode == 3

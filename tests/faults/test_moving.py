@@ -19,11 +19,13 @@ from tests.servers.s3_servers import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server,
 from tests.storage.blobs.s3.support import make_bucket, running
 
 FILES = 20
+RESUMES = "SEALGATE_IMPORT_RESUME_INTERVAL_S"
+"""A day: so that what is killed goes on by the command that a test gives."""
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashingGateway]:
-    deployment = CrashingGateway(tmp_path_factory.mktemp("gateway"))
+    deployment = CrashingGateway(tmp_path_factory.mktemp("gateway"), {RESUMES: "86400"})
     deployment.start()
     try:
         yield deployment
@@ -125,7 +127,7 @@ def test_a_killed_read_through_goes_on(gateway: CrashingGateway, server: S3Serve
     command = ["import", "s3://through", "--bucket", "through", "--read-through", "--json", "--parallel", "2"]
     command += ["--endpoint", server.endpoint, "--ca-file", str(server.authority.certificate)]
     command += ["--credentials", str(_credentials(tmp_path))]
-    for seam, number in (("move.registered", 3), ("move.opened", 1), ("fill.sealed", 2), ("move.cut_over", 1)):
+    for seam, number in (("move.registered", 3), ("move.opened", 1), ("fill.sealed", 2), ("move.all_sealed", 1)):
         gateway.arm(seam, number)
         assert gateway.run(*command).returncode == 8
         assert gateway.disarm(), f"nothing reached {seam}"
@@ -144,6 +146,7 @@ def test_a_killed_read_through_goes_on(gateway: CrashingGateway, server: S3Serve
         listed = s3.list_objects_v2(Bucket="through")["Contents"]
         assert {entry["Key"]: entry["Size"] for entry in listed} == {key: len(body) for key, body in wanted.items()}
         assert {key: s3.get_object(Bucket="through", Key=key)["Body"].read() for key in wanted} == wanted
+    _goes_on_by_itself(gateway, command)
     for key in wanted:
         theirs.delete_object(Bucket="through", Key=key)
     assert {key: s3.get_object(Bucket="through", Key=key)["Body"].read() for key in wanted} == wanted
@@ -153,6 +156,19 @@ def test_a_killed_read_through_goes_on(gateway: CrashingGateway, server: S3Serve
     assert not [path for path in written if SECRET_ACCESS_KEY.encode() in path.read_bytes()]
     theirs.close()
     s3.close()
+
+
+def _goes_on_by_itself(gateway: CrashingGateway, command: list[str]) -> None:
+    """All was sealed when it was killed; without a command the source is forgotten, and a command says so."""
+    status = ["import", "--bucket", "through", "--status", "--json"]
+    assert json.loads(gateway.run(*status).stdout)["phase"] == "verified"
+    gateway.stop()
+    gateway.set(RESUMES, "1")
+    gateway.start()
+    while json.loads(gateway.run(*status).stdout)["phase"] != "cut over":
+        pass
+    again = gateway.run(*command)
+    assert (again.returncode, json.loads(again.stdout)["phase"]) == (0, "cut over"), again.stderr
 
 
 def _recovered(gateway: CrashingGateway) -> None:

@@ -31,6 +31,8 @@ class Lying:
     requests: list[str] = field(default_factory=list)
     elsewhere: str = ""
     """Where a redirect points to."""
+    is_down: bool = False
+    """Whether every object is gone for now."""
     listing: bytes | None = None
     """Stands for the list."""
 
@@ -89,7 +91,9 @@ def _handler(lying: Lying) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             lying.requests.append(self.path)
             url = urlsplit(self.path)
-            if "list-type" in parse_qs(url.query):
+            if lying.is_down:
+                self._answer(_Answer(b"", 404))
+            elif "list-type" in parse_qs(url.query):
                 self._answer(_Answer(lying.listing or _list(lying.listed), headers={"Content-Type": "application/xml"}))
             else:
                 self._answer(_ANSWERS.get(url.path.removeprefix("/source/"), _Answer()))

@@ -1,6 +1,7 @@
 """Runs a move in a stage to its end, as the commands do."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,30 @@ def commands(stage: Stage, etag_mode: EtagMode = EtagMode.MD5, holder: str = "ow
     return MoveCommands(stage.services, Moves(), etag_mode, holder, filler)
 
 
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something is so."""
+    while True:
+        if await is_so():
+            return
+        await asyncio.sleep(0.005)
+
+
+async def ended(given: MoveCommands, kind: str = IMPORT, bucket: str = "bucket") -> dict[str, Any]:
+    """How a move stands once it runs no more."""
+    while True:
+        status = await given.status(kind=kind, bucket=bucket)
+        if not status["running"]:
+            return status
+        await asyncio.sleep(0.005)
+
+
 def move(stage: Stage, kind: str, place: str | Path, bucket: str = "bucket", **asked: Any) -> dict[str, Any]:
     """Start a move and follow it."""
 
     async def run() -> dict[str, Any]:
         given = commands(stage)
         await given.start(kind=kind, bucket=bucket, place=str(place), **asked)
-        while True:
-            status = await given.status(kind=kind, bucket=bucket)
-            if not status["running"]:
-                return status
-            await asyncio.sleep(0.005)
+        return await ended(given, kind, bucket)
 
     answer: dict[str, Any] = stage.run(run())
     return answer
