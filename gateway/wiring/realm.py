@@ -258,7 +258,13 @@ async def _open_keys(settings: Settings, folders: Folders, realm: RealmRecord) -
 async def _told_by_other(
     settings: Settings, folders: Folders, path: Path, realm: RealmRecord, error: Exception
 ) -> str | None:
-    """What is wrong with a realm file that does not open where the other one does; None where neither does."""
+    """What is wrong with a realm file that does not open: one that is older than the other, or a keyring that is."""
+    if isinstance(error, KmsKeyNotFound) and realm.root.provider == LOCAL_PROVIDER:
+        # Neither keys nor versions ever go from it.
+        return (
+            f"the keyring in {folders.keys} is older than the data: it lacks the wrapping key, or the version of it,"
+            f" that {path} lies under; restore its newest backup, and copy no {REALM_FILE}"
+        )
     other_path = folders.realm_file if path == folders.realm_copy else folders.realm_copy
     try:
         other = RealmRecord.read(other_path)
@@ -272,12 +278,6 @@ async def _told_by_other(
             await kms.close()
     except KeysError:
         return None
-    if isinstance(error, KmsKeyNotFound) and realm.root.provider == LOCAL_PROVIDER:
-        # Neither keys nor versions ever go from it.
-        return (
-            f"the keyring in {folders.keys} is older than the data: it lacks the wrapping key, or the version of it,"
-            f" that {path} lies under; restore its newest backup, and copy no {REALM_FILE}"
-        )
     return f"{path} is an old copy and does not open ({error}); {other_path} does: copy {other_path} over it"
 
 

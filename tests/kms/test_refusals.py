@@ -1,6 +1,6 @@
 """Configurations that must not stand: the real command refuses each in one line that says what to do.
 
-docs/KMS.md lists them; a test compares.
+docs/KEYS.md lists them; a test compares.
 """
 
 import json
@@ -313,7 +313,7 @@ def test_serve_refuses_as_check_does(tmp_path: Path, openbao: OpenBao) -> None:
 
 
 def documented() -> Iterator[str]:
-    text = (ROOT / "docs/KMS.md").read_text().partition("## What is refused")[2]
+    text = (ROOT / "docs/KEYS.md").read_text().partition("### A KMS")[2]
     return (line.removeprefix("- ").rstrip() for line in text.splitlines() if line.startswith("- "))
 
 

@@ -20,14 +20,21 @@ from gateway.cli.pki import TlsFiles, make_certificates
 from gateway.cli.rehearsal import rehearse
 from gateway.http.server import ServerSettings
 from gateway.wiring.folders import Folders
-from gateway.wiring.gateway import open_gateway
+from gateway.wiring.gateway import Gateway, open_gateway
 from gateway.wiring.listeners import server_settings
+from keys.datakey import DataKey
+from keys.keyring_file import LocalKeyring
+from keys.kms.base import KeyState
 from keys.kms.local import LocalKms
+from keys.kms.routing import local_kms
+from keys.root_secret import encode_root_file
 from storage import seams
 from storage.catalogue.base import NoSuchAccount
 from storage.catalogue.records import Bucket
 from tests.gateway.cli.helpers import digests, settings_in, start
+from tests.gateway.wiring.opened import with_gateway
 from tests.servers.ports import free_ports
+from tests.tooling.places import ROOT
 
 
 @pytest.fixture
@@ -364,6 +371,38 @@ def _passphrase(text: str, mode: int = 0o600, name: str = "pass") -> Callable[[P
     return spoil
 
 
+def _behind_a_passphrase(*flags: str) -> Callable[[Path], list[str]]:
+    def spoil(place: Path) -> list[str]:
+        _remove("data-keys/keyring.json", "data-keys/root.key")(place)
+        LocalKeyring.create(place / "data-keys", "long enough words")
+        _passphrase("other long enough words")(place)
+        return _flags(*flags)(place)
+
+    return spoil
+
+
+def _key_off(place: Path) -> list[str]:
+    LocalKeyring.open(place / "data-keys").set_key_state(None, KeyState.DISABLED)
+    return []
+
+
+def _from_before_a_rotation(name: str) -> Callable[[Path], list[str]]:
+    async def rotate(gateway: Gateway) -> None:
+        local = local_kms(gateway.opened.kms)
+        assert local is not None
+        local.keyring.rotate_key(None)
+        assert (await gateway.key_life.rewrap()).left_count == 0
+        local.keyring.set_key_state(None, KeyState.DISABLED, 1)
+
+    def spoil(place: Path) -> list[str]:
+        old = (place / name).read_bytes()
+        with_gateway(place, rotate)
+        (place / name).write_bytes(old)
+        return []
+
+    return spoil
+
+
 def _open_certificate(place: Path) -> list[str]:
     for name in ("server.pem", "server-key.pem"):
         shutil.copy(place / "data-keys/tls" / name, place / name)
@@ -405,6 +444,22 @@ BAD = {
     "client.env open to all": (_mode("data-keys/client.env", 0o644), Exit.KEYS, "chmod 0600"),
     "keys open to all": (_mode("data-keys", 0o755), Exit.SETUP, "chmod 0700"),
     "data open to the group": (_mode("data", 0o750), Exit.SETUP, "chmod 0700"),
+    "root secret empty": (_write("data-keys/root.key", ""), Exit.KEYS, "is empty; restore it"),
+    "repeated root secret": (
+        _write("data-keys/root.key", f"sealgate-root-key v1\n{'a7' * 32}\n"), Exit.KEYS, "zero or repeated bytes",
+    ),
+    "root secret of another keyring": (
+        _write("data-keys/root.key", encode_root_file(DataKey(bytes(range(32)))).decode()), Exit.KEYS, "does not open",
+    ),
+    "root secret open to the group": (_mode("data-keys/root.key", 0o640), Exit.KEYS, "chmod 0600"),
+    "keyring empty": (_write("data-keys/keyring.json", ""), Exit.KEYS, "is empty; restore it"),
+    "keyring from before a rotation": (
+        _from_before_a_rotation("data-keys/keyring.json"), Exit.KEYS, "restore its newest backup",
+    ),
+    "realm file from before a rotation": (_from_before_a_rotation("data/realm.json"), Exit.KEYS, "over it"),
+    "key of the realm switched off": (_key_off, Exit.KEYS, "run `sealgate key enable"),
+    "no passphrase": (_behind_a_passphrase(), Exit.KEYS, "passphrase"),
+    "wrong passphrase": (_behind_a_passphrase("--passphrase-file", "PLACE/pass"), Exit.KEYS, "passphrase"),
     "unneeded passphrase": (_passphrase("long enough words"), Exit.KEYS, "remove the passphrase"),
     "passphrase open to all": (_passphrase("long enough words", 0o644), Exit.KEYS, "chmod 0600"),
     "passphrase not there": (_flags("--passphrase-file", "PLACE/none"), Exit.KEYS, "is missing"),
@@ -415,6 +470,20 @@ BAD = {
     "wrong setting": (_flags("--etag", "none"), Exit.USAGE, "setting etag"),
     "unknown flag": (_flags("--unsafe"), Exit.USAGE, "--unsafe"),
 }  # fmt: skip
+
+
+NOT_OF_KEYS = {
+    *("catalogue gone", "blobs gone", "CA key gone", "TLS files gone", "other catalogue", "other blob store"),
+    *("damaged blob store", "plain catalogue", "client.env open to all", "data open to the group"),
+    *("certificate not there", "certificate key open to all", "wrong setting", "unknown flag"),
+}
+
+
+def test_the_documentation_lists_those_of_keys() -> None:
+    text = (ROOT / "docs/KEYS.md").read_text().partition("### Keyring and realm")[2].partition("### A KMS")[0]
+    listed = [line.removeprefix("- ").partition(":")[0] for line in text.splitlines() if line.startswith("- ")]
+    assert listed == [name for name in BAD if name not in NOT_OF_KEYS]
+    assert len(listed) >= 25
 
 
 @pytest.mark.parametrize("case", BAD)

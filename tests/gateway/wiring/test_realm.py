@@ -98,14 +98,17 @@ def test_where_both_files_lie_under_a_key_that_is_off_neither_is_to_be_copied(tm
         with_gateway(tmp_path, lambda _: asyncio.sleep(0))
 
 
-def test_a_keyring_that_is_older_than_the_data_is_told_from_an_old_realm_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_whole_folder", [True, False])
+def test_a_keyring_that_is_older_than_the_data_is_told_from_an_old_realm_file(
+    tmp_path: Path, is_whole_folder: bool
+) -> None:
     """To copy the older realm file over the newer one would let a gateway start that lacks the keys of newer data."""
     start(settings_in(tmp_path))
     backup = tmp_path / "backup"
     shutil.copytree(tmp_path / "data-keys", backup)
     with_gateway(tmp_path, _rotate_away)
-    shutil.rmtree(tmp_path / "data-keys")
-    shutil.copytree(backup, tmp_path / "data-keys")
+    for name in ("realm.json", "keyring.json") if is_whole_folder else ("keyring.json",):
+        shutil.copy(backup / name, tmp_path / "data-keys" / name)
     with pytest.raises(KeyringError, match=r"older than the data.*restore its newest backup.*copy no realm\.json"):
         with_gateway(tmp_path, lambda _: asyncio.sleep(0))
 
