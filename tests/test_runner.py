@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.ports import free_ports
-from tests.tooling import runner
+from tests.tooling import runner, suites
 from tests.tooling.places import ROOT
 from tests.tooling.runner import Job, run_jobs
 
@@ -103,3 +103,11 @@ def _is_ended(pid: int) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def test_a_suite_that_must_run_every_branch_fails_below_that() -> None:
+    (suite,) = [suite for suite in suites.TABLE if suite.covers]
+    command = runner._suite(suite, full=False, allow_skips=False).command
+    assert {"--cov=keys", "--cov-branch", "--cov-fail-under=100"} <= set(command)
+    other = runner._suite(suites.TABLE[0], full=False, allow_skips=False).command
+    assert not any(word.startswith("--cov") for word in other)

@@ -45,7 +45,7 @@ def check_usable(state: KeyState) -> None:
     Raises:
         KmsKeyDisabled, KmsKeyInvalidState: by the state.
     """
-    if state is KeyState.ENABLED:
+    if state.is_usable:
         return
     if state is KeyState.DISABLED:
         raise KmsKeyDisabled("the wrapping key is disabled")

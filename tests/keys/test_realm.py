@@ -4,7 +4,8 @@ import asyncio
 import copy
 import hmac
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,7 +22,8 @@ from keys.errors import (
 )
 from keys.kms.base import KeyState
 from keys.kms.memory import Fault, MemoryKms
-from keys.realm import RealmKeys, check_canary, create_canary
+from keys.realm import RealmKeys, check_canary, copy_root, create_canary, rewrap_root
+from keys.recovery import NO_COPIES, Recipient, Recipients, RecoverySecret
 from tests.suites.kms import assert_hidden
 
 pytestmark = pytest.mark.anyio
@@ -208,3 +210,42 @@ class TestCanary:
         monkeypatch.setattr(kms, "_unwrap_secret", reset)
         with pytest.raises(KmsUnavailable):
             await check_canary(kms, REALM, canary)
+
+
+async def test_the_root_moves_to_a_new_version_and_gives_the_same_keys() -> None:
+    kms = MemoryKms()
+    realm_keys, root = await RealmKeys.create(kms, REALM)
+    kms.rotate_key()
+    moved = await rewrap_root(kms, REALM, root, None)
+    assert (root.kms_key_version, moved.kms_key_version) == ("1", "2")
+    assert await RealmKeys.open(kms, REALM, moved) == realm_keys
+    with pytest.raises(UnwrapFailed):
+        await rewrap_root(kms, b"S" * 16, root, None)
+
+
+async def test_a_recovery_secret_gives_the_same_keys_without_a_kms() -> None:
+    kms, secret = MemoryKms(), RecoverySecret.generate()
+    realm_keys, root = await RealmKeys.create(kms, REALM)
+    recipients = Recipients([Recipient("offline", secret.public, datetime.now(UTC))])
+    copies = await copy_root(kms, REALM, root, recipients)
+    recovered, material = RealmKeys.recover(secret, copies, REALM)
+    assert recovered == realm_keys
+    assert material == await kms.unwrap(root, WrapContext.for_realm(REALM, Purpose.REALM))
+    for wrong in ((RecoverySecret.generate(), copies, REALM), (secret, copies, b"S" * 16), (secret, NO_COPIES, REALM)):
+        with pytest.raises(UnwrapFailed):
+            RealmKeys.recover(*wrong)
+
+
+async def test_the_key_of_an_envelopes_blob_is_bound_to_realm_and_blob() -> None:
+    realm_keys, _ = await RealmKeys.create(MemoryKms(), REALM)
+    other, _ = await RealmKeys.create(MemoryKms(), REALM)
+    data_key, wrapped = realm_keys.new_blob_key(b"b" * 16)
+    assert realm_keys.open_blob_key(wrapped, b"b" * 16) == data_key
+    assert realm_keys.new_blob_key(b"b" * 16)[0] != data_key
+    named = (replace(wrapped, kms_key_id="journal"), replace(wrapped, provider="local"))
+    for keys, wrap, blob_id in ((realm_keys, wrapped, b"c" * 16), (other, wrapped, b"b" * 16)):
+        with pytest.raises(UnwrapFailed):
+            keys.open_blob_key(wrap, blob_id)
+    for wrap in named:
+        with pytest.raises(UnwrapFailed, match="not wrapped by the realm"):
+            realm_keys.open_blob_key(wrap, b"b" * 16)

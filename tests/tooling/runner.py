@@ -28,6 +28,7 @@ SIDE_BY_SIDE: Final = 2
 """Processes of tests at a time. Each waits for gateways and clients that it started about half of its time."""
 _POLL_S: Final = 0.1
 
+_EVERY_BRANCH: Final = ("--cov-branch", "--cov-fail-under=100", "--cov-report=term-missing:skip-covered")
 _CHECKS: Final = ("ruff format --check .", "ruff check .", "mypy", "lint-imports")
 
 
@@ -177,6 +178,7 @@ def _suite(suite: suites.Suite, *, full: bool, allow_skips: bool) -> Job:
     command = [sys.executable, "-m", "pytest", f"--junitxml={report}", "-o", "junit_family=xunit2", "--durations=3"]
     command += ["-p", "no:cacheprovider"]  # its folder is one for all
     command += ["--full"] if full else []
+    command += [*_EVERY_BRANCH, f"--cov={suite.covers}"] if suite.covers else []
     command += [f"tests/{path}" for path in suite.paths]
     command += suite.over
     command += [f"--ignore=tests/{path}" for path in (*_owned_by_others(suite), *(() if full else suite.without))]

@@ -24,6 +24,8 @@ class Suite:
     """What its gateways stand on, as options of pytest, where that is not SQLite and a disk. Others own its files."""
     without: Sequence[str] = ()
     """Files of its paths that run in the long form alone."""
+    covers: str = ""
+    """A package of which it must run every branch, by itself."""
     alone: bool = False
     """Whether nothing may run beside it: it measures time, or holds a gateway to a deadline."""
 
@@ -58,7 +60,15 @@ TABLE: Final = (
     Suite("keylife", ("keylife",), 900, 1200),
     Suite("engine", ("gateway/access", "gateway/engine", "gateway/operations"), 200, 300),
     Suite("matrix", ("matrix",), 180, 300),
-    Suite("keys", ("keys",), 200, 600, tools=("openbao", "softhsm", "moto"), full_tools=("cloud-kms-clients",)),
+    Suite(
+        "keys",
+        ("keys",),
+        200,
+        600,
+        tools=("openbao", "softhsm", "moto"),
+        full_tools=("cloud-kms-clients",),
+        covers="keys",
+    ),
     Suite("kms", ("kms",), 400, 400, tools=("openbao", "softhsm", "moto"), alone=True),
     Suite("storage", ("storage",), 250, 1800, tools=("strace",)),
     Suite("s3", ("storage/blobs/s3",), 400, 900, tools=("seaweedfs",), full_tools=("minio",), alone=True),
