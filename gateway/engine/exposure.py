@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gateway.engine.custody import Custody, Envelope
 from gateway.engine.envelopes import EnvelopesBlobs
 from gateway.engine.rewrap import LeakedVersions
-from gateway.engine.whole import read_slot, read_whole
+from gateway.engine.whole import read_proved_slot, read_whole
 from keys.errors import KmsKeyError, UnwrapFailed
 from storage.blobs.base import BlobStore
 from storage.catalogue.base import Catalogue, KeptWrap, NoSuchVersion, WrapOwner, WrapsMark
@@ -98,11 +98,16 @@ class Exposure:
                 return await self._record_is_open(leaked, kept, kept.blob, is_named=kept.wrap_id in named)
             if kept.wrap_id in named:
                 return True
-            blob = await self._object_blob(kept.wrap_id, kept.version) if is_moved and kept.version else None
-            return blob is not None and _covers(leaked, await read_slot(self._blobs, blob))
+            version = kept.version if is_moved else None
+            blob = None if version is None else await self._object_blob(kept.wrap_id, version)
+            return blob is not None and _covers(leaked, await self._slot(blob))
         except UNREADABLE as error:
             _log.error("what %s leaks cannot be told: %s", kept.wrap_id.hex(), error)
             return True
+
+    async def _slot(self, blob: Blob) -> bytes:
+        """Proved, since who can write to the store could hide what he opens behind another slot."""
+        return await read_proved_slot(self._blobs, self._realm_id, blob)
 
     async def _object_blob(self, content_id: bytes, version: ObjectVersion) -> Blob | None:
         """The one blob whose slot has the content key; parts have theirs in the manifest."""
@@ -116,7 +121,7 @@ class Exposure:
 
     async def _record_is_open(self, leaked: LeakedVersions, kept: KeptWrap, blob: Blob, *, is_named: bool) -> bool:
         """Whether leaked versions open a manifest or link, and then the wrap of the content inside of it."""
-        slot = await read_slot(self._blobs, blob)
+        slot = await self._slot(blob)
         if not is_named and not any(_covers(leaked, each) for each in (slot, kept.envelope or slot)):
             return False
         key = await self._custody.open_content_key(kept.bucket_id, kept.wrap_id, kept.envelope or slot)
@@ -128,9 +133,10 @@ def _content_of(kept: KeptWrap) -> bytes:
     """The content that a wrap is of, or leads to."""
     if kept.owner is not WrapOwner.BLOB:
         return kept.wrap_id
-    assert kept.version is not None, "manifests and links are found with a version"
-    assert kept.version.content_id is not None, "which has a content"
-    return kept.version.content_id
+    version = kept.version
+    assert version is not None, "manifests and links are found with a version"
+    assert version.content_id is not None, "which has a content"
+    return version.content_id
 
 
 def _covers(leaked: LeakedVersions, envelope: bytes) -> bool:

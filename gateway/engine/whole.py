@@ -3,13 +3,18 @@
 A whole read does all seven steps of docs/FORMAT.md section 8.2.
 """
 
+import hashlib
+from hmac import compare_digest
+
 from gateway.engine.sealing import blob_kind
 from keys.datakey import DataKey
 from storage.blobs.base import BlobReader, BlobStore
 from storage.blobs.memory import MemoryBlobReader
 from storage.catalogue.records import Blob
+from storage.errors import SealedDamaged
+from storage.sealed.description import Binding
 from storage.sealed.header import FixedHeader
-from storage.sealed.layout import HEADER_SIZE
+from storage.sealed.layout import HEADER_SIZE, BlobLayout
 from storage.sealed.stream import Expectation, Opener
 
 
@@ -29,6 +34,28 @@ async def read_slot(blobs: BlobStore, blob: Blob) -> bytes:
         return await reader.read(HEADER_SIZE, blob.slot_size)
     finally:
         await reader.close()
+
+
+async def read_proved_slot(blobs: BlobStore, realm_id: bytes, blob: Blob) -> bytes:
+    """The same, proved to be the slot that the blob was written with.
+
+    Raises:
+        SealedDamaged: slot or description are not what the row says.
+        BlobError, StorageUnavailable: as the store tells.
+    """
+    layout = BlobLayout(blob.slot_size, blob.plaintext_size, blob.sealed_size)
+    header = FixedHeader(blob_kind(blob.role), realm_id, blob.blob_id, blob.slot_size)
+    reader = await open_reader(blobs, blob)
+    try:
+        slot = await reader.read(HEADER_SIZE, blob.slot_size)
+        tail = await reader.read(blob.sealed_size - layout.tail_size, layout.tail_size)
+    finally:
+        await reader.close()
+    slot_hash = hashlib.sha256(slot).digest()
+    binding = Binding(header, slot_hash, blob.salt, blob.commitment, blob.plaintext_size)
+    if not compare_digest(binding.footer_hash(tail[: layout.footer_size]), blob.footer_hash):
+        raise SealedDamaged("footer: the key slot or the description is not the row's")
+    return slot
 
 
 async def read_whole(blobs: BlobStore, realm_id: bytes, blob: Blob, data_key: DataKey) -> bytes:

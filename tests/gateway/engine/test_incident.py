@@ -21,6 +21,7 @@ from keys.kms.memory import DEFAULT_KEY_ID, MemoryKms, _MemoryKey
 from storage.blobs.memory import MemoryBlobReader
 from storage.catalogue.base import Conditions, DeleteVersion
 from storage.sealed.header import BlobKind
+from storage.sealed.layout import HEADER_SIZE
 from storage.sealed.records import decode_link, decode_manifest
 from tests.gateway.engine.keys_rig import KeysRig, run_keys
 from tests.gateway.engine.rig import PieceBody
@@ -250,5 +251,28 @@ def test_what_does_not_open_is_told_and_holds_up_nothing_else(
         await check_all(keys, {b"a": BIG, b"c": BIG})
         await keys.rig.objects.delete(keys.rig.bucket, [DeleteVersion(b"b")])
         assert (await run_incident(keys, FIRST)).left_count == 0
+
+    run_keys(body)
+
+
+def test_a_slot_that_was_replaced_hides_nothing() -> None:
+    """Who holds the leaked key and can write to the store puts today's envelope into the slot."""
+
+    async def body(keys: KeysRig) -> None:
+        await keys.rig.put(b"k", BIG)
+        await rotated(keys)
+        content = (await keys.rig.objects.find(keys.rig.bucket, b"k")).content
+        assert content is not None
+        (blob,) = content.blobs
+        assert len(content.wrapped_key) == blob.slot_size, "it fits"
+        hidden = slice(HEADER_SIZE, HEADER_SIZE + blob.slot_size)
+        keys.rig.damage(
+            blob.blob_id, lambda sealed: sealed[: hidden.start] + content.wrapped_key + sealed[hidden.stop :]
+        )
+        report = await run_incident(keys, FIRST)
+        assert report.sealed_count + report.failed_count == 1
+        assert report.left_count == report.failed_count
+        now = (await keys.rig.objects.find(keys.rig.bucket, b"k")).content
+        assert (now == content) is bool(report.failed_count)
 
     run_keys(body)
