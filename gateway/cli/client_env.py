@@ -7,7 +7,7 @@ It holds a secret access key in the clear, as ~/.aws/credentials does: mode 0600
 import ipaddress
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -62,6 +62,20 @@ class ClientEnv:
             return None
         current = cls.of(settings, folders, held.access_key_id, held.secret_access_key)
         return None if current == held else current
+
+    @classmethod
+    def beside(cls, settings: Settings, folders: Folders) -> Self:
+        """What clients of this gateway must know, without an access key.
+
+        A command is seldom given the port and the names that the gateway was started with; client.env holds them.
+
+        Raises:
+            KeysError: client.env is open to others.
+        """
+        held = cls.read(folders.client_env) if folders.client_env.exists() else None
+        return (
+            cls.of(settings, folders, "", "") if held is None else replace(held, access_key_id="", secret_access_key="")
+        )
 
     @classmethod
     def read(cls, path: Path) -> Self | None:

@@ -4,6 +4,7 @@ import json
 import resource
 import signal
 import ssl
+import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from gateway.cli.client_env import ClientEnv
 from gateway.cli.exits import Exit
 from tests.gateway.cli.helpers import digests
 from tests.gateway.cli.process import Running, cli
@@ -60,6 +62,33 @@ def test_commands_reach_the_gateway_that_serves(gateway: Running) -> None:
     assert cli("sweep", "--data", data, "--json").returncode == 0
     again = cli("account", "create", "team-b", "--data", data)
     assert (again.returncode, again.stderr.count("\n")) == (Exit.REFUSED, 1)
+
+
+def test_an_access_key_comes_with_what_a_client_needs(gateway: Running, tmp_path: Path) -> None:
+    """The command knows neither port nor names: the lines are those of the gateway that serves."""
+    data, here = str(gateway.place / "data"), gateway.client_env()
+    shown = cli("access-key", "create", "--account", "main", "--data", data).stdout
+    lines = [line.removeprefix("  export ").split("=", 1) for line in shown.splitlines() if "export " in line]
+    env = {name: value.strip("'") for name, value in lines}
+    assert env.keys() == here.keys()
+    assert {name for name in env if env[name] != here[name]} == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    gateway.s3(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]).list_buckets()
+
+    file = tmp_path / "team.env"
+    made = cli("access-key", "create", "--account", "main", "--env-file", str(file), "--data", data)
+    assert made.returncode == 0, made.stderr
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    held = ClientEnv.read(file)
+    assert held is not None
+    assert held.secret_access_key not in made.stdout + made.stderr
+    gateway.s3(held.access_key_id, held.secret_access_key).list_buckets()
+    before = json.loads(cli("access-key", "list", "--json", "--data", data).stdout)
+    again = cli("access-key", "create", "--account", "main", "--env-file", str(file), "--data", data)
+    assert (again.returncode, "another name" in again.stderr) == (Exit.REFUSED, True)
+    assert json.loads(cli("access-key", "list", "--json", "--data", data).stdout) == before, "no key without its secret"
+    log = (gateway.place / "log").read_text()
+    assert held.secret_access_key not in log
+    assert env["AWS_SECRET_ACCESS_KEY"] not in log
 
 
 def test_a_second_gateway_on_the_same_data_is_refused(gateway: Running) -> None:
