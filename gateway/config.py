@@ -754,6 +754,8 @@ def _one_line(errors: list[ErrorDetails], origins: Mapping[str, str]) -> str:
         return f"{name[:100]!r}{origin} is no setting: see `sealgate settings` for the names that there are"
     if first["type"] in _NUMBER_REFUSED and name in Settings.model_fields:
         return f"setting {name}{origin}: {_number_wanted(name, is_given=name in origins)}"
+    if first["type"] == "literal_error" and name in Settings.model_fields:
+        return f"setting {name}{origin}: takes {_row_of(name).kind}"
     said = "takes on or off" if first["type"] == "bool_parsing" else first["msg"].removeprefix("Value error, ")
     said = said[:1].lower() + said[1:]
     return f"setting {name}{origin}: {said}" if name else f"settings: {said}"
@@ -766,9 +768,13 @@ _NUMBER_REFUSED: Final = frozenset(
 """The kinds of pydantic's errors about what is no number, or one outside its limits."""
 
 
+def _row_of(name: str) -> SettingRow:
+    return next(row for row in setting_rows() if row.name == name)
+
+
 def _number_wanted(name: str, *, is_given: bool) -> str:
     """What a number may be; one that nobody gave follows from another that leaves it no room."""
-    row = next(row for row in setting_rows() if row.name == name)
+    row = _row_of(name)
     kind, _, limits = row.kind.partition(", ")
     limits = limits.removeprefix("from ")
     wanted = f"{'an' if kind == 'integer' else 'a'} {kind} from {limits}"

@@ -31,7 +31,7 @@ async def rehearse(settings: Settings, folders: Folders, told: ServerSettings) -
         check_ports(told)
         _check_tls(settings, told)
         open_webhooks(settings)
-        _check_blobs_folder(folders)
+        _check_folders(settings, folders)
         await _check_kms(settings, folders)
         await look_at_places(folders)
     except Exception:
@@ -56,8 +56,10 @@ def _check_tls(settings: Settings, told: ServerSettings) -> None:
             check_client_ca(certificate.client_ca)
 
 
-def _check_blobs_folder(folders: Folders) -> None:
-    """Raises: SetupError."""
+def _check_folders(settings: Settings, folders: Folders) -> None:
+    """What nobody makes: the folders above blobs that lie elsewhere, and above the anchor. Raises: SetupError."""
+    if settings.anchor is not None and not settings.anchor.resolve().parent.is_dir():
+        raise SetupError(f"the anchor {settings.anchor} has no folder above it: make that one, or correct --anchor")
     if folders.moved_blobs is not None and not folders.moved_blobs.parent.is_dir():
         raise SetupError(
             f"the blobs folder {folders.moved_blobs} has no folder above it: make that one, or correct --blobs"

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
 import uvloop
@@ -34,6 +35,8 @@ from gateway.http.tls import Certificate, server_context
 _LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.02
+_SOON = timedelta(days=14)
+"""A private CA's certificate is renewed before; from then on somebody should know of one that is the user's own."""
 _CANCEL_GRACE_S = 5.0
 _ADMIN_CONNECTIONS = 64
 """Of admin, and of monitor."""
@@ -242,6 +245,11 @@ class Server:
         self._contexts, self._stamp = contexts, stamp
         self._hosts.serve(names)
         self._expiry.set(expires_at.timestamp())
+        left = expires_at - datetime.now(UTC)
+        if left <= timedelta():
+            _LOG.error("the certificate %s ended on %s: clients refuse it, renew it", certificate.certfile, expires_at)
+        elif left < _SOON:
+            _LOG.warning("the certificate %s ends on %s: renew it", certificate.certfile, expires_at)
 
     def _stamp_of_files(self) -> tuple[tuple[int, ...], ...]:
         """What changes with any of the files. Raises: TlsError where one is gone."""

@@ -125,7 +125,10 @@ def _unlock(connection: apsw.Connection, database_key: bytes) -> None:
     try:
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     except apsw.NotADBError:
-        raise CatalogueUnsafe("the catalogue does not open with this key") from None
+        raise CatalogueUnsafe(
+            f"the catalogue {connection.filename} does not open with this key: it is of other keys, or its first page"
+            " is damaged; put the right one in its place, or run `sealgate recover --replace`"
+        ) from None
 
 
 def _configure(connection: apsw.Connection, database_key: bytes, cache_kib: int, *, wal: bool) -> None:
@@ -167,5 +170,9 @@ def translate(error: apsw.Error, connection: apsw.Connection | None = None) -> S
     ):
         return StorageFull("no space is left for the catalogue")
     if isinstance(error, apsw.CorruptError | apsw.NotADBError) or code in _DAMAGE_CODES:
-        return RowDamaged(f"the catalogue file is damaged ({name} {code})")
+        place = f" {connection.filename}" if connection is not None else ""
+        return RowDamaged(
+            f"the catalogue file{place} is damaged ({name} {code}): stop the gateway, look at the disk, and run"
+            " `sealgate recover --replace`, which keeps the old file"
+        )
     return StorageUnavailable(f"the catalogue does not answer ({name} {code})")

@@ -319,9 +319,7 @@ class Suite:
     def _remember_printed_secret(self, text: str) -> Credentials:
         # The id is 20 characters, the secret 40: the same ones in the answer and in the lines to paste.
         (access_key_id,) = set(re.findall(r"\bSGAK[A-Z0-9]{16}\b", text))
-        (secret,) = set(
-            re.findall(r"(?:secret_access_key: |SECRET_ACCESS_KEY='?)([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])", text)
-        )
+        (secret,) = set(re.findall(r"(?i)secret_access_key(?:: |='?)([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])", text))
         self.markers.secret("secret access key", secret.encode())
         return Credentials(access_key_id, secret)
 

@@ -174,6 +174,7 @@ def test_a_refusal_names_the_source() -> None:
         ({"port": "x"}, "setting port (from --port): takes an integer from 1 to 65,535"),
         ({"port": "0"}, "setting port (from --port): takes an integer from 1 to 65,535"),
         ({"port": "9443.5"}, "setting port (from --port): takes an integer from 1 to 65,535"),
+        ({"log_format": "xml"}, "setting log_format (from --log-format): takes text or json"),
         ({"kms_deadline_s": "inf"}, "setting kms_deadline_s (from --kms-deadline-s): takes a number from 0.1 to 30"),
         (
             {"host": "300.1.1.1"},

@@ -612,6 +612,7 @@ HOPELESS = {
         _flags("--webhooks", "hook=https://localhost/", "--webhook-secret-file", "PLACE/none"), Exit.KEYS, "is missing",
     ),
     "blobs nowhere": (_flags("--blobs", "PLACE/none/blobs"), Exit.SETUP, "correct --blobs"),
+    "anchor nowhere": (_flags("--anchor", "PLACE/none/anchor"), Exit.SETUP, "correct --anchor"),
     "no such KMS": (_kms, Exit.BUSY, "the KMS bao: nothing listens at its address"),
     "no bucket": (_credentials, Exit.BUSY, "the backend cannot be used"),
     "no database": (_database, Exit.BUSY, "see postgres_host and postgres_port"),

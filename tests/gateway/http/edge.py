@@ -29,7 +29,7 @@ PATIENCE_S = 20.0
 """The longest that any test waits for something that must happen; nothing waits that long when all is well."""
 
 
-def make_certificate(folder: Path, name: str = "server") -> Certificate:
+def make_certificate(folder: Path, name: str = "server", *, left: timedelta = timedelta(days=30)) -> Certificate:
     """A self-signed pair for localhost and 127.0.0.1."""
     private_key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -41,8 +41,8 @@ def make_certificate(folder: Path, name: str = "server") -> Certificate:
         .issuer_name(subject)
         .public_key(private_key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now + left)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(private_key, hashes.SHA256())
     )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -305,6 +306,22 @@ async def served_name(port: int, context: ssl.SSLContext) -> str:
     der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.transport.abort()
     return "new" if b"renewed" in der else "old"
+
+
+@pytest.mark.parametrize(
+    ("left", "said"), [(-timedelta(days=1), "ended on"), (timedelta(days=9), "ends on"), (timedelta(days=30), "")]
+)
+def test_a_certificate_that_ends_is_told_in_the_log(
+    left: timedelta, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with serving(Application(), make_certificate(tmp_path, left=left)):
+            pass
+
+    on_loop(main())
+    told = [record.getMessage() for record in caplog.records if str(tmp_path / "server.pem") in record.getMessage()]
+    assert len(told) == bool(said)
+    assert said in "".join(told)
 
 
 def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> None:
