@@ -122,6 +122,9 @@ def export_from(
 ) -> None:
     """Write the objects of a bucket, opened, to a folder or another S3 bucket. They are in the clear there.
 
+    Files are named as the keys are; control characters, % and a dot at the beginning are encoded (%0A), and the
+    index in the folder gives every key back: import it with --index.
+
     Nothing that is there already is written over. Ended by whatever, the same command goes on.
     """
     settings = settings_of(data, keys, config)

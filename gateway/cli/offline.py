@@ -258,7 +258,7 @@ class _Unsealed:
         path = self.folder.joinpath(file_name(bucket.encode()), *path_of(object_key))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists() and len(str(path)) < 4000:
+            if not path.exists() and len(os.fsencode(path)) < 4000:
                 return path
         except OSError:
             pass  # "a" is an object and "a/b" is one, too; or the path is too long

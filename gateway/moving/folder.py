@@ -291,7 +291,7 @@ class FolderTarget:
                     raise ItemChanged("another file is there; it was left as it is")
             finally:
                 os.close(descriptor)
-            self._paths[outgoing.object_key] = (tuple(map(os.fsdecode, names)), "")
+            self._paths[outgoing.object_key] = (_decoded(names), "")
             return 1
         return 0
 
@@ -311,7 +311,7 @@ class FolderTarget:
             except OSError as error:
                 raise PlaceFailed(f"{self.name} cannot be written ({error.strerror}): make room there") from None
             else:
-                self._paths[outgoing.object_key] = (tuple(map(os.fsdecode, names)), md5)
+                self._paths[outgoing.object_key] = (_decoded(names), md5)
                 if read_back:
                     await self._read_back(names, outgoing, md5)
                 return
@@ -374,6 +374,10 @@ class FolderTarget:
         """Let go of the folder."""
         self._pool.close()
         self._tree.close()
+
+
+def _decoded(names: list[bytes]) -> tuple[str, ...]:
+    return tuple(name.decode() for name in names)
 
 
 def _write_all(descriptor: int, chunk: bytes, md5: "hashlib._Hash") -> None:

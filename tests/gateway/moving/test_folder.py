@@ -186,6 +186,34 @@ def test_objects_become_files_that_stay_inside(stage: Stage, tmp_path: Path) -> 
         assert (got["Metadata"], got["ContentType"], got["TagCount"]) == ({"n": str(number)}, "text/x", 1)
 
 
+PLAIN = ["größer/日本語\u3000名.txt", "caf\u00e9", "cafe\u0301", "👩‍🔬 lab", 'a"b*c:d?<e>|\\', "~ #&;'`$(x)"]
+ENCODED = {
+    "line\nend": "line%0Aend",
+    "\x1b[31m": "%1B[31m",
+    "100%": "100%25",
+    ".profile": "%2Eprofile",
+    "c1\x85": "c1%C2%85",
+}
+CUT = ["ö" * 512, "x" * 1024]
+
+
+def test_names_stay_as_they_are_where_files_can_have_them(stage: Stage, tmp_path: Path) -> None:
+    """UTF-8 on the disk is that of the key; all come back byte for byte by the index, and plain ones without it."""
+    keys = [*PLAIN, *ENCODED, *CUT]
+    for key in keys:
+        stage.put(key, key.encode())
+    assert send(stage, tmp_path)["moved"] == len(keys)
+    for key, name in {key: key for key in PLAIN}.items() | ENCODED.items():
+        assert Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name.encode())).read_bytes() == key.encode()
+    for bucket, index in (("by-index", True), ("by-name", False)):
+        stage.alice.create_bucket(Bucket=bucket)
+        assert bring(stage, tmp_path, bucket=bucket, index=index)["failed"] == 0
+    assert sorted(stage.keys("by-index")) == sorted(keys)
+    for key in keys:
+        assert stage.alice.get_object(Bucket="by-index", Key=key)["Body"].read() == key.encode()
+    assert set(PLAIN) <= set(stage.keys("by-name"))
+
+
 def test_an_export_leaves_other_files_alone_and_follows_no_link(stage: Stage, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
