@@ -7,6 +7,7 @@ Deny alone; names of resources begin with the bucket's whole name.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from gateway.access.actions import ACTIONS, COMMON, S3_KEYS, named_by
@@ -26,6 +27,9 @@ MAX_VALUES: Final = 1024
 MAX_DEAR: Final = 32
 """Texts of a policy with a `?` or a variable, which are held against every character of what they are compared with.
 Every request on the bucket pays for them, so they are few: at the worst they cost 20 ms together."""
+
+MAX_ACTION_PATTERNS: Final = 128
+"""Different texts with a `*` that a policy may name actions by. Each is held against every action there is."""
 
 _VERSIONS: Final = {"2012-10-17": True, "2008-10-17": False}
 """Version -> whether policy variables have a meaning."""
@@ -131,6 +135,8 @@ class _Reader:
         self._bucket_arn = _ARN_PREFIX + bucket_name
         self._variables = variables
         self._dear_count = 0
+        self._named: dict[str, frozenset[str]] = {}
+        self._pattern_count = 0
 
     def statement(self, entry: object) -> Statement:
         if not isinstance(entry, dict):
@@ -147,14 +153,29 @@ class _Reader:
         if principals.is_negated and effect is Effect.ALLOW:
             raise _malformed("Allow with NotPrincipal is not supported")
         patterns, is_negated = _either(entry, "Action")
-        named = _texts(patterns, "action")
-        self._count(sum("?" in name for name in named))
-        actions = _actions(named, is_negated=is_negated)
+        named = self._actions(_texts(patterns, "action"))
+        actions = frozenset[str]().union(*named)
+        if is_negated:
+            actions = frozenset(ACTIONS) - actions
+            named = [actions]
         resources = self._resources(*_either(entry, "Resource"))
-        self._check_reach(resources, [actions] if is_negated else [named_by(name) for name in named])
+        self._check_reach(resources, named)
         conditions = self._conditions(entry.get("Condition", {}))
-        _check_keys(conditions, [actions] if is_negated else [named_by(name) for name in named])
+        _check_keys(conditions, named)
         return Statement(effect, principals, actions, resources, conditions, sid)
+
+    def _actions(self, texts: list[str]) -> list[frozenset[str]]:
+        """What each text names, once for all that name the same."""
+        self._count(sum("?" in text for text in texts))
+        for text in texts:
+            if text not in self._named:
+                self._pattern_count += "*" in text
+                if self._pattern_count > MAX_ACTION_PATTERNS:
+                    raise _malformed(f"A policy has {MAX_ACTION_PATTERNS} different actions with a * at the most")
+                self._named[text] = named_by(text)
+            if not self._named[text]:
+                raise _malformed("Policy has invalid action")
+        return list(dict.fromkeys(self._named[text] for text in texts))
 
     def _resources(self, found: object, is_negated: bool) -> Resources:
         return Resources(tuple(self._resource(text) for text in _texts(found, "resource")), is_negated)
@@ -264,20 +285,14 @@ def _is_root_arn(name: str) -> bool:
     return name.startswith("arn:aws:iam::") and name.endswith(":root")
 
 
-def _actions(named: list[str], *, is_negated: bool) -> frozenset[str]:
-    each = [named_by(name) for name in named]
-    if not all(each):
-        raise _malformed("Policy has invalid action")
-    union = frozenset[str]().union(*each)
-    return frozenset(ACTIONS) - union if is_negated else union
-
-
 def _check_keys(conditions: tuple[Condition, ...], named: list[frozenset[str]]) -> None:
     """AWS: a condition must have a meaning for the actions of its statement. Of a wildcard, for one of them."""
-    for condition in conditions:
-        kind = kind_of(condition.key)
-        if kind in COMMON | GLOBAL:
-            continue
-        for actions in named:
-            if not any(kind in ACTIONS[action].keys for action in actions):
-                raise _malformed("Conditions do not apply to combination of actions and resources in statement")
+    kinds = {kind_of(condition.key) for condition in conditions} - COMMON - GLOBAL
+    if kinds and not all(kinds <= _keys_of(actions) for actions in named):
+        raise _malformed("Conditions do not apply to combination of actions and resources in statement")
+
+
+@lru_cache(maxsize=MAX_ACTION_PATTERNS)
+def _keys_of(actions: frozenset[str]) -> frozenset[str]:
+    """The kinds of keys that have a meaning for one of these actions."""
+    return frozenset[str]().union(*(ACTIONS[action].keys for action in actions))

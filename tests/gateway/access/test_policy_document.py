@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.actions import ACTIONS
+from gateway.access import policy_document
+from gateway.access.actions import ACTIONS, named_by
 from gateway.access.operators import OPERATORS
-from gateway.access.policy_document import MAX_DEAR, MAX_POLICY_BYTES, MAX_STATEMENTS, parse_policy
+from gateway.access.policy_document import MAX_ACTION_PATTERNS, MAX_DEAR, MAX_POLICY_BYTES, MAX_STATEMENTS, parse_policy
 from gateway.access.statements import Policy
 from gateway.access.templates import Template
 from gateway.s3.errors import MALFORMED_POLICY, POLICY_TOO_LARGE, S3Error
@@ -181,6 +182,10 @@ MALFORMED: dict[str, tuple[object, str]] = {
         "with a ?",
     ),
     "too many actions that are dear": (policy(Action=["s3:Get?bject"] * (MAX_DEAR + 1)), "with a ?"),
+    "too many patterns of actions": (
+        policy(Action=[f"s3:Get{'*' * number}" for number in range(1, MAX_ACTION_PATTERNS + 2)]),
+        "different actions",
+    ),
     "two statements of one Sid": ({"Statement": [STATEMENT | {"Sid": "a"}, STATEMENT | {"Sid": "a"}]}, "unique"),
 }
 
@@ -192,6 +197,21 @@ def test_malformed(name: str) -> None:
         parsed(document)
     assert caught.value.row is MALFORMED_POLICY
     assert says in caught.value.message
+
+
+def test_what_an_action_names_is_found_once_however_often_it_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand times `s3:*` in 8 kB were 0.3 s, and with 250 conditions as much again."""
+    asked: list[str] = []
+
+    def counted(text: str) -> frozenset[str]:
+        asked.append(text)
+        return named_by(text)
+
+    monkeypatch.setattr(policy_document, "named_by", counted)
+    keys = {f"s3:ExistingObjectTag/{number}": "x" for number in range(200)}
+    statement = STATEMENT | {"Action": ["s3:GetObject*", "s3:getobject*"] * 100, "Condition": {"StringEquals": keys}}
+    parsed({"Statement": [statement, statement]})
+    assert asked == ["s3:GetObject*", "s3:getobject*"]
 
 
 def test_a_policy_has_20_kilobytes_and_not_a_byte_more() -> None:
