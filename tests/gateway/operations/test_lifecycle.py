@@ -31,6 +31,14 @@ def midnight_after(moment: datetime, days: int) -> datetime:
     return day + timedelta(days=days + 1)
 
 
+def test_rules_have_an_end(stage: Stage) -> None:
+    """Each GET of an object asks them when it expires: 1.9 MB of them were 0.15 s, every time."""
+    rules = [RULE | {"ID": f"{n}", "Filter": {"Prefix": f"{n}/{'p' * 1000}"}} for n in range(450)]
+    wanted = {"Bucket": "bucket", "LifecycleConfiguration": {"Rules": rules}}
+    refused(stage.alice.put_bucket_lifecycle_configuration, 400, "MaxMessageLengthExceeded", **wanted)
+    put(stage, *rules[:300])
+
+
 def test_rules_come_back_as_they_were_put(stage: Stage) -> None:
     refused(stage.alice.get_bucket_lifecycle_configuration, 404, "NoSuchLifecycleConfiguration", Bucket="bucket")
     tags = [{"Key": "k", "Value": "v"}, {"Key": "l", "Value": ""}]
