@@ -196,6 +196,7 @@ def test_h116_slow_requests_of_one_account_or_of_nobody_hold_up_no_other(
     shared: tuple[Stage, Signer], slow: Callable[[Stage], bytes]
 ) -> None:
     stage, other = shared
+    until(lambda: metric(stage, "sealgate_requests_in_flight") == 0)
     shed = metric(stage, "sealgate_requests_shed_total")
     with ExitStack() as hoarders:
         crowd = [hoarders.enter_context(stage.connected()) for _ in range(4)]
