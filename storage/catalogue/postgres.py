@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 import psycopg
 from psycopg import AsyncConnection
 
-from storage.catalogue import jobs, rows, verifying
+from storage.catalogue import audit, jobs, rows, verifying
 from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import CatalogueStatistics, Change
 from storage.catalogue.bridge import bridged, wait_for
@@ -51,7 +51,7 @@ from storage.catalogue.rowmac import RowMac
 from storage.catalogue.rows import to_micros
 from storage.catalogue.rowseal import sealing_box
 from storage.catalogue.schema import BUCKETS, CONFIGURATIONS, SCHEMA_VERSION
-from storage.catalogue.session import Scan, Session, Transaction
+from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
 from storage.catalogue.sql import SqlCatalogue
 from storage.catalogue.transfer import Digests, digests
 from storage.errors import CatalogueUnsafe, RowDamaged, StorageError, StorageUnavailable
@@ -68,6 +68,8 @@ OPERATIONS_KEPT: Final = timedelta(days=1)
 """How long the server remembers which transactions were carried out: far longer than anybody asks."""
 _TIDY_S: Final = 600.0
 _PAUSE_S: Final = 0.2
+_AUDIT_AGAIN_S: Final = 60.0
+"""When an audit that broke off, as the server did, begins anew."""
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +109,7 @@ class PostgresCatalogue(SqlCatalogue):
         self._commits = 0
         self._is_closed = False
         self._tidying = asyncio.create_task(self._tidy())
+        self._auditing: asyncio.Task[None] | None = None
 
     @classmethod
     async def create(
@@ -150,6 +153,8 @@ class PostgresCatalogue(SqlCatalogue):
     ) -> Self:
         """Open an existing catalogue, which other processes may have open as well.
 
+        It looks for damage (`audit`) for a moment before it returns, and goes on with that beside what it serves.
+
         Args:
             address: where the database is.
             realm_id: 16 bytes, the realm that the caller expects.
@@ -163,7 +168,9 @@ class PostgresCatalogue(SqlCatalogue):
             RowDamaged: it is damaged.
             StorageUnavailable: it cannot be reached, or is read-only.
         """
-        return await cls._open(address, realm_id, catalogue_key, row_mac_key, clock, migrate)
+        catalogue = await cls._open(address, realm_id, catalogue_key, row_mac_key, clock, migrate)
+        await catalogue.begin_audit()
+        return catalogue
 
     @classmethod
     async def peek(cls, address: PostgresAddress, realm_id: bytes, catalogue_key: bytes, row_mac_key: bytes) -> int:
@@ -211,8 +218,10 @@ class PostgresCatalogue(SqlCatalogue):
     async def close(self) -> None:
         """See `Catalogue.close`."""
         self._is_closed = True
-        self._tidying.cancel()
-        await asyncio.gather(self._tidying, *self._running, return_exceptions=True)
+        beside = [self._tidying] if self._auditing is None else [self._tidying, self._auditing]
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, *self._running, return_exceptions=True)
         await self._pool.close()
 
     # How things are run
@@ -382,6 +391,39 @@ class PostgresCatalogue(SqlCatalogue):
                 await self._on_connection(_forget_operations)
             except StorageError as failure:
                 _log.warning("old operations were not forgotten: %s", failure)
+
+    async def begin_audit(self) -> None:
+        """Look for damage for a moment, and go on with that in the background."""
+        self._auditing = asyncio.create_task(self._keep_auditing())
+        await asyncio.wait([self._auditing], timeout=audit.FOREGROUND_S)
+
+    async def _keep_auditing(self) -> None:
+        """Audit once to the end, whatever the server does meanwhile."""
+        begins_at = monotonic()
+        while True:
+            try:
+                await self._audit(begins_at + audit.FOREGROUND_S)
+            except StorageError as failure:
+                _log.warning("the audit of the catalogue broke off and is begun anew later: %s", failure)
+            else:
+                _log.info("every row of the catalogue that is looked up was verified")
+                return
+            await asyncio.sleep(_AUDIT_AGAIN_S)
+
+    async def _audit(self, deadline: float) -> None:
+        """See `audit.audit`. Each group of rows is a read of its own, so that no connection is held for long."""
+
+        def count(session: PostgresSession) -> None:
+            session.execute("SET LOCAL statement_timeout = 0")
+            audit.count_versions(session)
+
+        await self._snapshot(count)
+        for table in audit.TABLES:
+            behind: audit.Mark | None = ()
+            while behind is not None:
+                behind = await self._scan(partial(audit.verify_some, table=table, behind=behind))
+                if monotonic() > deadline:
+                    await asyncio.sleep(audit.PAUSE_S * audit.SNAPSHOT_ROWS / SLICE_ROWS)
 
     # What is not the same over SQLite
 

@@ -3,7 +3,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 
 from storage.catalogue import audit
 from storage.catalogue.base import (
+    Catalogue,
     Conditions,
     Deleted,
     DeleteVersion,
@@ -31,6 +32,7 @@ from storage.catalogue.schema import TABLES
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.errors import CatalogueConflict, CatalogueUnsafe, RealmMismatch, RowDamaged
 from tests.suites.catalogue import ALICE, BUCKET, OTHER, REALM, START, FakeClock, Maker, populate
+from tests.suites.tampering import NAMES, Tampered, TamperingSuite
 from tests.suites.wraps import envelopes_blob, move_of
 
 pytestmark = pytest.mark.anyio
@@ -521,3 +523,25 @@ async def test_deleting_what_is_damaged_is_refused(original: Path, tmp_path: Pat
         Deleted(b"inline", "null"),
     )
     await catalogue.close()
+
+
+class TestSqliteTampering(TamperingSuite):
+    @pytest.fixture
+    async def tampered(self, tmp_path: Path) -> AsyncIterator[Tampered]:
+        path = tmp_path / "catalogue.db"
+        opened: list[SqliteCatalogue] = []
+
+        async def tamper(statement: str) -> Catalogue:
+            catalogue = SqliteCatalogue.create(path, REALM, DATABASE_KEY, ROW_MAC_KEY, CLOCK, reserve_bytes=0)
+            await self.fill(catalogue)
+            await catalogue.close()
+            connection = connect(path, DATABASE_KEY, cache_kib=100)
+            connection.pragma("foreign_keys", 0)
+            connection.execute(statement.format(**{name: f"x'{value.hex()}'" for name, value in NAMES.items()}))
+            connection.close()
+            opened.append(reopen(path))
+            return opened[0]
+
+        yield tamper
+        for catalogue in opened:
+            await catalogue.close()

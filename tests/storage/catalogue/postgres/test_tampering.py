@@ -1,19 +1,22 @@
 """Somebody changes rows, or takes them away, with all the rights of the database: what was changed is never served."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from storage.catalogue import postgres, postgres_files
+from storage.catalogue import audit, postgres, postgres_files
 from storage.catalogue.address import PostgresAddress
-from storage.catalogue.base import ListQuery
+from storage.catalogue.base import Catalogue, DeleteVersion, ListQuery
 from storage.catalogue.postgres import PostgresCatalogue
 from storage.catalogue.postgres_schema import TABLES, clear_columns
 from storage.catalogue.records import AccessKey
 from storage.catalogue.schema import SCHEMA_VERSION
-from storage.errors import CatalogueUnsafe, RealmMismatch, RowDamaged, StorageError
+from storage.catalogue.session import Session
+from storage.errors import CatalogueUnsafe, RealmMismatch, RowDamaged, StorageError, StorageUnavailable
 from tests.storage.catalogue.postgres.conftest import DATABASE
 from tests.suites.catalogue import ALICE, BUCKET, REALM, START, Maker, populate
+from tests.suites.tampering import NAMES, Tampered, TamperingSuite
 from tests.tooling.postgresql import PostgresServer
 
 KEYS = bytes(range(32)), bytes(range(32, 64))
@@ -163,3 +166,100 @@ async def test_a_newer_schema_is_refused_also_by_who_has_it_open(
         await PostgresCatalogue.open(address, REALM, *KEYS)
     with pytest.raises(StorageError, match="another version"):
         await catalogue.publish_version(Maker().publish(b"key"))
+
+
+class TestPostgresTampering(TamperingSuite):
+    @pytest.fixture
+    async def tampered(self, address: PostgresAddress, server: PostgresServer) -> AsyncIterator[Tampered]:
+        opened: list[PostgresCatalogue] = []
+
+        async def tamper(statement: str) -> Catalogue:
+            catalogue = await PostgresCatalogue.create(address, REALM, *KEYS)
+            await self.fill(catalogue)
+            await catalogue.close()
+            values = {name: f"'\\x{value.hex()}'::bytea" for name, value in NAMES.items()}
+            server.sql(statement.format(**values), DATABASE)
+            opened.append(await audited(address))
+            return opened[0]
+
+        yield tamper
+        for catalogue in opened:
+            await catalogue.close()
+
+
+async def audited(address: PostgresAddress) -> PostgresCatalogue:
+    """Opened, and looked at to the end, however busy the machine is."""
+    catalogue = await PostgresCatalogue.open(address, REALM, *KEYS)
+    assert catalogue._auditing is not None
+    await asyncio.wait_for(asyncio.shield(catalogue._auditing), 60)
+    return catalogue
+
+
+async def test_a_damaged_count_is_found_when_the_catalogue_is_opened(
+    catalogue: PostgresCatalogue, server: PostgresServer, address: PostgresAddress
+) -> None:
+    server.sql("DELETE FROM counts WHERE slot = 3", DATABASE)
+    opened = await audited(address)
+    with pytest.raises(RowDamaged):
+        await opened.get_version(BUCKET.bucket_id, b"absent")
+    await opened.close()
+
+
+async def test_who_opens_while_others_write_finds_nothing(
+    catalogue: PostgresCatalogue, address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions and their counts are of one snapshot; rows are read in snapshots of few."""
+    monkeypatch.setattr(audit, "SNAPSHOT_ROWS", 32)
+    monkeypatch.setattr(audit, "PAUSE_S", 0.0)
+    make, is_over = Maker(), False
+
+    async def write(number: int) -> None:
+        turn = 0
+        while not is_over:
+            turn += 1
+            await catalogue.publish_version(make.publish(b"%d/%d" % (number, turn % 7)))
+            if turn % 3 == 0:
+                await catalogue.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"%d/%d" % (number, turn % 5))])
+
+    writers = [asyncio.create_task(write(number)) for number in range(2)]
+    for _ in range(2):
+        opened = await audited(address)
+        await opened.list_versions(BUCKET.bucket_id, ListQuery(prefix=b"absent"))
+        await opened.close()
+    is_over = True
+    await asyncio.gather(*writers)
+    await catalogue.verify()
+
+
+async def test_an_audit_that_breaks_off_is_begun_anew(
+    catalogue: PostgresCatalogue, server: PostgresServer, address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_AUDIT_AGAIN_S", 0.0)
+    server.sql("DELETE FROM versions", DATABASE)
+    real, tried = audit.count_versions, 0
+
+    def count(session: Session) -> None:
+        nonlocal tried
+        tried += 1
+        if tried < 3:
+            raise StorageUnavailable("the server went away")
+        real(session)
+
+    monkeypatch.setattr(audit, "count_versions", count)
+    opened = await audited(address)
+    with pytest.raises(RowDamaged):
+        await opened.get_version(BUCKET.bucket_id, b"key")
+    await opened.close()
+
+
+async def test_an_audit_ends_with_its_catalogue(
+    catalogue: PostgresCatalogue, address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "FOREGROUND_S", 0.0)
+    monkeypatch.setattr(audit, "PAUSE_S", 60.0)
+    opened = await PostgresCatalogue.open(address, REALM, *KEYS)
+    task = opened._auditing
+    assert task is not None
+    assert not task.done()
+    await asyncio.wait_for(opened.close(), 10)
+    assert task.cancelled()
