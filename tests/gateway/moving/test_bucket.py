@@ -1,8 +1,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
+from hashlib import md5
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -48,6 +50,41 @@ def test_a_source_that_lies_gives_no_object(stage: Stage, lying: Lying) -> None:
         assert text.startswith(LIES[key]), (key, text)
     assert stage.alice.list_multipart_uploads(Bucket="bucket").get("Uploads", []) == []
     assert sum("/cut" in request for request in lying.requests) == jobs.ATTEMPTS
+
+
+def _listing(keys: list[str], *, more: str = "") -> bytes:
+    """As a server lists keys that no XML can hold."""
+    entries = "".join(
+        f"<Contents><Key>{quote(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;{md5(BODY, usedforsecurity=False).hexdigest()}&quot;</ETag><Size>{len(BODY)}</Size></Contents>"
+        for key in keys
+    )
+    told = f"<EncodingType>url</EncodingType><IsTruncated>{'true' if more else 'false'}</IsTruncated>{more}"
+    return f"<ListBucketResult>{told}{entries}</ListBucketResult>".encode()
+
+
+NAMES = ["\t", "\n", "\x1b[2J", "a\u2028b", "x" * 1024, "ö" * 512]
+NO_NAMES = ["a\0b", "y" * 1025, "é" * 513]
+
+
+def test_hostile_names_come_as_they_are_or_not_at_all(stage: Stage, lying: Lying) -> None:
+    """Never under another name: what a client library would make of `..` is asked for by nobody."""
+    dots = ["..", "../x", "a/../b", "./c"]
+    lying.listing = _listing(sorted([*NAMES, *NO_NAMES, *dots], key=str.encode))
+    answer = bring(stage, "s3://source", **lying.place)
+    assert answer["state"] == "done"
+    there = set(stage.keys())
+    assert set(NAMES) <= there <= {*NAMES, *dots}
+    assert set(why(answer)) == {*NO_NAMES, *dots} - there
+    assert all(stage.body_of(key) == BODY for key in NAMES)
+
+
+def test_a_listing_without_end_stops_the_import(stage: Stage, lying: Lying) -> None:
+    lying.listing = _listing(["a", "b"], more="<NextContinuationToken>again</NextContinuationToken>")
+    answer = bring(stage, "s3://source", **lying.place)
+    assert answer["state"] == "stopped"
+    assert set(stage.keys()) <= {"a", "b"}
+    assert sum("list-type" in request for request in lying.requests) == 2
 
 
 def test_an_etag_that_is_no_md5_proves_nothing_and_refuses_nothing(stage: Stage, lying: Lying) -> None:

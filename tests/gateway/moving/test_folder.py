@@ -44,14 +44,16 @@ def test_what_is_no_plain_file_is_named_and_left(stage: Stage, tmp_path: Path) -
     (source / "link").symlink_to(outside / "secret")
     (source / "folder-link").symlink_to(outside)
     os.mkfifo(source / "pipe")
+    os.mknod(source / "socket", stat.S_IFSOCK | 0o600)
     Path(os.fsdecode(os.fsencode(source) + b"/no-utf8-\xff")).write_bytes(b"x")
     answer = bring(stage, source)
     assert stage.keys() == ["good"]
-    assert answer["failed"] == 4
+    assert answer["failed"] == 5
     assert {key: text.split(":")[-1].strip() for key, text in why(answer).items()} == {
         "folder-link": "symbolic links are not followed",
         "link": "symbolic links are not followed",
         "pipe": "not a regular file",
+        "socket": "not a regular file",
         "no-utf8-\\xff": "its name cannot be an object key (InvalidURI)",
     }
 
