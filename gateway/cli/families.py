@@ -11,31 +11,48 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-FAMILIES: Final = {
-    "serve": ("serve", "Serve S3 over HTTPS."),
-    "check": ("check.command", "Look whether the gateway can serve here."),
-    "bench": ("bench.command", "Measure what this machine gives, and what limits it."),
-    "account": ("accounts", "Accounts: each owns buckets of its own."),
-    "access-key": ("accounts", "Access keys: what clients of an account sign with."),
-    "key": ("keys", "Wrapping keys: rotation, rewrap, retirement."),
-    "recovery": ("recovery", "Offline keys for the day when the KMS is gone."),
-    "sweep": ("sweep", "Remove blobs that nothing refers to."),
-    "verify": ("verify", "Check every row of the catalogue."),
-    "scrub": ("scrub", "Read every blob of the store and prove it."),
-    "anchor": ("journal", "The signed head of the journal, to be kept elsewhere."),
-    "snapshot": ("journal", "Take a snapshot of the catalogue now."),
-    "recover": ("recover", "Rebuild the catalogue from keyring and blob store."),
-    "backup": ("backup", "Copy what the catalogue is made of to a folder."),
-    "restore": ("backup", "Put a backup back, and rebuild the catalogue."),
-    "import": ("moving", "Bring a folder or another S3 bucket into a bucket."),
-    "export": ("moving", "Write a bucket, opened, to a folder or another S3."),
-    "migrate": ("migrate", "Move the blobs, or the catalogue, to another place."),
-    "inspect": ("offline", "Show what a sealed blob is."),
-    "unseal": ("offline", "Open one blob, or a whole store, without a gateway."),
-    "settings": ("settings", "Show every setting and its value."),
-    "version": ("version", "Print the version."),
+SECTIONS: Final = {
+    "Serve": {
+        "serve": ("serve", "Serve S3 over HTTPS."),
+        "check": ("check.command", "Look whether the gateway can serve here."),
+        "bench": ("bench.command", "Measure what this machine gives, and what limits it."),
+    },
+    "Who may sign": {
+        "account": ("accounts", "Accounts: each owns buckets of its own."),
+        "access-key": ("accounts", "Access keys: what clients of an account sign with."),
+    },
+    "Keys": {
+        "key": ("keys", "Wrapping keys: rotation, rewrap, retirement."),
+        "recovery": ("recovery", "Offline keys for the day when the KMS is gone."),
+    },
+    "Look after what is stored": {
+        "verify": ("verify", "Check every row of the catalogue."),
+        "scrub": ("scrub", "Read every blob of the store and prove it."),
+        "sweep": ("sweep", "Remove blobs that nothing refers to."),
+        "anchor": ("journal", "The signed head of the journal, to be kept elsewhere."),
+        "snapshot": ("journal", "Take a snapshot of the catalogue now."),
+    },
+    "Back up and recover": {
+        "backup": ("backup", "Copy what the catalogue is made of to a folder."),
+        "restore": ("backup", "Put a backup back, and rebuild the catalogue."),
+        "recover": ("recover", "Rebuild the catalogue from keyring and blob store."),
+        "unseal": ("offline", "Open one blob, or a whole store, without a gateway."),
+        "inspect": ("offline", "Show what a sealed blob is."),
+    },
+    "Move in and out": {
+        "import": ("moving", "Bring a folder or another S3 bucket into a bucket."),
+        "export": ("moving", "Write a bucket, opened, to a folder or another S3."),
+        "migrate": ("migrate", "Move the blobs, or the catalogue, to another place."),
+    },
+    "About": {
+        "settings": ("settings", "Show every setting and its value."),
+        "version": ("version", "Print the version."),
+    },
 }
-"""Every command or group below `sealgate`: the module of this package that registers it, and its line in the help."""
+"""Every command or group below `sealgate` under what it is for: the module of this package that registers it, and its
+line in the help."""
+
+FAMILIES: Final = {name: row for section in SECTIONS.values() for name, row in section.items()}
 
 
 class Families(TyperGroup):
@@ -48,8 +65,10 @@ class Families(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the families by the table, and load none of them."""
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in FAMILIES.items()])
+        width = max(map(len, FAMILIES))
+        for title, section in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, (_, text) in section.items()])
 
 
 class _Loaded(MutableMapping[str, Any]):

@@ -9,8 +9,22 @@ import typer
 
 from gateway.config import Settings, load_settings, setting_rows
 
-Data = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of the sealed data.", show_default=False)]
-Keys = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of the keyring.", show_default=False)]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of the sealed data. Default: $SEALGATE_DATA, or sealgate-data.",
+        show_default=False,
+    ),
+]
+Keys = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of the keyring. Default: $SEALGATE_KEYS, or that of the data and -keys.",
+        show_default=False,
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Settings file (TOML).", show_default=False, envvar=None)
 ]

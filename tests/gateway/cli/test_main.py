@@ -113,7 +113,7 @@ def test_wrong_calls_end_with_one_line(arguments: list[str], capsys: pytest.Capt
 @pytest.mark.parametrize("arguments", [[], ["account"], ["access-key"]])
 def test_a_family_without_a_command_shows_its_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == Exit.USAGE
-    assert "Commands:" in capsys.readouterr().out
+    assert ("Commands:" if arguments else "Who may sign:") in capsys.readouterr().out
 
 
 _NEED_DATA = [["account", "list"], ["sweep"], ["verify"], ["unseal", "-o", "OUT"]]
