@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -27,10 +28,13 @@ def interpreter() -> Path:
     return program("kubernetes-validate").with_name("python")
 
 
-def run(*command: str | Path, cwd: Path = ROOT, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str | Path, cwd: Path = ROOT, stdin: str | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; the caller judges."""
+    words = [str(word) for word in command]
     return subprocess.run(
-        [str(word) for word in command], cwd=cwd, input=stdin, capture_output=True, text=True, check=False, timeout=60
+        words, cwd=cwd, input=stdin, env=env, capture_output=True, text=True, check=False, timeout=120
     )
 
 

@@ -185,3 +185,15 @@ def test_no_secret_is_in_a_log(topology: Topology) -> None:
     for log in topology.folder.glob("*.log"):
         text = log.read_text(errors="replace")
         assert not any(word in text for word in words), log
+
+
+def test_the_bucket_is_made_with_object_lock_where_that_is_asked_for(topology: Topology) -> None:
+    wanted = ("--object-lock", "on")
+    for _ in range(2):
+        made = topology.run_bucket(*wanted, SEALGATE_S3_BUCKET="locked-blobs")
+        assert made.returncode == 0, made.stderr
+    held = topology.store.client().get_object_lock_configuration(Bucket="locked-blobs")
+    assert held["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
+    refused = topology.run_bucket(*wanted)
+    assert refused.returncode == 1
+    assert "was made without object lock" in refused.stderr

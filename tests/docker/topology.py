@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import requests
 
-from tests.docker.recipes import DOCKER, compose, image_environment, services
+from tests.docker.recipes import DOCKER, compose, image_environment, run, services
 from tests.servers.ports import free_ports
 from tests.servers.s3_servers import MinIo, S3Server, SeaweedFs
 from tests.tooling.places import bare_environment
@@ -201,13 +201,14 @@ class Topology:
         setattr(server, "command", lambda: [str(program("minio")), *words])  # noqa: B010 - of this one server
         setattr(server, "environment", lambda: self.environment("minio"))  # noqa: B010 - as above
 
-    def run_bucket(self) -> None:
-        """Run the service `bucket`."""
+    def run_bucket(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run the service `bucket`, with other arguments or another environment than the file's if need be."""
         held = services()["bucket"]
         assert held["entrypoint"] == ["python", "/bucket.py"]
-        command = [sys.executable, "-P", str(DOCKER / compose()["configs"]["bucket"]["file"])]
+        script = str(DOCKER / compose()["configs"]["bucket"]["file"])
+        command = [sys.executable, "-P", script, *(words or held["command"])]
         environment = self.environment("bucket") | {"SEALGATE_KMS_FILE": str(self.folder / "unread.toml")}
-        subprocess.run(command, env=environment, check=True, timeout=_TIMEOUT_S)
+        return run(*command, env=environment | changes)
 
     def start(self, service: str) -> None:
         """Start a service by its own command."""
@@ -307,7 +308,7 @@ def running(folder: Path, *, with_minio: bool) -> Iterator[Topology]:
             database, store = pool.submit(lambda: topology.postgres), pool.submit(lambda: topology.store)
             assert database.result().is_running()
             assert store.result().port
-        topology.run_bucket()
+        assert topology.run_bucket().returncode == 0
         topology.wait("openbao", lambda: topology.is_healthy("openbao"))
         for gateway in ("gateway-1", "gateway-2"):
             topology.start(gateway)
