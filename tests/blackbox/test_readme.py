@@ -1,4 +1,4 @@
-"""Runs the code that README.md shows for aws-cli, boto3 and rclone, as pasted.
+"""Runs the code that README.md shows for aws-cli, boto3, rclone and restic, as pasted.
 
 The convention: the fenced blocks right below the heading "Use" (they source `client.env`) and then those below the
 heading that names the client are run in order, in a copy of the project's folder that holds the `sealgate-keys` of a
@@ -63,7 +63,8 @@ def _pasted(shown: list[tuple[str, str]]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("client", "tool"), [("aws-cli", "aws-cli-1"), ("aws-cli", "aws-cli-2"), ("boto3", ""), ("rclone", "rclone")]
+    ("client", "tool"),
+    [("aws-cli", "aws-cli-1"), ("aws-cli", "aws-cli-2"), ("boto3", ""), ("rclone", "rclone"), ("restic", "restic")],
 )
 def test_readme_works_as_pasted(client: str, tool: str, tmp_path: Path) -> None:
     readme = _README.read_text(encoding="utf-8")
