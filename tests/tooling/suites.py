@@ -63,8 +63,8 @@ TABLE: Final = (
     Suite(
         "keys",
         ("keys",),
-        200,
-        600,
+        300,
+        700,
         tools=("openbao", "softhsm", "moto"),
         full_tools=("cloud-kms-clients",),
         covers="keys",
