@@ -14,8 +14,10 @@ import os
 import signal
 import sys
 import threading
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import gateway.cli.migrate
 import gateway.cli.moving
@@ -23,7 +25,12 @@ import gateway.cli.scrub
 import gateway.cli.serve
 import gateway.moving.bucket_target  # noqa: F401 - imported here once, so that no start pays for it
 from gateway.cli.main import main
+from gateway.engine.sweep import Sweeper
+from gateway.wiring import gateway as wiring
 from storage import seams
+
+ORPHAN_GRACE: Final = "TRAP_ORPHAN_GRACE_S"
+"""A shorter grace than any setting may have, for stores in which nothing can be made older."""
 
 
 class Trap:
@@ -77,6 +84,8 @@ def _start(
         os.environ.clear()
         os.environ.update(environment)
         sys.argv = ["sealgate", *arguments]
+        if ORPHAN_GRACE in environment:
+            vars(wiring)["Sweeper"] = partial(_sweeper, timedelta(seconds=float(environment[ORPHAN_GRACE])))
         if is_trapped:
             seams.hook = Trap(trap)
         main()
@@ -85,6 +94,10 @@ def _start(
         os._exit(leaving.code if isinstance(leaving.code, int) else 1)
     finally:
         os._exit(70)
+
+
+def _sweeper(grace: timedelta, **given: Any) -> Sweeper:
+    return Sweeper(**given | {"orphan_grace": grace})
 
 
 def _serve(trap: Path) -> None:

@@ -60,8 +60,7 @@ ELSEWHERE: Final = {
     "move.": "tests/faults/test_moving.py stops imports and exports at them",
     "fill.": "tests/faults/test_moving.py stops the sealing of an import that reads through at them",
     "first-start.": "tests/gateway/cli/test_bootstrap.py stops the first start at each of them",
-    "blob.send": "of the blob store on S3, where no test stops yet",
-    "blob.sent": "of the blob store on S3, where no test stops yet",
+    "blob.sen": "tests/faults/test_kill_s3.py stops at both",
     "catalogue.migrat": "tests/storage/catalogue/test_migration.py stops at both",
     "incident.": "tests/gateway/engine/test_life_kills.py stops at each of them",
     "realm.": "tests/gateway/wiring/test_realm.py stops at it",
@@ -281,9 +280,9 @@ class Operations:
 class Driver:
     """Kills and compares."""
 
-    def __init__(self, gateway: CrashingGateway, s3: Any) -> None:
-        self.world = World(gateway, s3)
-        self.operations = Operations(self.world, s3, SEED)
+    def __init__(self, gateway: CrashingGateway, world: World) -> None:
+        self.world = world
+        self.operations = Operations(world, world.s3, SEED)
         self.hits: Counter[str] = Counter()
         self.kills = 0
         self._gateway = gateway
@@ -342,7 +341,7 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
         gateway.start()
         s3 = s3_client(gateway)
         s3.create_bucket(Bucket=BUCKET)
-        yield Driver(gateway, s3)
+        yield Driver(gateway, World(gateway, s3))
         s3.close()
     finally:
         gateway.close()
