@@ -98,7 +98,10 @@ async def test_a_commit_whose_answer_is_lost_is_settled(
 ) -> None:
     async with Proxy(address.port) as proxy:
         through = await PostgresCatalogue.open(dataclasses.replace(address, port=proxy.port), REALM, *KEYS)
-        await through._pool.wait()  # else the fault may hit a connection that the pool still makes, and be used up
+        # Else the fault may hit a connection that the pool still makes, or one of the audit, and be used up.
+        await through._pool.wait()
+        assert through._auditing is not None
+        await through._auditing
         before = len(await catalogue.read_changes(0, 100))
         settled: list[bool] = []
         settle = through._settle
