@@ -352,7 +352,6 @@ class Gateway:
             yield
         await self.key_life.jobs.stop()
         await self._write_access_logs()
-        await self.key_life.end()
         await self.journalling.tend()
 
     async def _sweep_quietly(self) -> None:
@@ -438,6 +437,7 @@ async def open_gateway(settings: Settings, folders: Folders) -> AsyncIterator[Ga
                 finally:
                     await gateway.moves.close()
                     gateway.through.close()
+                    gateway.key_life.end()
         finally:
             await stores.close()
     finally:

@@ -239,8 +239,8 @@ class KeyLife:
         await self._take_over()
         self._keyring.forget_all()
 
-    async def end(self) -> None:
-        """Nothing more is made."""
+    def end(self) -> None:
+        """Nothing more is made: no other gateway need wait for this one. A command that ran here ends so as well."""
         if self._generations is not None:
             self._generations.close()
 

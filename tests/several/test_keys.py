@@ -136,3 +136,17 @@ def test_a_key_that_goes_off_and_a_recipient_are_noticed(
     two.put_object(Bucket=BUCKET, Key="copied", Body=b"c" * 20_000)
     report = told(gateways[0], "key", "rewrap")
     assert (report["moved_count"], report["left_count"]) == (0, 0), "what the second one writes has its copies"
+
+
+def test_commands_where_no_gateway_serves_hold_nothing_once_they_ended(gateways: list[Gateway]) -> None:
+    """They run in this process, which lives on: what each made keys under is let go of with it."""
+    for gateway in gateways:
+        gateway.stop()
+    try:
+        told(gateways[0], "key", "create", "--alias", "unserved")
+        told(gateways[0], "key", "default", "unserved")
+        report = told(gateways[0], "key", "rewrap", "alias/default", "--to", "alias/unserved")
+        assert (report["left_count"], report["behind_count"]) == (0, 0)
+    finally:
+        for gateway in gateways:
+            gateway.start()
