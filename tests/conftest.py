@@ -26,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: runs only with --full")
+    config.addinivalue_line(
+        "markers",
+        "own_catalogue: kills who holds a lease, which outlives him by minutes where the catalogue is shared",
+    )
     # A change is judged by what it changes: new examples are hunted for in the long form.
     # Nor does an example fail for a machine that looked elsewhere: suites have budgets of their own.
     settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -34,12 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--full"):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow") is not None]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    unwanted = [] if config.getoption("--full") else ["slow"]
+    unwanted += [] if config.getoption("--catalogue") == "sqlite" else ["own_catalogue"]
+    left_out = [item for item in items if any(item.get_closest_marker(mark) is not None for mark in unwanted)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 from tests.blackbox.clients import MIB, ODD_NAMES, payload, s3_client, sha256
 from tests.blackbox.process import PROGRAM, Gateway
 from tests.faults.crashing import CrashingGateway
+from tests.servers.ground import Ground
 from tests.tooling.places import ROOT
 from tests.tooling.tools import program
 
@@ -20,9 +21,10 @@ SMALL = 120
 
 
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory, _no_presets: None) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, ground: Ground, _no_presets: None) -> Iterator[Gateway]:
     """Runs its commands in forked processes; those of the runbook are started as an operator does."""
-    deployment = CrashingGateway(tmp_path_factory.mktemp("gateway"))
+    folder = tmp_path_factory.mktemp("gateway")
+    deployment = CrashingGateway(folder, ground.settings(folder))
     deployment.start()
     try:
         yield deployment

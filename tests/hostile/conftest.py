@@ -8,6 +8,7 @@ import pytest
 from tests.blackbox.process import Credentials, Gateway
 from tests.hostile.signing import Signer
 from tests.hostile.stage import BIG, Stage
+from tests.servers.ground import Ground
 
 SHORT: Final = {
     "SEALGATE_HEADER_TIMEOUT_S": "3",
@@ -18,11 +19,12 @@ SHORT: Final = {
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    gateway = Gateway(tmp_path_factory.mktemp("hostile"), SHORT)
+def stage(tmp_path_factory: pytest.TempPathFactory, ground: Ground) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("hostile")
+    gateway = Gateway(folder, ground.settings(folder) | SHORT)
     gateway.start()
     try:
-        yield _furnished(gateway)
+        yield _furnished(gateway, ground)
     finally:
         gateway.close()
 
@@ -45,11 +47,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _furnished(gateway: Gateway) -> Stage:
+def _furnished(gateway: Gateway, ground: Ground) -> Stage:
     def signer(who: Credentials) -> Signer:
         return Signer(who.access_key_id, who.secret_access_key, f"localhost:{gateway.port}", gateway.region)
 
-    stage = Stage(gateway, signer(gateway.credentials), signer(gateway.create_account("mallory")))
+    stage = Stage(
+        gateway, ground.shelf(gateway), signer(gateway.credentials), signer(gateway.create_account("mallory"))
+    )
+    stage.is_all_files = ground.has_own_catalogue and ground.has_files
     for who, name in ((stage.alice, "alice"), (stage.mallory, "mallory")):
         done = [
             stage.send(who.header("PUT", f"/{name}-1")),
@@ -67,5 +72,8 @@ def _furnished(gateway: Gateway) -> Stage:
         page = stage.send(who.header("GET", f"/{name}-1?list-type=2&max-keys=1"))
         stage.ids[f"{name} token"] = page.text("NextContinuationToken")
         assert [answer.status for answer in done] == [200] * len(done), done
-    assert len(stage.blobs().splitlines()) == 5, "an object and a part of each account, and the realm, are files"
+    held = 5 if ground.has_files else 11
+    assert len(stage.blobs().splitlines()) == held, (
+        "of each account, a part and the objects that rest in no row; a realm"
+    )
     return stage

@@ -19,7 +19,7 @@ from socketserver import BaseRequestHandler, TCPServer
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from tests.blackbox.blobs import is_of_the_journal
+from tests.blackbox.blobs import Shelf
 from tests.blackbox.process import Gateway
 from tests.hostile.signing import Pairs, Shot, Signer
 
@@ -73,10 +73,13 @@ class Stage:
     """The gateway with what lies in it. `mallory` attacks with an account of her own."""
 
     gateway: Gateway
+    shelf: Shelf
     alice: Signer
     mallory: Signer
     ids: dict[str, str] = field(default_factory=dict)
     """Upload ids and tokens, by a name."""
+    is_all_files: bool = True
+    """Whether catalogue and blobs are files in the gateway's folder."""
     before: Picture = ()
     beat: Pulse = field(default_factory=dict)
 
@@ -130,7 +133,10 @@ class Stage:
         return (*seen, ("blobs", self.blobs().encode()))
 
     def pulse(self) -> Pulse:
-        """A look that costs little: size and time of every file that holds data. The index of the WAL holds none."""
+        """A look that costs little: size and time of every file that holds data. The index of the WAL holds none.
+
+        Where catalogue or blobs are no files of the gateway's it does not show all.
+        """
         found = {}
         for folder, _, names in os.walk(self.gateway.data):
             for name in names:
@@ -141,18 +147,16 @@ class Stage:
         return found
 
     def blobs(self) -> str:
-        """Every file below the folder of blobs, temporary ones too, but for what the journal writes in its own time."""
-        folder = self.gateway.data / "blobs"
-        files = (path for path in folder.rglob("*") if path.is_file() and not is_of_the_journal(path))
-        return "\n".join(sorted(path.relative_to(folder).as_posix() for path in files))
+        """All that rests in the store, unfinished things too, but for what the journal writes in its own time."""
+        return "\n".join(self.shelf.names())
 
     def settle(self) -> None:
         """Take what is there now as what must stay."""
         self.before, self.beat = self.picture(), self.pulse()
 
     def unchanged(self) -> None:
-        """Nothing was stored or changed. Where no file was touched, nothing more need be looked at."""
-        if self.pulse() != self.beat:
+        """Nothing was stored or changed. Where no file of all was touched, nothing more need be looked at."""
+        if not self.is_all_files or self.pulse() != self.beat:
             self.same_picture()
             self.beat = self.pulse()
 

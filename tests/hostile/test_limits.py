@@ -20,6 +20,7 @@ from typing import IO, Any, Final, cast
 
 import pytest
 
+from tests.blackbox.blobs import FolderShelf
 from tests.blackbox.process import Gateway
 from tests.hostile.signing import Shot, Signer
 from tests.hostile.slow_clients import Kind, Told
@@ -41,7 +42,7 @@ def standing(folder: Path, settings: dict[str, str]) -> Iterator[Stage]:
     try:
         held = gateway.credentials
         alice = Signer(held.access_key_id, held.secret_access_key, f"localhost:{gateway.port}", gateway.region)
-        stage = Stage(gateway, alice, alice)
+        stage = Stage(gateway, FolderShelf(gateway.data / "blobs"), alice, alice)
         for target, body in (("/crowd", b""), ("/crowd/small", b"good"), ("/crowd/big", b"b" * BIG_BYTES)):
             assert stage.send(alice.header("PUT", target, body)).status == 200
         yield stage

@@ -18,9 +18,12 @@ import pytest
 from gateway.cli.main import run
 from tests.blackbox.clients import payload, s3_client
 from tests.blackbox.process import PROGRAM, Credentials, Gateway
+from tests.servers.ground import Ground
 from tests.tooling.places import without_presets
 
 BUCKET: Final = "bucket"
+INLINE_TOO: Final = {"SEALGATE_INLINE_MAX_BYTES": "16384"}
+"""As on a disk, so that small objects rest in the catalogue wherever the blobs are."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,13 +33,15 @@ def _no_presets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def make_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+def make_gateway(tmp_path: Path, ground: Ground) -> Iterator[Callable[..., Gateway]]:
     """Starts gateways with further settings; all are ended with the test."""
     made: list[Gateway] = []
 
     def make(name: str = "gateway", **settings: str) -> Gateway:
-        (tmp_path / name).mkdir()
-        gateway = Gateway(tmp_path / name, {f"SEALGATE_{key.upper()}": value for key, value in settings.items()})
+        folder = tmp_path / name
+        folder.mkdir()
+        told = {f"SEALGATE_{key.upper()}": value for key, value in settings.items()}
+        gateway = Gateway(folder, ground.settings(folder) | INLINE_TOO | told)
         gateway.start()
         made.append(gateway)
         return gateway

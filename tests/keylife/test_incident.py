@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from boto3.s3.transfer import TransferConfig
 
+from tests.blackbox.blobs import Shelf
 from tests.blackbox.clients import payload, s3_client
 from tests.blackbox.process import Gateway
 from tests.keylife.conftest import told
+from tests.servers.ground import Ground
 
 CUSTOMER = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": b"k" * 32}
 KMS = {"ServerSideEncryption": "aws:kms", "SSEKMSEncryptionContext": "eyJ0ZWFtIjoiYSJ9"}
@@ -59,20 +61,20 @@ def seen(client: Any) -> dict[tuple[str, str], Any]:
     return told
 
 
-def content_blobs(gateway: Gateway) -> set[str]:
+def content_blobs(shelf: Shelf) -> set[str]:
     """Blobs of objects, parts, manifests and links, by the kind in their headers."""
-    paths = (path for path in (gateway.data / "blobs" / "b").rglob("*") if path.is_file())
-    return {path.name for path in paths if path.read_bytes()[10] in {1, 2, 3, 4}}
+    return {name for name, kind in shelf.kinds().items() if kind in {1, 2, 3, 4}}
 
 
 @pytest.mark.parametrize("wrapping", ["direct", "bucket-key"])
-def test_everything_is_sealed_anew(make_gateway: Callable[..., Gateway], wrapping: str) -> None:
+def test_everything_is_sealed_anew(make_gateway: Callable[..., Gateway], ground: Ground, wrapping: str) -> None:
     gateway = make_gateway(wrapping=wrapping)
+    shelf = ground.shelf(gateway)
     client = s3_client(gateway)
     fill(client, gateway.folder)
     upload = client.create_multipart_upload(Bucket=LOCKED, Key="open")["UploadId"]
     before = seen(client)
-    files = content_blobs(gateway)
+    files = content_blobs(shelf)
     report = told(gateway, "key", "incident", "alias/default")
     # Root and canary, in two files each, wait for the upload as well.
     assert (report["open_upload_count"], report["left_count"], report["disabled_versions"]) == (1, 1 + 4, [])
@@ -82,7 +84,7 @@ def test_everything_is_sealed_anew(make_gateway: Callable[..., Gateway], wrappin
     assert report["customer_count"] == 0, "what lies under a client's key is not under the leaked one"
     described = told(gateway, "key", "describe", "alias/default")
     assert [version["state"] for version in described["version_states"]] == ["disabled", "enabled"]
-    assert len(files & content_blobs(gateway)) == 1, "the blob of the client's own key stays, and no other"
+    assert len(files & content_blobs(shelf)) == 1, "the blob of the client's own key stays, and no other"
     gateway.restart()
     assert seen(client) == before
     assert told(gateway, "verify")["verified_row_count"] > 20
@@ -98,10 +100,11 @@ def test_everything_is_sealed_anew(make_gateway: Callable[..., Gateway], wrappin
 
 @pytest.mark.parametrize("is_retired", [False, True])
 def test_a_version_that_wraps_nothing_any_more_leaks_what_blobs_keep(
-    make_gateway: Callable[..., Gateway], is_retired: bool
+    make_gateway: Callable[..., Gateway], ground: Ground, is_retired: bool
 ) -> None:
     """A rotation long ago moved every row away from it, or from the whole key; the slots have it still."""
     gateway = make_gateway()
+    shelf = ground.shelf(gateway)
     client = s3_client(gateway)
     client.create_bucket(Bucket=LOCKED)
     stored = {f"o/{number}": payload(40_000 if number else 64, number) for number in range(4)}
@@ -117,11 +120,11 @@ def test_a_version_that_wraps_nothing_any_more_leaks_what_blobs_keep(
         assert told(gateway, "key", "rewrap")["left_count"] == 0
         told(gateway, "key", "disable", "alias/default", "--version", "1")
     client.put_object(Bucket=LOCKED, Key="later", Body=b"under what came after")
-    before = content_blobs(gateway)
+    before = content_blobs(shelf)
     report = told(gateway, "key", "incident", "alias/default", "--version", "1")
     assert (report["sealed_count"], report["left_count"], report["disabled_versions"]) == (4, 0, [])
     assert "realm root" in report["not_replaced"]
-    assert not before & content_blobs(gateway), "the small ones rest in the catalogue"
+    assert not before & content_blobs(shelf), "the small ones rest in the catalogue"
     gateway.restart()
     for name, content in stored.items():
         assert client.get_object(Bucket=LOCKED, Key=name)["Body"].read() == content

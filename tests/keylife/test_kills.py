@@ -15,6 +15,7 @@ from boto3.s3.transfer import TransferConfig
 from tests.blackbox.clients import payload, s3_client
 from tests.faults.crashing import CrashingGateway
 from tests.keylife.conftest import BUCKET, read_all, told
+from tests.servers.ground import Ground
 
 LEAST_POINTS: Final = 20
 SHORT: Final = ("rewrap.rows_written", "realm.file_written")
@@ -22,8 +23,8 @@ SHORT: Final = ("rewrap.rows_written", "realm.file_written")
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[CrashingGateway]:
-    made = CrashingGateway(tmp_path, {"SEALGATE_JOURNAL_INTERVAL_S": "0.1"})
+def gateway(tmp_path: Path, ground: Ground) -> Iterator[CrashingGateway]:
+    made = CrashingGateway(tmp_path, ground.settings(tmp_path) | {"SEALGATE_JOURNAL_INTERVAL_S": "0.1"})
     made.start()
     try:
         yield made
@@ -49,6 +50,7 @@ def fill(gateway: CrashingGateway) -> dict[str, bytes]:
     return contents | {"parts": path.read_bytes(), "copy": path.read_bytes()}
 
 
+@pytest.mark.own_catalogue
 def test_killed_at_every_named_point_it_goes_on(gateway: CrashingGateway, full: bool) -> None:
     contents = fill(gateway)
     told(gateway, "key", "rotate", "alias/default")

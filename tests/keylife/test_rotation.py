@@ -52,6 +52,7 @@ def test_rotation_under_reads_and_writes(make_gateway: Callable[..., Gateway], w
     client.close()
 
 
+@pytest.mark.own_catalogue
 def test_killed_in_the_middle_it_goes_on(make_gateway: Callable[..., Gateway]) -> None:
     """The process dies while a throttled rewrap runs: everything opens, and the next one finishes."""
     gateway = make_gateway()

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
+from tests.blackbox.blobs import Shelf
 from tests.blackbox.clients import payload, s3_client
 from tests.blackbox.process import Gateway
 from tests.keylife.conftest import BUCKET, read_all, told
+from tests.servers.ground import Ground
 
 KEPT = {"kept/a": b"kept", "kept/b": payload(80_000, 3)}
 GONE = {"gone/a": b"gone", "gone/b": payload(80_000, 4)}
 
 
-def blob_files(gateway: Gateway) -> dict[str, int]:
+def content_blobs(shelf: Shelf) -> dict[str, int]:
     """Content and envelopes blobs in the store, with their kinds."""
-    paths = (path for path in (gateway.data / "blobs" / "b").rglob("*") if path.is_file())
-    kinds = {path.name: path.read_bytes()[10] for path in paths}
-    return {name: kind for name, kind in kinds.items() if kind in {1, 2, 3, 4, 7}}
+    return {name: kind for name, kind in shelf.kinds().items() if kind in {1, 2, 3, 4, 7}}
 
 
 def shred(gateway: Gateway, *arguments: str, code: int = 0) -> tuple[dict[str, Any], Path]:
@@ -42,10 +42,11 @@ def client(gateway: Gateway) -> Any:
     made.close()
 
 
-def test_a_prefix_goes_and_survivors_stay(gateway: Gateway, client: Any) -> None:
+def test_a_prefix_goes_and_survivors_stay(gateway: Gateway, ground: Ground, client: Any) -> None:
+    shelf = ground.shelf(gateway)
     upload = client.create_multipart_upload(Bucket=BUCKET, Key="gone/open")["UploadId"]
     client.upload_part(Bucket=BUCKET, Key="gone/open", UploadId=upload, PartNumber=1, Body=payload(70_000, 5))
-    before = blob_files(gateway)
+    before = content_blobs(shelf)
     report, path = shred(gateway, "--bucket", BUCKET, "--prefix", "gone/")
     assert (report["destroyed_count"], report["refused_count"], report["left_count"]) == (3, 0, 0)
     assert (report["aborted_upload_count"], report["inline_count"]) == (1, 1)
@@ -56,7 +57,7 @@ def test_a_prefix_goes_and_survivors_stay(gateway: Gateway, client: Any) -> None
     assert path.stat().st_mode & 0o777 == 0o600
     assert {each["object_key"] for each in record["destroyed"]} == {*GONE, "gone/copy of b"}
     assert any("packs of the journal" in line for line in record["not_reached"])
-    after = blob_files(gateway)
+    after = content_blobs(shelf)
     named = {blob_id for each in record["destroyed"] for blob_id in each["blob_ids"]}
     assert not named & set(after), "their blobs are gone at once"
     old_content = {name for name, kind in before.items() if kind in {1, 2, 4}}
@@ -82,12 +83,12 @@ def test_one_version_goes(gateway: Gateway, client: Any) -> None:
     assert "Versions" not in client.list_object_versions(Bucket=BUCKET, Prefix="v")
 
 
-def test_an_account_goes(gateway: Gateway, client: Any) -> None:
+def test_an_account_goes(gateway: Gateway, ground: Ground, client: Any) -> None:
     client.create_bucket(Bucket="second")
     client.put_object(Bucket="second", Key="k", Body=payload(70_000, 6))
     report, _ = shred(gateway, "--account", "main")
     assert report["destroyed_count"] == len(KEPT) + len(GONE) + 2 + 1
-    assert set(blob_files(gateway).values()) <= {7}, "what is left carries the realm root"
+    assert set(content_blobs(ground.shelf(gateway)).values()) <= {7}, "what is left carries the realm root"
     for bucket in (BUCKET, "second"):
         assert "Contents" not in client.list_objects_v2(Bucket=bucket)
     assert told(gateway, "verify")["verified_row_count"] > 5

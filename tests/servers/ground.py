@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from tests.blackbox.blobs import BucketShelf, FolderShelf, Shelf
+from tests.blackbox.process import Gateway
 from tests.servers.s3_servers import MinIo, S3Server, SeaweedFs, s3_settings
 from tests.tooling.postgresql import PostgresServer, postgres_server, postgres_settings
 
@@ -23,6 +25,11 @@ class Ground:
 
     def __init__(self, catalogue: str, blobs: str, folder: Path, stack: ExitStack) -> None:
         self._numbers = itertools.count(1)
+        self._stack = stack
+        self.has_files = blobs == "disk"
+        """Whether blobs are files of this machine."""
+        self.has_own_catalogue = catalogue == "sqlite"
+        """Whether no other gateway could be let into it."""
         self._postgres: PostgresServer | None = None
         self._s3: S3Server | None = None
         if catalogue == "postgres":
@@ -43,3 +50,11 @@ class Ground:
         if self._s3 is not None:
             told |= s3_settings(self._s3, folder, _BUCKET, f"ground-{number}/")
         return told
+
+    def shelf(self, gateway: Gateway) -> Shelf:
+        """Where the blobs of a gateway with such settings lie."""
+        if self._s3 is None:
+            return FolderShelf(gateway.data / "blobs")
+        client = self._s3.client()
+        self._stack.callback(client.close)
+        return BucketShelf(client, _BUCKET, gateway.environment()["SEALGATE_S3_PREFIX"])

@@ -40,7 +40,16 @@ class Suite:
 
 
 _BLACK_BOX: Final = ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py", "blackbox/api")
-_EVERYWHERE: Final = (*_BLACK_BOX, "matrix/test_over_tls.py", "model")
+_CLIENTS: Final = (
+    *("aws-cli-1", "aws-cli-2", "rclone", "restic", "s3cmd", "s5cmd", "minio-py", "pyarrow", "obstore", "s3fs"),
+    *("opendal", "javascript", "duplicity", "pgbackrest", "docker-registry"),
+)
+_CLIENT_TOOLS: Final = (*_CLIENTS, "gpg")
+_IN_FULL: Final = (
+    *(f"blackbox/test_{client.replace('-', '_')}.py" for client in _CLIENTS),
+    *("blackbox/test_moving.py", "keylife", "matrix/test_over_tls.py", "model"),
+)
+_EVERYWHERE: Final = (*_BLACK_BOX, *_IN_FULL)
 """What can run on any catalogue and any blob store. SQLite and a disk are what every other row stands on."""
 
 TABLE: Final = (
@@ -108,24 +117,37 @@ TABLE: Final = (
     Suite("process", ("blackbox/test_process.py",), 150, 150),
     Suite(
         "postgres-s3",
-        _BLACK_BOX,
+        _EVERYWHERE,
         300,
-        900,
+        7200,
         tools=("postgresql", "seaweedfs"),
+        full_tools=_CLIENT_TOOLS,
         over=("--catalogue=postgres", "--blobs=seaweedfs"),
-        # They wait for clocks and leases, and ask nothing of where blobs are.
-        without=tuple(f"blackbox/api/test_{name}.py" for name in ("lifecycle", "logging", "notifications")),
+        # The first three wait for clocks and leases, and ask nothing of where blobs are.
+        without=(
+            *(f"blackbox/api/test_{name}.py" for name in ("lifecycle", "logging", "notifications")),
+            *_IN_FULL,
+        ),
     ),
     Suite(
         "postgres-minio",
         _EVERYWHERE,
         0,
+        7200,
+        tools=("postgresql", "minio", *_CLIENT_TOOLS),
+        over=("--catalogue=postgres", "--blobs=minio"),
+    ),
+    Suite("sqlite-minio", _EVERYWHERE, 0, 7200, tools=("minio", *_CLIENT_TOOLS), over=("--blobs=minio",)),
+    Suite("postgres-disk", _EVERYWHERE, 0, 7200, tools=("postgresql", *_CLIENT_TOOLS), over=("--catalogue=postgres",)),
+    Suite(
+        "hostile-minio",
+        ("hostile",),
+        0,
         3600,
         tools=("postgresql", "minio"),
         over=("--catalogue=postgres", "--blobs=minio"),
+        alone=True,
     ),
-    Suite("sqlite-minio", _EVERYWHERE, 0, 3600, tools=("minio",), over=("--blobs=minio",)),
-    Suite("postgres-disk", _EVERYWHERE, 0, 3600, tools=("postgresql",), over=("--catalogue=postgres",)),
     Suite("readme", ("blackbox/test_readme.py",), 120, 120, tools=("aws-cli-1", "aws-cli-2", "rclone")),
 )
 
