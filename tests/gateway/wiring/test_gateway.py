@@ -26,7 +26,7 @@ def test_the_lifespan_runs_the_jobs_and_ends_them(place: Path) -> None:
     async def look(gateway: Gateway) -> None:
         before = asyncio.all_tasks()
         async with gateway.app.router.lifespan_context(gateway.app):
-            assert len(asyncio.all_tasks() - before) == 10
+            assert len(asyncio.all_tasks() - before) == 11
         assert asyncio.all_tasks() == before
 
     with_gateway(place, look)

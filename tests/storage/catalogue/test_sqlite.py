@@ -421,7 +421,8 @@ async def test_the_log_moves_into_the_database_while_it_is_open(catalogue: Sqlit
     for _ in range(60):
         await catalogue._writer.submit(lambda tx: tx.record("filler", notices=[filler]))
     async with asyncio.timeout(20):
-        while path.stat().st_size < before + (4 << 20):  # noqa: ASYNC110  # nothing tells when a file has grown
+        # One checkpoint moves 4 MB, less what was written twice; the log then begins anew and may be short of the next.
+        while path.stat().st_size < before + (2 << 20):  # noqa: ASYNC110  # nothing tells when a file has grown
             await asyncio.sleep(0.01)
     assert path.with_name("catalogue.db-wal").stat().st_size > 0
 
