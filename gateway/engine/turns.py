@@ -54,7 +54,7 @@ class Turns:
         except TimeoutError:
             self._leave(account, turn)
             raise S3Error(SLOW_DOWN, self._refusal, headers={"Retry-After": "1"}) from None
-        except BaseException:
+        except BaseException:  # cancelled: what it waits for, or was given meanwhile, is others'
             self._leave(account, turn)
             raise
         return turn.wanted

@@ -205,9 +205,10 @@ def _told_in(progress: Progress) -> Iterator[None]:
 
 
 async def _some_end(running: set[asyncio.Task[None]]) -> None:
+    """Take out of them what has ended, up to the first that failed. Raises: as that one."""
     ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-    running -= ended
     for task in ended:
+        running.remove(task)
         task.result()
 
 
