@@ -59,12 +59,14 @@ class Exposure:
         Raises: KmsUnavailable, KmsDenied, StorageUnavailable: nobody knows.
         """
         self.scanned_count = 0
-        named = await self._named(leaked)
+        named, is_all_known = await self._named(leaked)
         told: set[bytes] = set()
         mark: WrapsMark | None = WrapsMark()
         while mark is not None:
             page = await self._catalogue.list_wraps(mark, PAGE_VERSIONS)
             moved = await self._catalogue.moved_wraps([kept.wrap_id for kept in page.wraps])
+            if not is_all_known:  # each of them may stand in a blob that does not open here, and does for a thief
+                named |= moved
             rows = {kept.wrap_id: kept.envelope for kept in page.wraps if kept.owner is not WrapOwner.BLOB}
             for kept in page.wraps:
                 self.scanned_count += 1
@@ -78,17 +80,23 @@ class Exposure:
                     yield Exposed(content_id, kept, by_row)
             mark = page.next_mark
 
-    async def _named(self, leaked: LeakedVersions) -> set[bytes]:
-        """What envelopes blobs name under the leaked versions, also where its row has moved on since."""
-        named: set[bytes] = set()
+    async def _named(self, leaked: LeakedVersions) -> tuple[set[bytes], bool]:
+        """What envelopes blobs name under the leaked versions, also where its row has moved on since.
+
+        And whether all of them opened: who can write to the store may keep a copy of one, and damage what would tell.
+        """
+        named, is_all_known = set[bytes](), True
         async for kept in self._envelopes.all():
             try:
                 held = await self._envelopes.read(kept.blob)
             except UNREADABLE as error:
-                _log.error("envelopes blob %s opens for nobody: %s", kept.blob.blob_id.hex(), error)
+                _log.error(
+                    "envelopes blob %s does not open, so all that was moved counts: %s", kept.blob.blob_id.hex(), error
+                )
+                is_all_known = False
                 continue
             named.update(wrap_id for wrap_id, envelope in held.entries if _covers(leaked, envelope))
-        return named
+        return named, is_all_known
 
     async def _is_open(self, leaked: LeakedVersions, kept: KeptWrap, *, is_moved: bool, named: set[bytes]) -> bool:
         """Whether blobs of the store give the key of a content to who has the leaked versions."""

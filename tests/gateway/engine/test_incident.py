@@ -170,28 +170,60 @@ def test_what_a_retired_key_wrapped_once_is_sealed_anew_under_the_one_that_took_
     run_keys(body)
 
 
+async def moved_by_halves(keys: KeysRig) -> None:
+    """Two objects under another key, one moved on since: the envelopes blob that has both stays for the other."""
+    keys.rig.kms.create_key(OTHER)
+    for name in (b"one", b"two"):
+        await keys.rig.put(name, BIG)
+    await keys.rewrap(DEFAULT_KEY_ID, OTHER)
+    keys.rig.kms.rotate_key(OTHER)
+    moves = keys.rewrapper._move
+
+    async def only_one(found: list[Any], *rest: Any) -> None:
+        await moves([one for one in found if one.kept.version.object_key == b"one"], *rest)
+
+    keys.rewrapper._move = only_one  # type: ignore[method-assign,assignment]
+    await keys.rewrap(OTHER, patience_s=0.0)
+    keys.rewrapper._move = moves  # type: ignore[method-assign]
+
+
 def test_what_an_older_envelopes_blob_still_names_counts() -> None:
     async def body(keys: KeysRig) -> None:
-        keys.rig.kms.create_key(OTHER)
-        for name in (b"one", b"two"):
-            await keys.rig.put(name, BIG)
-        await keys.rewrap(DEFAULT_KEY_ID, OTHER)
-        # One of them moves on, so the envelopes blob that has both stays for the other.
-        keys.rig.kms.rotate_key(OTHER)
-        moves = keys.rewrapper._move
-
-        async def only_one(found: list[Any], *rest: Any) -> None:
-            await moves([one for one in found if one.kept.version.object_key == b"one"], *rest)
-
-        keys.rewrapper._move = only_one  # type: ignore[method-assign,assignment]
-        await keys.rewrap(OTHER, patience_s=0.0)
-        keys.rewrapper._move = moves  # type: ignore[method-assign]
+        await moved_by_halves(keys)
         assert await keys.left_under(OTHER, "1") == 1
         assert len(await Thief(keys, FIRST, OTHER).opens()) == 2
         report = await run_incident(keys, FIRST, OTHER)
         assert (report.sealed_count, report.left_count) == (2, 0)
         assert not await Thief(keys, FIRST, OTHER).opens()
         await check_all(keys, {b"one": BIG, b"two": BIG})
+
+    run_keys(body)
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_what_an_envelopes_blob_may_name_that_does_not_open_counts(
+    is_missing: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has the leaked key and can write to the store keeps a copy of the blob, and damages what would tell of it."""
+
+    async def body(keys: KeysRig) -> None:
+        await moved_by_halves(keys)
+        await complete(keys.rig, await begin(keys.rig, b"whole"), BIG)
+        await keys.rig.put(b"never", BIG)
+        never = (await keys.rig.objects.find(keys.rig.bucket, b"never")).content
+        before = dict(keys.rig.blobs._blobs)
+        older = min([each async for each in keys.envelopes.all()], key=lambda each: each.epoch).blob.blob_id
+        if is_missing:
+            del keys.rig.blobs._blobs[older]
+        else:
+            keys.rig.damage(older, lambda sealed: sealed[:-600] + bytes(600))
+        report = await run_incident(keys, FIRST, OTHER)
+        assert (report.sealed_count, report.left_count, report.failed_count) == (2, 0, 0)
+        assert older.hex() in caplog.text
+        keys.rig.blobs._blobs[older] = before[older]
+        assert not await Thief(keys, FIRST, OTHER).opens()
+        assert (await keys.rig.objects.find(keys.rig.bucket, b"never")).content == never, "it was never moved"
+        await check_all(keys, {b"one": BIG, b"two": BIG, b"whole": BIG, b"never": BIG})
 
     run_keys(body)
 
