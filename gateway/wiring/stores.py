@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.wiring.folders import Folders
+from keys.extras import how_to_install
 from keys.realm import RealmKeys
 from keys.safe_files import read_private_file
 from storage.blobs.base import BlobStore
@@ -125,7 +126,7 @@ def _postgres() -> "type[PostgresCatalogue]":
     try:
         from storage.catalogue.postgres import PostgresCatalogue  # noqa: PLC0415  # an extra
     except ImportError:
-        raise CatalogueUnsafe("the client for PostgreSQL is not installed: pip install 'sealgate[postgres]'") from None
+        raise CatalogueUnsafe(f"the client for PostgreSQL is not installed: {how_to_install('postgres')}") from None
     return PostgresCatalogue
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from keys.errors import KmsMisconfigured, KmsUnavailable
+from keys.extras import how_to_install
 
 if TYPE_CHECKING:
     from requests import Session
@@ -86,7 +87,7 @@ def need(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError:
         raise KmsMisconfigured(
-            f"a KMS of type {extra} needs a client that is not installed: run pip install 'sealgate[{extra}]'"
+            f"a KMS of type {extra} needs a client that is not installed: {how_to_install(extra)}"
         ) from None
 
 

@@ -192,7 +192,7 @@ CASES: Final[dict[str, tuple[Callable[[World], str], str]]] = {
         lambda w: w.vault() + w.vault(name="vault-two"),
         "give one another id",
     ),
-    "the client of a KMS is not installed": (World.bare, "pip install 'sealgate[vault]'"),
+    "the client of a KMS is not installed": (World.bare, "pip install '.[vault]' in the folder"),
     "the PKCS#11 module is not there": (lambda w: w.pkcs11(module="none.so"), "is not there"),
     "the PKCS#11 module is no library": (lambda w: w.pkcs11(module=w.written("m.so", "x")), "cannot be loaded"),
     "the HSM has no such token": (lambda w: w.pkcs11(token_label="none"), "correct token_label"),

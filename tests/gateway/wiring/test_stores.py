@@ -1,5 +1,7 @@
 """Stores that are of another realm than the keys."""
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from gateway.wiring.folders import Folders
 from gateway.wiring.gateway import Gateway
 from gateway.wiring.stores import open_stores
-from storage.errors import RealmMismatch
+from storage.errors import CatalogueUnsafe, RealmMismatch
 from tests.gateway.cli.helpers import settings_in, start
 from tests.gateway.wiring.opened import with_gateway
 
@@ -24,5 +26,18 @@ def test_stores_of_another_realm_are_refused(place: Path, tmp_path: Path) -> Non
         with pytest.raises(Exception, match="catalogue") as caught:
             await open_stores(theirs, gateway.opened.realm_keys)
         assert caught.type.__module__ == "storage.errors"
+
+    with_gateway(place, look)
+
+
+def test_a_missing_client_is_told_with_how_to_install_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "storage.catalogue.postgres", None)
+    folders = Folders.of(
+        settings_in(place, catalogue="postgres", postgres_host="localhost", postgres_password_file=place / "none")
+    )
+
+    async def look(gateway: Gateway) -> None:
+        with pytest.raises(CatalogueUnsafe, match=re.escape("run pip install '.[postgres]' in the folder")):
+            await open_stores(folders, gateway.opened.realm_keys)
 
     with_gateway(place, look)

@@ -188,7 +188,7 @@ async def test_what_cannot_be_opened(softhsm: SoftHsm, key: str, tmp_path: Path)
 
 def test_a_client_that_is_not_installed_is_named(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pkcs11", None)
-    with pytest.raises(KmsMisconfigured, match=re.escape("run pip install 'sealgate[pkcs11]'")):
+    with pytest.raises(KmsMisconfigured, match=re.escape("run pip install '.[pkcs11]' in the folder")):
         Pkcs11Kms("hsm", options(softhsm, "x"))
 
 

@@ -389,7 +389,7 @@ def test_files_that_cannot_be_used_are_refused(openbao: OpenBao, tmp_path: Path)
 
 def test_a_client_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hvac", None)
-    with pytest.raises(KmsMisconfigured, match=re.escape("run pip install 'sealgate[vault]'")):
+    with pytest.raises(KmsMisconfigured, match=re.escape("run pip install '.[vault]' in the folder")):
         VaultKms("x", VaultOptions(Reach("https://localhost"), "sealgate", TokenFile(tmp_path / "token")))
 
 
