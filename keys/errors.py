@@ -12,7 +12,8 @@ KeysError
 ├── CustomerKeyMismatch     the client's own key is not the one that it wrote with
 ├── CanaryFailed            the KMS answers, but not with the key that sealed this realm
 └── KeyringError            the keyring file or its root secret cannot be used; says what to do
-    └── AliasTaken          another wrapping key has that name
+    ├── AliasTaken          another wrapping key has that name
+    └── PassphraseUnfit     it is too weak, or is not the one that the keyring was made with
 """
 
 
@@ -70,3 +71,7 @@ class KeyringError(KeysError):
 
 class AliasTaken(KeyringError):
     """A wrapping key was to get a name that another one has."""
+
+
+class PassphraseUnfit(KeyringError):
+    """The passphrase cannot protect a keyring, or does not open this one; who read it knows from where."""

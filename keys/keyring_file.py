@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from keys.context import canonical
 from keys.datakey import KEY_SIZE, DataKey
-from keys.errors import AliasTaken, KeyringError, KmsKeyNotFound, UnwrapFailed
+from keys.errors import AliasTaken, KeyringError, KmsKeyNotFound, PassphraseUnfit, UnwrapFailed
 from keys.kms.base import KeyState, check_usable
 from keys.kms.names import ALIAS_PREFIX
 from keys.record import Record, seal, unseal
@@ -424,8 +424,10 @@ class LocalKeyring:
 
     def _authenticated_keys(self, document: dict[str, Any]) -> dict[str, LocalKey]:
         if not _same(self._root_check(), document.get("root_check")):
-            secret = ROOT_FILE if self._root_fields["kind"] == "file" else "the passphrase"
-            raise KeyringError(f"{secret} does not open this keyring; use the one that it was made with")
+            is_file = self._root_fields["kind"] == "file"
+            secret, refusal = (ROOT_FILE, KeyringError) if is_file else ("the passphrase", PassphraseUnfit)
+            keyring = self._folder / KEYRING_FILE
+            raise refusal(f"{secret} does not open the keyring {keyring}; use the one that it was made with")
         mac = document.pop("mac", None)
         if not _same(self._mac(document), mac):
             raise KeyringError(f"the keyring was altered; {_RESTORE}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from keys.datakey import KEY_SIZE, DataKey
-from keys.errors import KeyringError
+from keys.errors import KeyringError, PassphraseUnfit
 
 ROOT_FILE_MAX_BYTES = 256
 MIN_PASSPHRASE_CHARS = 12
@@ -130,14 +130,14 @@ def encoded_passphrase(passphrase: str) -> bytes:
     """The bytes of a passphrase that may protect a keyring.
 
     Raises:
-        KeyringError: too short, too long, or one character repeated.
+        PassphraseUnfit: too short, too long, or one character repeated.
     """
     data = passphrase.encode("utf-8", "surrogatepass")
     if len(passphrase) < MIN_PASSPHRASE_CHARS or len(data) > MAX_PASSPHRASE_BYTES:
-        raise KeyringError(
+        raise PassphraseUnfit(
             f"the passphrase must have {MIN_PASSPHRASE_CHARS} characters to {MAX_PASSPHRASE_BYTES} bytes; write"
             " another into passphrase_file"
         )
     if len(set(passphrase)) == 1:
-        raise KeyringError("the passphrase is one character repeated; choose another")
+        raise PassphraseUnfit("the passphrase is one character repeated; choose another")
     return data

@@ -138,7 +138,7 @@ def endpoint_url(settings: Settings) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return f"https://{host}:{settings.port}"
-    if address.is_loopback or address.is_unspecified:
+    if address.is_unspecified or host == "127.0.0.1":  # "localhost" need not be any other address of this machine
         host = "localhost"
     elif address.version == 6:
         host = f"[{host}]"

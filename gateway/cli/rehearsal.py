@@ -11,12 +11,11 @@ from gateway.http.ports import check_free
 from gateway.http.server import ServerSettings
 from gateway.http.tls import check_client_ca, server_context
 from gateway.wiring.folders import Folders
-from gateway.wiring.kms import read_passphrase, remote_kms
+from gateway.wiring.kms import check_passphrase, remote_kms
 from gateway.wiring.stores import look_at_places
 from gateway.wiring.webhooks import open_webhooks
 from keys.deadline import within
 from keys.kms.routing import LOCAL_PROVIDER
-from keys.root_secret import encoded_passphrase
 
 
 async def rehearse(settings: Settings, folders: Folders, told: ServerSettings) -> None:
@@ -69,9 +68,7 @@ def _check_folders(settings: Settings, folders: Folders) -> None:
 async def _check_kms(settings: Settings, folders: Folders) -> None:
     """The passphrase of a keyring that is about to be made; of remote KMSs the default. Raises: KeysError."""
     if settings.kms == LOCAL_PROVIDER:
-        passphrase = read_passphrase(settings)
-        if passphrase is not None:
-            encoded_passphrase(passphrase)
+        check_passphrase(settings)
     if settings.kms_file is None:
         return
     for kms in remote_kms(settings, folders):

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from keys.errors import (
     KmsKeyError,
     KmsMisconfigured,
     KmsUnavailable,
+    PassphraseUnfit,
 )
 from keys.keyring_file import LocalKeyring
 from keys.kms.base import Kms
@@ -31,6 +33,7 @@ from keys.kms.local import LocalKms
 from keys.kms.names import KeyNames
 from keys.kms.routing import LOCAL_PROVIDER, Route, RoutingKms, providers_of
 from keys.realm import check_canary, create_canary
+from keys.root_secret import encoded_passphrase
 from keys.safe_files import read_private_file, write_private_file
 
 if TYPE_CHECKING:
@@ -59,6 +62,30 @@ def read_passphrase(settings: Settings) -> str | None:
     except UnicodeDecodeError:
         raise KeyringError(f"{settings.passphrase_file} is not UTF-8 text; write the passphrase into it") from None
     return text.rstrip("\r\n")
+
+
+def check_passphrase(settings: Settings) -> None:
+    """See that the passphrase may protect a keyring, where there is one. Raises: KeyringError."""
+    passphrase = read_passphrase(settings)
+    if passphrase is not None:
+        with _naming_its_file(settings):
+            encoded_passphrase(passphrase)
+
+
+def open_keyring(settings: Settings, folders: Folders, *, make: bool) -> LocalKeyring:
+    """The local keyring, made where there is none if that is wanted. Raises: KeyringError."""
+    opened = LocalKeyring.create if make and not LocalKeyring.exists(folders.keys) else LocalKeyring.open
+    with _naming_its_file(settings):
+        return opened(folders.keys, read_passphrase(settings))
+
+
+@contextlib.contextmanager
+def _naming_its_file(settings: Settings) -> Iterator[None]:
+    """A passphrase that will not do is known by the file that holds it: the setting may come from three places."""
+    try:
+        yield
+    except PassphraseUnfit as error:
+        raise KeyringError(f"{settings.passphrase_file}: {error}") from None
 
 
 def open_kms(settings: Settings, folders: Folders, realm_id: bytes, *, make_keyring: bool = False) -> Kms:
@@ -140,11 +167,10 @@ def tell_experiments(kms: Kms) -> None:
 def _open_local(settings: Settings, folders: Folders, *, make: bool) -> LocalKms | None:
     """The local keyring, where there is one or the settings want one."""
     names = KeyNames(settings.region)
-    if settings.kms == LOCAL_PROVIDER and make and not LocalKeyring.exists(folders.keys):
-        return LocalKms(LocalKeyring.create(folders.keys, read_passphrase(settings)), names)
-    if settings.kms != LOCAL_PROVIDER and not LocalKeyring.exists(folders.keys):
+    is_wanted = settings.kms == LOCAL_PROVIDER
+    if not is_wanted and not LocalKeyring.exists(folders.keys):
         return None
-    return LocalKms(LocalKeyring.open(folders.keys, read_passphrase(settings)), names)
+    return LocalKms(open_keyring(settings, folders, make=make and is_wanted), names)
 
 
 def _check_apart(name: str, provider: "Provider", folders: Folders) -> None:

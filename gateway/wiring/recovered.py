@@ -16,7 +16,7 @@ from gateway.engine.envelopes import EnvelopesBlobs
 from gateway.engine.rewrap import Rewrapper, RewrapReport
 from gateway.engine.sealing import BlobWriter
 from gateway.wiring.folders import Folders
-from gateway.wiring.kms import read_passphrase
+from gateway.wiring.kms import open_keyring
 from gateway.wiring.realm import RealmFiles, RealmRecord
 from gateway.wiring.stores import open_stores, utc_now
 from keys.context import Purpose, WrapContext
@@ -101,9 +101,7 @@ async def recover_realm(
     realm = RealmRecord.read(folders.realm_file)
     realm_keys, root = RealmKeys.recover(secret, realm.root_copies, realm.realm_id)
     realm.check_recipients(realm_keys)
-    passphrase = read_passphrase(settings)
-    opened = LocalKeyring.open if LocalKeyring.exists(folders.keys) else LocalKeyring.create
-    local = opened(folders.keys, passphrase)
+    local = open_keyring(settings, folders, make=True)
     kms = LocalKms(local, KeyNames(settings.region))
     stores = await open_stores(folders, realm_keys)
     try:

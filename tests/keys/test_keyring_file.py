@@ -429,9 +429,9 @@ BAD_KEYRINGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "file with fields": (_set(root={"kind": "file", "x": 1}), "root section is altered"),
     "no keyring id": (_set(keyring_id=None), "id or root section is altered"),
     "keyring id not text": (_set(keyring_id="\ud800"), "id or root section is altered"),
-    "other keyring id": (_set(keyring_id="0" * 32), "root.key does not open this keyring"),
-    "root check not text": (_set(root_check="\ud800"), "root.key does not open this keyring"),
-    "no root check": (_set(root_check=None), "root.key does not open this keyring"),
+    "other keyring id": (_set(keyring_id="0" * 32), "root.key does not open the keyring"),
+    "root check not text": (_set(root_check="\ud800"), "root.key does not open the keyring"),
+    "no root check": (_set(root_check=None), "root.key does not open the keyring"),
     "no MAC": (_set(mac=None), "was altered; restore keyring.json"),
     "an added field": (_set(more=1), "was altered; restore keyring.json"),
     "root key missing": (lambda folder: (folder / "root.key").unlink(), "is missing; restore it"),
@@ -442,7 +442,7 @@ BAD_KEYRINGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "root key repeated": (_root_file(b"sealgate-root-key v1\n" + b"a7" * 32 + b"\n"), "is zero or repeated"),
     "root key of another": (
         _root_file(encode_root_file(DataKey(bytes(range(32))))),
-        "root.key does not open this keyring; use the one that it was made with",
+        "keyring.json; use the one that it was made with",
     ),
 }
 
@@ -464,8 +464,8 @@ class TestPassphrase:
         ("passphrase", "message"),
         [
             (None, "is opened by a passphrase; name the file that holds it"),
-            ("another passphrase", "the passphrase does not open this keyring"),
-            (PASSPHRASE + "\n", "the passphrase does not open this keyring"),
+            ("another passphrase", "the passphrase does not open the keyring"),
+            (PASSPHRASE + "\n", "the passphrase does not open the keyring"),
             ("short", "must have 12 characters"),
             ("", "must have 12 characters"),
         ],

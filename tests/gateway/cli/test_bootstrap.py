@@ -14,10 +14,12 @@ import pytest
 
 from gateway.cli import bootstrap, rehearsal, serve
 from gateway.cli.bootstrap import MARKER, owned
+from gateway.cli.client_env import endpoint_url
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.main import run
 from gateway.cli.pki import TlsFiles, make_certificates
 from gateway.cli.rehearsal import rehearse
+from gateway.config import Settings
 from gateway.http.server import ServerSettings
 from gateway.wiring.folders import Folders
 from gateway.wiring.gateway import Gateway, open_gateway
@@ -128,6 +130,18 @@ def test_client_env_follows_a_changed_port_with_the_same_credentials(made: Path)
     after = (made / "data-keys/client.env").read_text().splitlines()
     assert after[:2] == before[:2]
     assert after[2] == "export AWS_ENDPOINT_URL=https://localhost:9555"
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        *((host, "localhost") for host in ("127.0.0.1", "0.0.0.0", "::", "localhost")),  # noqa: S104 - asked, never bound
+        *((host, host) for host in ("127.0.0.2", "192.0.2.7", "gateway.example")),
+        *((host, f"[{host}]") for host in ("::1", "2001:db8::7")),
+    ],
+)
+def test_clients_are_told_where_it_listens(host: str, named: str) -> None:
+    assert endpoint_url(Settings(host=host, port=9555)) == f"https://{named}:9555"
 
 
 def sourced(path: Path, **before: str) -> dict[str, str]:
@@ -459,7 +473,9 @@ BAD = {
     "realm file from before a rotation": (_from_before_a_rotation("data/realm.json"), Exit.KEYS, "over it"),
     "key of the realm switched off": (_key_off, Exit.KEYS, "run `sealgate key enable"),
     "no passphrase": (_behind_a_passphrase(), Exit.KEYS, "passphrase"),
-    "wrong passphrase": (_behind_a_passphrase("--passphrase-file", "PLACE/pass"), Exit.KEYS, "passphrase"),
+    "wrong passphrase": (
+        _behind_a_passphrase("--passphrase-file", "PLACE/pass"), Exit.KEYS, "/pass: the passphrase does not open",
+    ),
     "unneeded passphrase": (_passphrase("long enough words"), Exit.KEYS, "remove the passphrase"),
     "passphrase open to all": (_passphrase("long enough words", 0o644), Exit.KEYS, "chmod 0600"),
     "passphrase not there": (_flags("--passphrase-file", "PLACE/none"), Exit.KEYS, "is missing"),
@@ -602,7 +618,7 @@ def _authority(place: Path) -> Path:
 
 
 HOPELESS = {
-    "weak passphrase": (_passphrase("short"), Exit.KEYS, "passphrase must have"),
+    "weak passphrase": (_passphrase("short"), Exit.KEYS, "pass: the passphrase must have"),
     "passphrase not there": (_flags("--passphrase-file", "PLACE/none"), Exit.KEYS, "is missing"),
     "certificate not there": (
         _flags("--tls-certificate", "PLACE/none", "--tls-key", "PLACE/none"), Exit.SETUP, "that this user may read",
