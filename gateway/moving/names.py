@@ -12,8 +12,10 @@ BY_HASH: Final = ".by-hash"
 """The folder of what cannot lie under its name: `a` is an object and `a/b` is one, too, or the path is too long."""
 MAX_NAME_BYTES: Final = 200
 _MAX_PATH_BYTES: Final = 4000
-_ENCODED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Controls and line ends, which terminals and scripts take for something else, and bytes that are no UTF-8."""
+_ENCODED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Controls and line ends, which terminals and scripts take for something else; what is not seen or turns the order of
+what is (bidirectional marks, zero-width joiners), so that `exe.txt` is shown where a name ends in `txt.exe`; and bytes
+that are no UTF-8."""
 
 
 def path_of(object_key: bytes) -> tuple[str, ...]:

@@ -266,7 +266,7 @@ def test_a_blob_that_is_not_there(place: Path, capsys: pytest.CaptureFixture[str
 
 def test_file_names_stay_inside_and_apart() -> None:
     keys = [b"", b".", b"..", b"...", b"%", b"%2e", b"%2e2e", b".a", b"%2Ea", b"a\0b", b"\xff", b"x" * 300, b"x" * 301]
-    keys += [name.encode() for name in ("ö" * 100, "ö" * 150, "aö" * 100, "\x80", "\u2028", "日本")] + [
+    keys += [name.encode() for name in ("ö" * 100, "ö" * 150, "aö" * 100, "\x80", "\u2028", "a\u202eb", "日本")] + [
         b"%FF",
         b"a%00b",
     ]
@@ -279,7 +279,7 @@ def test_file_names_stay_inside_and_apart() -> None:
         assert "\0" not in name
         assert len(name.encode()) <= 200
         assert name.isprintable()
-    for plain in ("plain name.txt", "größer.txt", "日本語", "e\u0301", 'a\\b:c*?"<>|', "👩‍🔬"):
+    for plain in ("plain name.txt", "größer.txt", "日本語", "e\u0301", 'a\\b:c*?"<>|'):
         assert file_name(plain.encode()) == plain
 
 

@@ -188,13 +188,18 @@ def test_objects_become_files_that_stay_inside(stage: Stage, tmp_path: Path) -> 
         assert (got["Metadata"], got["ContentType"], got["TagCount"]) == ({"n": str(number)}, "text/x", 1)
 
 
-PLAIN = ["größer/日本語\u3000名.txt", "caf\u00e9", "cafe\u0301", "👩‍🔬 lab", 'a"b*c:d?<e>|\\', "~ #&;'`$(x)"]
+PLAIN = ["größer/日本語\u3000名.txt", "caf\u00e9", "cafe\u0301", 'a"b*c:d?<e>|\\', "~ #&;'`$(x)"]
 ENCODED = {
     "line\nend": "line%0Aend",
     "\x1b[31m": "%1B[31m",
     "100%": "100%25",
     ".profile": "%2Eprofile",
     "c1\x85": "c1%C2%85",
+    "invoice\u202efdp.exe": "invoice%E2%80%AEfdp.exe",
+    "isolate\u2066\u2069": "isolate%E2%81%A6%E2%81%A9",
+    "zero\u200bwidth\ufeff": "zero%E2%80%8Bwidth%EF%BB%BF",
+    "👩\u200d🔬 lab": "👩%E2%80%8D🔬 lab",
+    "tag\U000e0061": "tag%F3%A0%81%A1",
 }
 CUT = ["ö" * 512, "x" * 1024]
 
