@@ -547,6 +547,13 @@ class Settings(BaseSettings):
     webhook_patience_s: float = _row(
         3 * _DAY_S, "How long a notification is tried before it is given up.", unit="s", ge=1, le=30 * _DAY_S
     )
+    webhook_deadline_s: float = _row(
+        10,
+        "Time that a webhook has for a message, from the connection to the end of its answer.",
+        unit="s",
+        ge=1,
+        le=60,
+    )
     access_log_interval_s: float = _row(
         300, "How often the access logs of buckets are written into their target buckets.", unit="s", ge=1, le=_HOUR_S
     )

@@ -6,7 +6,9 @@ Source: RFC 2104 for the signature. http.client takes neither proxies nor redire
 import asyncio
 import hmac
 import http.client
+import io
 import json
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -18,6 +20,8 @@ from urllib.parse import urlsplit
 
 TIMEOUT_S: Final = 5.0
 """For the connection, and for each wait for the answer."""
+DEADLINE_S: Final = 10.0
+"""For all of a message, from the connection to the end of the answer: a target that drips has no longer."""
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 REJECTED: Final = frozenset({400, 413, 415, 422})
 """Statuses by which a target says that it will never take this message; any other is tried again."""
@@ -36,6 +40,35 @@ class TrialUnderWay(Exception):
     """Somebody else is just finding out whether the target answers."""
 
 
+class _Timely(io.RawIOBase):
+    """What a socket receives, until a time."""
+
+    def __init__(self, connected: socket.socket, ends: float) -> None:
+        self._connected = connected
+        self._ends = ends
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for bytes. Raises: TimeoutError."""
+        _limit(self._connected, self._ends)
+        return self._connected.recv_into(buffer)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """As `http.client` asks a socket for it."""
+        return io.BufferedReader(self)
+
+
+def _limit(connected: socket.socket, ends: float) -> None:
+    """Let the next wait end in time. Raises: TimeoutError where it should have."""
+    left_s = ends - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    connected.settimeout(min(left_s, TIMEOUT_S))
+
+
 def _one_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="webhook")
 
@@ -50,6 +83,8 @@ class Webhook:
     context: ssl.SSLContext
     secret: bytes | None = field(default=None, repr=False)
     """Keys the signature of what is sent; None: nothing is signed."""
+    deadline_s: float = DEADLINE_S
+    """Of a message, answer included."""
     _deliveries: ThreadPoolExecutor = field(default_factory=_one_thread, init=False, repr=False, compare=False)
     _trials: ThreadPoolExecutor = field(default_factory=_one_thread, init=False, repr=False, compare=False)
     _trial: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False, compare=False)
@@ -81,11 +116,15 @@ class Webhook:
         parts = urlsplit(self.url)
         assert parts.scheme == "https", "the settings take nothing else"
         assert parts.hostname is not None, "the settings take nothing else"
+        ends = time.monotonic() + self.deadline_s
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=TIMEOUT_S, context=self.context)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
+            connection.connect()
+            _limit(connection.sock, ends)
             connection.request("POST", target, body, dict(headers))
-            answer = connection.getresponse()
+            answer = http.client.HTTPResponse(_Timely(connection.sock, ends), method="POST")  # type: ignore[arg-type]  # it takes its file of it
+            answer.begin()
             answer.read(_MAX_ANSWER_BYTES)
         except (OSError, http.client.HTTPException) as error:
             raise DeliveryFailed(type(error).__name__) from None

@@ -30,4 +30,6 @@ def open_webhooks(settings: Settings) -> Mapping[str, Webhook]:
     except OSError:
         raise KeyringError(f"{settings.webhook_ca_file} holds no authorities; correct webhook_ca_file") from None
     pairs = (webhook.partition("=") for webhook in settings.webhooks)
-    return MappingProxyType({name: Webhook(name, url, context, secret) for name, _, url in pairs})
+    return MappingProxyType(
+        {name: Webhook(name, url, context, secret, settings.webhook_deadline_s) for name, _, url in pairs}
+    )

@@ -31,6 +31,8 @@ class Target:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     is_silent: threading.Event = field(default_factory=threading.Event)
+    drips: threading.Event = field(default_factory=threading.Event)
+    """While it is set a byte of a header line comes now and then."""
     seen: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     def hook(self, **changes: Any) -> Webhook:
@@ -57,6 +59,13 @@ def target(files: TlsFiles) -> Iterator[Target]:
             while held.is_silent.is_set():
                 time.sleep(0.01)
             self.send_response(held.status)
+            while held.drips.is_set():
+                self.flush_headers()
+                try:
+                    self.wfile.write(b"x")
+                except OSError:
+                    return
+                time.sleep(0.01)
             for name, value in held.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", "2")
@@ -105,6 +114,17 @@ def test_a_silent_target_takes_no_thread_of_anybody_else(target: Target) -> None
 
     asyncio.run(main())
     assert len(target.seen) == 3
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_target_that_drips_holds_its_thread_no_longer_than_the_deadline(target: Target, status: int) -> None:
+    """Each byte ends one wait and begins the next, so that no single wait is long."""
+    target.status = status
+    target.drips.set()
+    assert str(failed(target.hook(deadline_s=0.3))) == "TimeoutError"
+    target.drips.clear()
+    target.status = 200
+    send(target.hook())
 
 
 def failed(hook: Webhook) -> DeliveryFailed:
