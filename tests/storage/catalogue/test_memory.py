@@ -2,7 +2,8 @@ import pytest
 
 from storage.catalogue.base import Catalogue
 from storage.catalogue.memory import MemoryCatalogue
-from tests.suites.catalogue import REALM, CatalogueSuite, FakeClock
+from tests.suites.catalogue import REALM, FakeClock
+from tests.suites.cataloguing.suite import CatalogueSuite
 from tests.suites.wraps import WrapsSuite
 
 

@@ -36,7 +36,8 @@ from storage.errors import (
     RowDamaged,
     StorageUnavailable,
 )
-from tests.suites.catalogue import ALICE, BUCKET, REALM, CatalogueSuite, FakeClock, Maker, populate
+from tests.suites.catalogue import ALICE, BUCKET, REALM, FakeClock, Maker, populate
+from tests.suites.cataloguing.suite import CatalogueSuite
 from tests.suites.wraps import WrapsSuite
 
 DATABASE_KEY = bytes(range(32))

@@ -5,7 +5,8 @@ import pytest
 from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import Catalogue
 from storage.catalogue.postgres import PostgresCatalogue
-from tests.suites.catalogue import REALM, CatalogueSuite, FakeClock, Maker
+from tests.suites.catalogue import REALM, FakeClock, Maker
+from tests.suites.cataloguing.suite import CatalogueSuite
 
 CATALOGUE_KEY = bytes(range(32))
 ROW_MAC_KEY = bytes(range(32, 64))
