@@ -79,6 +79,19 @@ class Incident:
             LeaseLost, KeysError, StorageError: run it again, it goes on.
         """
         report = IncidentReport()
+        async with self._rewrapper.leased():
+            await self._end(leaked, report, progress, abort_uploads=abort_uploads, patience_s=patience_s)
+        return report
+
+    async def _end(
+        self,
+        leaked: LeakedVersions,
+        report: IncidentReport,
+        progress: Callable[[IncidentReport], None],
+        *,
+        abort_uploads: bool,
+        patience_s: float,
+    ) -> None:
         await self._rewrapper.wait_for_writes(leaked, patience_s)
         for _ in range(PASSES):
             before = report.sealed_count, report.aborted_upload_count
@@ -100,7 +113,6 @@ class Incident:
         await self._clean_packs(leaked, report)
         report.left_count = (await self._rewrapper.scan(leaked)).left_count + left.count(False)
         progress(report)
-        return report
 
     async def _close(self, exposed: Exposed, report: IncidentReport, *, abort_uploads: bool) -> None:
         """Seal a content anew; one that does not open is told and left."""

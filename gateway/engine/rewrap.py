@@ -10,6 +10,7 @@ import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol
@@ -224,10 +225,26 @@ class Rewrapper:
         self._renew = custody.renew if renew is None else renew
         self._behind = behind
         self._batch = batch
+        self._held: Lease | None = None
+        self._holding_count = 0
 
     async def lease(self) -> Lease:
         """The right to move wraps, taken or renewed. Raises: LeaseLost."""
-        return await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
+        self._held = await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
+        return self._held
+
+    @asynccontextmanager
+    async def leased(self) -> AsyncIterator[None]:
+        """Hold that right; the outermost gives it back, so that the next job waits for no lease. Raises: LeaseLost."""
+        await self.lease()
+        self._holding_count += 1
+        try:
+            yield
+        finally:
+            self._holding_count -= 1
+            if not self._holding_count and self._held is not None:
+                held, self._held = self._held, None
+                await self._catalogue.release_lease(held)
 
     async def rewrap(
         self,
@@ -246,9 +263,8 @@ class Rewrapper:
         """
         report, started = RewrapReport(), time.monotonic()
         pace = _Pace(rate_per_s)
-        lease = await self.lease()
-        reach("rewrap.leased")
-        try:
+        async with self.leased():
+            reach("rewrap.leased")
             await self._custody.renew()
             reach("rewrap.renewed")
             await self._move_realm(aim, report)
@@ -264,8 +280,6 @@ class Rewrapper:
                 if not report.on_their_way_count + report.behind_count or time.monotonic() > deadline:
                     break
                 await self._wait_for_writes(aim, deadline)
-        finally:
-            await self._catalogue.release_lease(lease)
         return report
 
     async def scan(self, aim: Aim, progress: Progress = lambda _: None) -> RewrapReport:

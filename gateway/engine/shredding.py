@@ -137,6 +137,7 @@ class Shredder:
         self._catalogue = catalogue
         self._resealer = resealer
         self._lease = rewrapper.lease
+        self._leased = rewrapper.leased
         self._envelopes = envelopes
         self._packs = packs
         self._destroyer = destroyer
@@ -150,7 +151,11 @@ class Shredder:
             LeaseLost, KeysError, StorageError: run it again for the rest.
         """
         report = ShredReport()
-        await self._lease()
+        async with self._leased():
+            await self._destroy(scope, report, progress)
+        return report
+
+    async def _destroy(self, scope: Scope, report: ShredReport, progress: Callable[[ShredReport], None]) -> None:
         await self._check_locks(scope)
         try:
             await self._packs.check_free(PATIENCE_S)
@@ -169,7 +174,6 @@ class Shredder:
         await self._clean_envelopes(wrap_ids, report)
         await self._clean_packs(scope, report)
         progress(report)
-        return report
 
     async def _check_locks(self, scope: Scope) -> None:
         now = self._clock()

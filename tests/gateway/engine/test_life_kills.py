@@ -15,7 +15,7 @@ from gateway.engine.incident import Incident, IncidentReport
 from gateway.engine.journal import packs as packs_module
 from gateway.engine.journal.packs import write_packs
 from gateway.engine.resealing import Destroyer, Resealer
-from gateway.engine.rewrap import LeakedVersions
+from gateway.engine.rewrap import LEASE_NAME, LeakedVersions
 from gateway.engine.rowless import find_rowless
 from gateway.engine.shredding import Scope, Shredder, ShredRefused, ShredReport
 from keys.kms.memory import DEFAULT_KEY_ID
@@ -219,6 +219,33 @@ def test_a_shredding_destroys_what_is_named_and_nothing_else(wrapping: WrappingM
     assert {"packs.written", "packs.deleted"} <= set(found)
     for number in range(len(found)):
         run_keys(partial(cut, number=number), wrapping=wrapping)
+
+
+@pytest.mark.parametrize("job", ["rewrap", "incident", "shred", "refused"])
+def test_no_job_leaves_its_lease_behind(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that is started anew is another holder: it would wait for what nobody does any more."""
+    monkeypatch.setattr(shredding, "PATIENCE_S", 0.0)
+
+    async def test(keys: KeysRig) -> None:
+        rig = keys.rig
+        await fill(rig)
+        await pack_all(keys)
+        rig.kms.rotate_key()
+        await keys.rewrap()
+        rig.kms.rotate_key()
+        if job == "rewrap":
+            await keys.rewrap()
+        elif job == "incident":
+            await incident(keys, frozenset({"1", "2"}))
+        elif job == "shred":
+            await shred(keys, SHREDDED)
+        else:
+            await rig.catalogue.acquire_lease(packs_module.LEASE_NAME, "another", HOUR)
+            with pytest.raises(ShredRefused):
+                await shred(keys, SHREDDED)
+        await rig.catalogue.acquire_lease(LEASE_NAME, "another", HOUR)
+
+    run_keys(test)
 
 
 def test_a_shredding_is_refused_while_a_backup_keeps_the_packs(monkeypatch: pytest.MonkeyPatch) -> None:
