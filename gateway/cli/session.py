@@ -1,6 +1,7 @@
 """How a command reaches the catalogue: through the gateway that serves it, or by opening it where none does."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 from gateway.cli.control import Answer, ask_gateway
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.config import Settings
+from gateway.http.process import collector_calmed
 from gateway.wiring.folders import Folders
 from keys.errors import KmsKeyError
 
 _POLL_S = 0.3
 """Between two questions how far a job is."""
+_RUN_JOB = "run_job"
 
 
 def run_command(settings: Settings, command: str, arguments: Mapping[str, Any]) -> Answer:
@@ -37,7 +40,7 @@ def run_job(settings: Settings, kind: str, arguments: Mapping[str, Any], tell: C
     folders = Folders.of(settings)
     started = {"kind": kind, "arguments": dict(arguments)}
     if not folders.data.is_dir() or (job := ask_gateway(folders.data, "start_job", started)) is None:
-        return run_command(settings, "run_job", started | {"tell": tell})
+        return run_command(settings, _RUN_JOB, started | {"tell": tell})
     try:
         while job["state"] == "running":
             time.sleep(_POLL_S)
@@ -61,7 +64,8 @@ async def _run_here(settings: Settings, folders: Folders, command: str, argument
 
     try:
         async with opened_here(settings, folders) as commands:
-            return await commands[command](**arguments)
+            with collector_calmed() if command == _RUN_JOB else contextlib.nullcontext():
+                return await commands[command](**arguments)
     except KmsKeyError:
         if command not in OF_THE_KEYRING:
             raise

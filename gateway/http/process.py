@@ -5,11 +5,13 @@ measured: with glibc's defaults every TLS read of 256 KiB is a fresh mmap and mu
 upload.
 """
 
+import contextlib
 import ctypes
 import gc
 import logging
 import resource
 import sys
+from collections.abc import Iterator
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,6 +56,18 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)
+
+
+@contextlib.contextmanager
+def collector_calmed() -> Iterator[None]:
+    """The same for a while: a long job makes objects by the thousand, and leaves the collector nothing either."""
+    before = gc.get_threshold()
+    calm_collector()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def forbid_core_dumps() -> None:
