@@ -15,10 +15,7 @@ from storage.catalogue.base import (
     NoSuchUpload,
     TooManyBuckets,
 )
-from storage.catalogue.records import (
-    Bucket,
-    Versioning,
-)
+from storage.catalogue.records import Bucket, Versioning
 from tests.suites.catalogue import ALICE, BOB, BUCKET, OTHER, START, FakeClock, Maker
 
 

@@ -16,13 +16,7 @@ from storage.catalogue.base import (
     NoSuchVersion,
     VersioningChanged,
 )
-from storage.catalogue.records import (
-    NULL_VERSION_ID,
-    ObjectLock,
-    ObjectVersion,
-    RetentionMode,
-    Versioning,
-)
+from storage.catalogue.records import NULL_VERSION_ID, ObjectLock, ObjectVersion, RetentionMode, Versioning
 from storage.errors import CatalogueConflict
 from tests.suites.catalogue import BUCKET, MINUTE, START, FakeClock, Maker
 

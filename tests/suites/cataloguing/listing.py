@@ -3,11 +3,7 @@
 import asyncio
 import random
 
-from storage.catalogue.base import (
-    Catalogue,
-    DeleteVersion,
-    ListQuery,
-)
+from storage.catalogue.base import Catalogue, DeleteVersion, ListQuery
 from tests.suites.catalogue import BUCKET, OTHER, Maker
 
 

@@ -14,13 +14,7 @@ from storage.catalogue.base import (
     NoSuchVersion,
     VersionChange,
 )
-from storage.catalogue.records import (
-    NO_LOCK,
-    NULL_VERSION_ID,
-    ObjectLock,
-    RetentionMode,
-    Versioning,
-)
+from storage.catalogue.records import NO_LOCK, NULL_VERSION_ID, ObjectLock, RetentionMode, Versioning
 from tests.suites.catalogue import BUCKET, MINUTE, START, FakeClock, Maker
 
 

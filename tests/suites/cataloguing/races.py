@@ -16,11 +16,7 @@ from storage.catalogue.base import (
     NoSuchUpload,
     PreconditionRefused,
 )
-from storage.catalogue.records import (
-    BlobState,
-    Bucket,
-    ObjectVersion,
-)
+from storage.catalogue.records import BlobState, Bucket, ObjectVersion
 from storage.errors import CatalogueConflict, StorageUnavailable
 from tests.suites.catalogue import ALICE, BUCKET, MINUTE, START, Maker
 

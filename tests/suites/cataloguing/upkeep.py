@@ -16,11 +16,7 @@ from storage.catalogue.base import (
     NoSuchVersion,
     PreconditionRefused,
 )
-from storage.catalogue.records import (
-    BlobState,
-    Notice,
-    Versioning,
-)
+from storage.catalogue.records import BlobState, Notice, Versioning
 from tests.suites.catalogue import BUCKET, MINUTE, START, FakeClock, Maker
 
 

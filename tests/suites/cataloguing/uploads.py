@@ -14,9 +14,7 @@ from storage.catalogue.base import (
     PreconditionRefused,
     UploadsQuery,
 )
-from storage.catalogue.records import (
-    Upload,
-)
+from storage.catalogue.records import Upload
 from storage.errors import CatalogueConflict
 from tests.suites.catalogue import BUCKET, MINUTE, OTHER, START, FakeClock, Maker
 

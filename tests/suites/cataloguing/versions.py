@@ -16,11 +16,7 @@ from storage.catalogue.base import (
     Seen,
     VersionChange,
 )
-from storage.catalogue.records import (
-    NULL_VERSION_ID,
-    BlobState,
-    Versioning,
-)
+from storage.catalogue.records import NULL_VERSION_ID, BlobState, Versioning
 from storage.errors import CatalogueConflict
 from tests.suites.catalogue import BUCKET, MINUTE, OTHER, START, FakeClock, Maker
 
