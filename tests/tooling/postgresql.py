@@ -24,6 +24,8 @@ from tests.tooling.places import bare_environment
 from tests.tooling.tools import program
 
 _TIMEOUT_S: Final = 60
+_ENDED_MS: Final = 20_000
+"""Longest wait for the end of a session that was told to end, and for what it held."""
 _MEMORY: Final = Path("/dev/shm")
 _ROOM_BYTES: Final = 2 << 30
 _NOT_NEEDED: Final = ("bitcode", "doc", "locale", "man", "lintian", "llvmjit.so")
@@ -146,6 +148,19 @@ class PostgresServer:
         if not self.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{USER}'"):  # noqa: S608
             self.sql(f"CREATE ROLE {USER} LOGIN PASSWORD '{self.password}'")
         self.sql(f"CREATE DATABASE {name} OWNER {USER} {options}")
+
+    def empty(self, database: str) -> None:
+        """Have nothing in a database, whoever still has it open: a test that failed may have left its sessions there.
+
+        What cannot be had even so fails, and does not wait.
+        """
+        self.sql(
+            f"SELECT pg_terminate_backend(pid, {_ENDED_MS}) FROM pg_stat_activity"  # noqa: S608
+            " WHERE datname = current_database() AND pid <> pg_backend_pid();"
+            f" SET LOCAL lock_timeout = {_ENDED_MS};"
+            f" DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION {USER}",
+            database,
+        )
 
     def address(self, database: str, **changed: Any) -> PostgresAddress:
         """How the catalogue reaches a database."""

@@ -21,7 +21,7 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def address(server: PostgresServer) -> PostgresAddress:
     """An empty database."""
-    server.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION sealgate", DATABASE)
+    server.empty(DATABASE)
     return server.address(DATABASE)
 
 

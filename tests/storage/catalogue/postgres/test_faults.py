@@ -301,3 +301,16 @@ async def test_who_is_not_let_in_is_told_why(address: PostgresAddress, changed: 
         await PostgresCatalogue.create(dataclasses.replace(address, **changed), REALM, *KEYS)
     assert "\n" not in str(refused.value)
     assert str(address.password) not in str(refused.value) + repr(address)
+
+
+async def test_a_catalogue_that_a_test_left_open_does_not_hold_up_the_next_one(
+    server: PostgresServer, address: PostgresAddress
+) -> None:
+    async with await psycopg.AsyncConnection.connect(conninfo(address)) as left:
+        await left.execute("CREATE TABLE held (name text)")
+        await left.commit()
+        await left.execute("SELECT * FROM held")  # in a transaction that nobody ends
+        await asyncio.to_thread(server.empty, DATABASE)
+        with pytest.raises(psycopg.OperationalError):
+            await left.execute("SELECT 1")
+    assert server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", DATABASE) == "0"
