@@ -41,7 +41,7 @@ class Client:
         self._who = who or gateway.credentials
         self._region = gateway.region
         self._context = gateway.tls_context()
-        self._port = gateway.port
+        self.port = gateway.port
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPSConnection | None = None
 
@@ -68,7 +68,7 @@ class Client:
     def _connected(self) -> http.client.HTTPSConnection:
         if self._connection is None:
             connection = http.client.HTTPSConnection(
-                "localhost", self._port, timeout=self._timeout_s, context=self._context
+                "localhost", self.port, timeout=self._timeout_s, context=self._context
             )
             try:
                 connection.connect()

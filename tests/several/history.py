@@ -5,41 +5,58 @@ now and then it changes without a reason, so that what one gateway acknowledged 
 """
 
 import hashlib
+import itertools
 import math
 import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Final
 
 from tests.blackbox.process import Gateway
-from tests.several.client import Client, NobodyThere, listed
+from tests.several.client import Answer, Client, NobodyThere, listed
 from tests.several.linearizability import Kind, Operation, is_linearizable
 
-BUCKET = "history"
 THREADS = 12
 KEYS = 24
 PATIENCE_S = 2.0
 """How long a client waits for an answer; what it asked may still be carried out long after."""
+STALL_S = 120.0
+"""Longest time in which no client is answered at all, and in which one gateway does not answer while nothing is broken.
+
+What is broken meanwhile lasts half as long at most, so whoever is silent for longer will not come back by itself.
+"""
 _CHANGES = 0.05
 """How often a client goes to another gateway without a reason."""
 _REST_S = 0.05
+_NUMBERS: Final = itertools.count(1)
 
 
 class History:
-    """What clients asked and were answered, by key."""
+    """What clients asked and were answered, by key, in a bucket of its own.
+
+    What an earlier history asked, and was not answered, may still be carried out; it is nothing to this one.
+    """
 
     def __init__(self, rng: random.Random, size: int) -> None:
+        self.bucket = f"history-{next(_NUMBERS)}"
         self.by_key: dict[str, list[Operation]] = defaultdict(list)
         self.keys = [f"key{number}" for number in range(KEYS)]
         self.asked = 0
         """Requests that were sent."""
         self.answered = 0
         self.size = size
+        """Requests that must be answered: how many are not depends on what else the machine does."""
         self.may_end = True
         """False while something is still to happen under load."""
         self.failures: list[str] = []
+        self.requests: list[str] = []
+        """Each one that was sent, and each thing that was broken, for who has to explain what came of it."""
         self.counts: dict[str, int] = defaultdict(int)
+        self._answered_at: float | None = None
         self._seen: dict[str, str | None] = {}
         self._lock = threading.Lock()
         self._rng = rng
@@ -47,18 +64,28 @@ class History:
     @property
     def is_over(self) -> bool:
         """Whether it is long enough."""
-        return bool(self.failures) or (self.asked >= self.size and self.may_end)
+        return bool(self.failures) or (self.answered >= self.size and self.may_end)
 
     def draw(self) -> random.Random | None:
-        """Dice of the next operation, None where there were enough."""
+        """Dice of the next operation, None where there were enough. Raises: AssertionError where nobody is answered."""
         with self._lock:
+            self._answered_at = self._answered_at or time.monotonic()
+            assert time.monotonic() < self._answered_at + STALL_S, f"nobody was answered for {STALL_S} s"
             return None if self.is_over else random.Random(self._rng.random())
+
+    def tell(self, what: str) -> None:
+        """Keep what happened, with its time and who it was."""
+        line = f"{time.monotonic():.6f} {threading.current_thread().name} {what}"
+        with self._lock:
+            self.requests.append(line)
 
     def note_request(self, *, is_answered: bool) -> None:
         """Count what was sent."""
         with self._lock:
             self.asked += 1
             self.answered += is_answered
+            if is_answered:
+                self._answered_at = time.monotonic()
 
     def note(self, key: str, operation: Operation) -> None:
         """Keep an operation."""
@@ -78,17 +105,47 @@ class History:
         return [key for key, operations in self.by_key.items() if not is_linearizable(operations)]
 
 
+def ask(
+    history: History, client: Client, method: str, path: str, body: bytes = b"", query: str = "", **headers: str
+) -> Answer | None:
+    """Send one request; what it is answered is told. Raises: NobodyThere."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    began = time.monotonic()
+    outcome = "nobody there"
+    try:
+        answer = client.ask(method, path, body, named, query)
+        outcome = "no answer" if answer is None else f"{answer.status} {answer.etag}"
+        return answer
+    finally:
+        history.tell(
+            f"{client.port} {began:.6f} {method} {path}?{query} {named} "
+            f"{hashlib.md5(body).hexdigest() if body else ''} -> {outcome}"
+        )
+
+
 def begin(history: History, gateway: Gateway) -> None:
-    """Make the bucket, and have nothing under any key."""
-    client = Client(gateway)
-    made = client.ask("PUT", f"/{BUCKET}")
-    assert made is not None
-    assert made.status in {200, 409}  # of the history before
-    for key in history.keys:
-        removed = client.ask("DELETE", f"/{BUCKET}/{key}")
-        assert removed is not None
-        assert removed.status == 204
-    client.close()
+    """Make the bucket, with nothing in it."""
+
+    def is_made(client: Client) -> bool:
+        answer = ask(history, client, "PUT", f"/{history.bucket}")
+        assert answer is None or answer.status in {200, 409, 503}, answer  # 409: of a try that was not answered
+        return answer is not None and answer.status != 503
+
+    with closing(Client(gateway)) as client:
+        until_answered(history, lambda: is_made(client))
+
+
+def until_answered(history: History, step: Callable[[], bool]) -> None:
+    """Do it again until it is answered, since nothing is broken by now. Raises: AssertionError where it never is."""
+    deadline = time.monotonic() + STALL_S
+    while True:
+        try:
+            if step():
+                return
+        except NobodyThere:
+            pass
+        assert time.monotonic() < deadline, f"not answered in {STALL_S} s: {history.requests[-1]}"
+        time.sleep(_REST_S)
 
 
 def run_clients(history: History, gateways: Sequence[Gateway]) -> list[threading.Thread]:
@@ -125,7 +182,7 @@ def run_clients(history: History, gateways: Sequence[Gateway]) -> list[threading
 def one_step(history: History, client: Client, dice: random.Random) -> bool:
     """Ask one thing; whether there was an answer. Raises: NobodyThere, AssertionError."""
     key = dice.choice(history.keys)
-    path = f"/{BUCKET}/{key}"
+    path = f"/{history.bucket}/{key}"
     kind = dice.choices([*Kind, None], weights=[25, 10, 15, 10, 30, 5])[0]
     if kind is None:
         return see_all(history, client)
@@ -138,11 +195,11 @@ def one_step(history: History, client: Client, dice: random.Random) -> bool:
     expected = history.last_seen(key)
     began = time.monotonic()
     if kind is Kind.DELETE:
-        answer = client.ask("DELETE", path)
+        answer = ask(history, client, "DELETE", path)
         assert answer is None or answer.status in {204, 503}, answer
     else:
-        conditions = {Kind.CREATE: {"If-None-Match": "*"}, Kind.SWAP: {"If-Match": f'"{expected}"'}}
-        answer = client.ask("PUT", path, body, conditions.get(kind, {}))
+        conditions = {Kind.CREATE: {"If_None_Match": "*"}, Kind.SWAP: {"If_Match": f'"{expected}"'}}
+        answer = ask(history, client, "PUT", path, body, **conditions.get(kind, {}))
         assert answer is None or answer.status in {200, 404, 412, 503}, answer
     is_known = answer is not None and answer.status != 503
     is_refused = answer is not None and answer.status in {404, 412}
@@ -155,7 +212,7 @@ def one_step(history: History, client: Client, dice: random.Random) -> bool:
 def see(history: History, client: Client, key: str) -> bool:
     """Read one key; whether there was an answer. Raises: NobodyThere, AssertionError."""
     began = time.monotonic()
-    answer = client.ask("GET", f"/{BUCKET}/{key}")
+    answer = ask(history, client, "GET", f"/{history.bucket}/{key}")
     assert answer is None or answer.status in {200, 404, 503}, answer
     if answer is None or answer.status == 503:
         return False
@@ -168,7 +225,7 @@ def see(history: History, client: Client, key: str) -> bool:
 def see_all(history: History, client: Client) -> bool:
     """A listing is a read of every key; whether there was an answer. Raises: NobodyThere, AssertionError."""
     began = time.monotonic()
-    answer = client.ask("GET", f"/{BUCKET}", query="list-type=2")
+    answer = ask(history, client, "GET", f"/{history.bucket}", query="list-type=2")
     assert answer is None or answer.status in {200, 503}, answer
     if answer is None or answer.status != 200:
         return False
@@ -179,10 +236,12 @@ def see_all(history: History, client: Client) -> bool:
 
 
 def finish(history: History, gateways: Sequence[Gateway]) -> None:
-    """Have each gateway tell the end, listed and read: what was acknowledged is there, byte for byte."""
+    """Have each gateway tell the end, listed and read: what was acknowledged is there, byte for byte.
+
+    A gateway may be busy with what was left behind by those who did not wait, but it answers in the end.
+    """
     for gateway in gateways:
-        client = Client(gateway)
-        assert see_all(history, client)
-        for key in history.keys:
-            assert see(history, client, key)
-        client.close()
+        with closing(Client(gateway)) as client:
+            until_answered(history, partial(see_all, history, client))
+            for key in history.keys:
+                until_answered(history, partial(see, history, client, key))
