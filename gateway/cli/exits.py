@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.errors import MoveError, ServeError, SettingsError, TlsError
 from keys.errors import AliasTaken, KeysError, KmsUnavailable
+from storage.catalogue.base import LeaseLost
 from storage.errors import (
     CatalogueBusy,
     CatalogueConflict,
@@ -68,6 +69,7 @@ EXITS: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     (CatalogueBusy, Exit.BUSY),
     (StorageUnavailable, Exit.BUSY),
     (StorageFull, Exit.BUSY),
+    (LeaseLost, Exit.BUSY),
     (CatalogueConflict, Exit.REFUSED),
     (StorageError, Exit.STORAGE),
 )

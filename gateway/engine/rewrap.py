@@ -10,7 +10,7 @@ import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol
@@ -29,17 +29,20 @@ from storage.catalogue.base import (
     Catalogue,
     KeptWrap,
     Lease,
+    LeaseLost,
     MoveWraps,
     WrapMove,
     WrapOwner,
     WrapsMark,
 )
 from storage.catalogue.records import NO_LOCK
+from storage.errors import StorageError
 from storage.sealed.envelopes import MAX_ENVELOPES, Envelopes
 from storage.seams import reach
 
 LEASE_NAME: Final = "keys"
-LEASE_DURATION: Final = timedelta(minutes=10)
+LEASE_DURATION: Final = timedelta(minutes=2)
+"""Renewed all the while a job runs, so this is how long the next one waits where a process was killed."""
 PAGE_VERSIONS: Final = 2048
 """Versions that are looked at in one read."""
 KMS_CALLS_AT_ONCE: Final = 16
@@ -225,26 +228,52 @@ class Rewrapper:
         self._renew = custody.renew if renew is None else renew
         self._behind = behind
         self._batch = batch
-        self._held: Lease | None = None
-        self._holding_count = 0
-
-    async def lease(self) -> Lease:
-        """The right to move wraps, taken or renewed. Raises: LeaseLost."""
-        self._held = await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
-        return self._held
+        self._epoch: int | None = None
+        """Of the job that runs."""
 
     @asynccontextmanager
     async def leased(self) -> AsyncIterator[None]:
-        """Hold that right; the outermost gives it back, so that the next job waits for no lease. Raises: LeaseLost."""
-        await self.lease()
-        self._holding_count += 1
+        """The right to move wraps until the end of a job, however long a step takes; a job within a job has it already.
+
+        Raises: LeaseLost.
+        """
+        if self._epoch is not None:
+            yield
+            return
+        lease = await self.lease()
+        self._epoch = lease.epoch
+        is_over = asyncio.Event()
+        renewing = asyncio.create_task(self._keep_lease(is_over))
         try:
             yield
         finally:
-            self._holding_count -= 1
-            if not self._holding_count and self._held is not None:
-                held, self._held = self._held, None
-                await self._catalogue.release_lease(held)
+            is_over.set()  # not cancelled: a renewal that is under way would come behind the release
+            await renewing
+            self._epoch = None
+            with suppress(StorageError):  # it ends by itself
+                await self._catalogue.release_lease(lease)
+
+    async def lease(self) -> Lease:
+        """The right to move wraps, taken or renewed.
+
+        Raises: LeaseLost where another has it, or had it since the job began: what was decided before may not be so.
+        """
+        lease = await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)
+        if self._epoch is not None and lease.epoch != self._epoch:
+            await self._catalogue.release_lease(lease)
+            raise LeaseLost("this process stood still, and another one had the lease meanwhile: run it again")
+        return lease
+
+    async def _keep_lease(self, is_over: asyncio.Event) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LEASE_DURATION.total_seconds() / 4):
+                    await is_over.wait()
+                    return
+            try:
+                await self.lease()
+            except StorageError as error:  # the next step fails where it is gone for good
+                _log.warning("the lease of a job over keys was not renewed: %s", error)
 
     async def rewrap(
         self,
@@ -430,6 +459,7 @@ class Rewrapper:
         root = await self._realm.rewrap(targets.pop())
         reach("rewrap.root_wrapped")
         await self._store([WrapMove(WrapOwner.REALM, self._realm.realm_id, b"", root)], report)
+        await self.lease()  # files know no epochs
         self._realm.save()
         reach("rewrap.root_moved")
         await self._renew()  # others read the realm anew, and its canary

@@ -8,7 +8,7 @@ publishes. Every row is verified against its MAC when it is read: `RowDamaged` w
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -416,6 +416,16 @@ class Lease:
     holder: str
     epoch: int
     expires_at: datetime
+
+    def refusal(self) -> LeaseLost:
+        """For another one who wants it: who has it, and until when he has to wait where that one is dead."""
+        # The first two parts of a gateway's name are its host and its process; the third makes it like no other.
+        holder = ":".join(self.holder.split(":")[:2])
+        until = (self.expires_at + timedelta(seconds=1, microseconds=-1)).astimezone(UTC)
+        return LeaseLost(
+            f"another holder ({holder}) has the lease of {self.name!r}:"
+            f" it ends by {until:%Y-%m-%dT%H:%M:%SZ} unless renewed"
+        )
 
 
 UPKEEP = "upkeep"

@@ -75,7 +75,7 @@ def acquire_lease(tx: Transaction, name: str, holder: str, duration: timedelta) 
         tx.insert(LEASES, taken)
         return rows.lease(taken)
     if row.holder not in {holder, _NOBODY} and row.expires_at > tx.now:
-        raise LeaseLost("another holder has the lease")
+        raise rows.lease(row).refusal()
     taken = LeaseRow(name, holder, row.epoch + (row.holder != holder), expires_at)
     tx.update(LEASES, taken)
     return rows.lease(taken)

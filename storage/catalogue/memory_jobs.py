@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from storage.catalogue.base import UPKEEP, Change, Lease, LeaseLost
+from storage.catalogue.base import UPKEEP, Change, Lease
 from storage.catalogue.memory_state import BlobEntry, MemoryState
 from storage.catalogue.records import Attributes, BlobRole, BlobState
 from storage.catalogue.rowlog import LOGGED
@@ -65,7 +65,7 @@ class MemoryJobs(MemoryState):
         now = self._clock()
         held = self._leases.get(name, Lease(name, "", 0, now))
         if held.holder not in {"", holder} and held.expires_at > now:
-            raise LeaseLost("another holder has the lease")
+            raise held.refusal()
         self._leases[name] = Lease(name, holder, held.epoch + (held.holder != holder), now + duration)
         return self._leases[name]
 

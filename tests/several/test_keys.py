@@ -1,8 +1,10 @@
 """Wrapping keys under two gateways: what one changes the other notices in time, and is waited for until it has."""
 
 import contextlib
+import datetime as dt
 import http.client
 import json
+import re
 import ssl
 import threading
 import time
@@ -12,9 +14,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.cli.exits import Exit
+from gateway.engine.rewrap import LEASE_DURATION
 from tests.blackbox.process import Gateway
 from tests.keylife.conftest import rewraps_begun, started, told, wait_until_it_runs
 from tests.several.conftest import Start
+from tests.tooling.postgresql import PostgresServer
 
 BUCKET = "keys"
 WATCH_S = 1.0
@@ -150,3 +155,37 @@ def test_commands_where_no_gateway_serves_hold_nothing_once_they_ended(gateways:
     finally:
         for gateway in gateways:
             gateway.start()
+
+
+def test_the_next_job_is_told_who_was_killed_and_until_when_to_wait(
+    gateways: list[Gateway], clients: Callable[[Gateway], Any], server: PostgresServer
+) -> None:
+    """The last one here, since the lease outlives who was killed."""
+    one, two = gateways
+    killed = one.pid
+
+    def lease() -> str:
+        """Which transaction wrote it; what it says is for gateways alone."""
+        return server.sql(
+            "SELECT xmin FROM leases WHERE name = 'keys'", one.environment()["SEALGATE_POSTGRES_DATABASE"]
+        )
+
+    clients(two).create_bucket(Bucket=BUCKET)
+    told(two, "key", "rewrap")
+    before = lease()
+    with under_way(clients(two), "meanwhile"):
+        told(one, "key", "rotate", "alias/default")
+        rewrap = started(one, "key", "rewrap")  # which waits for the upload
+        deadline = time.monotonic() + 60
+        while lease() == before:
+            assert time.monotonic() < deadline
+            assert rewrap.poll() is None, rewrap.communicate()
+            time.sleep(0.05)
+        one.kill()
+        rewrap.communicate(timeout=60)
+        refused = told(two, "key", "rewrap", code=Exit.BUSY)["error"]
+        one.start()
+    found = re.search(rf":{killed}\) has the lease of 'keys': it ends by (\S+) unless renewed", refused)
+    assert found is not None, refused
+    left = dt.datetime.fromisoformat(found[1]) - dt.datetime.now(dt.UTC)
+    assert left < LEASE_DURATION

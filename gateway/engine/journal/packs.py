@@ -39,7 +39,8 @@ BATCH_SIZE: Final = 1000
 """Ids that the catalogue is asked about at a time."""
 LEASE_NAME: Final = "packs"
 LEASE_DURATION: Final = timedelta(minutes=5)
-"""Renewed with every pack."""
+"""Renewed with every pack. Not shorter: packs go from the blob store, which knows no epochs, so who stands still for
+longer than this and then goes on could take one away that a backup counts on."""
 PATIENCE_S: Final = 600.0
 """How long whoever must reach every pack waits for a gateway that writes some anew."""
 _POLL_S: Final = 0.5
@@ -290,12 +291,16 @@ class Packs:
             self._lock.release()
 
     async def _wait_for_lease(self, deadline: float) -> Lease:
+        is_told = False
         while True:
             try:
                 return await self._take_lease()
-            except LeaseLost:
+            except LeaseLost as held:
                 if time.monotonic() > deadline:
-                    raise PacksHeld(_HELD) from None
+                    raise PacksHeld(f"{_HELD}: {held}") from None
+                if not is_told:
+                    _log.warning("waiting for the packs of small objects: %s", held)
+                    is_told = True
             await asyncio.sleep(_POLL_S)
 
 

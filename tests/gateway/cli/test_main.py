@@ -15,6 +15,7 @@ from gateway.cli.exits import EXITS, Exit, exit_of
 from gateway.cli.main import app, run
 from gateway.config import setting_rows, settings_markdown
 from keys.errors import KeysError, KmsUnavailable, UnwrapFailed
+from storage.catalogue.base import LeaseLost
 from storage.errors import (
     CatalogueBusy,
     CatalogueUnsafe,
@@ -181,6 +182,7 @@ def test_an_unexpected_failure_shows_its_kind_and_no_value(
         (SealedDamaged("x"), Exit.DAMAGED),
         (RowDamaged("x"), Exit.DAMAGED),
         (CatalogueBusy("x"), Exit.BUSY),
+        (LeaseLost("x"), Exit.BUSY),
         (StorageFull("x"), Exit.BUSY),
         (CatalogueUnsafe("x"), Exit.STORAGE),
         (RealmMismatch("x"), Exit.STORAGE),

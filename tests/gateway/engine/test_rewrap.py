@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.engine import rewrap
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.custody import Envelope, Unlock, WrappingMode, take_sized
 from gateway.engine.objects import NewObject
@@ -24,6 +25,7 @@ from keys.recovery import Copies, Recipient, RecoverySecret
 from storage import seams
 from storage.catalogue.base import Conditions, DeleteVersion, Lease, LeaseLost, MoveWraps, WrapOwner
 from storage.catalogue.records import BlobRole, BlobState, ObjectLock, RetentionMode, Upload, Versioning
+from storage.errors import StorageUnavailable
 from tests.gateway.engine.keys_rig import KeysRig, run_keys
 from tests.gateway.engine.rig import PieceBody, Rig
 
@@ -417,6 +419,76 @@ def test_one_job_at_a_time() -> None:
         rig.kms.rotate_key()
         with pytest.raises(LeaseLost):
             await keys.rewrap()
+
+    run_keys(body)
+
+
+def lease_of(keys: KeysRig) -> Lease:
+    return keys.rig.catalogue._leases[rewrap.LEASE_NAME]
+
+
+def test_a_job_keeps_its_lease_however_long_a_step_takes_and_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewrap, "LEASE_DURATION", timedelta(seconds=0.04))
+    renewals = 0
+
+    async def body(keys: KeysRig) -> None:
+        real, renewed = keys.rig.catalogue.acquire_lease, asyncio.Event()
+
+        async def failing(*asked: Any) -> Lease:
+            nonlocal renewals
+            renewals += 1
+            if renewals == 1:
+                raise StorageUnavailable("the database restarts")
+            lease = await real(*asked)
+            renewed.set()
+            return lease
+
+        async with keys.rewrapper.leased():
+            first = lease_of(keys)
+            monkeypatch.setattr(keys.rig.catalogue, "acquire_lease", failing)
+            await renewed.wait()
+            assert lease_of(keys) == replace(first, expires_at=lease_of(keys).expires_at)
+            assert lease_of(keys).expires_at > first.expires_at
+            async with keys.rewrapper.leased():  # of a job within it
+                pass
+            assert lease_of(keys).holder == first.holder
+        assert renewals > 1
+        assert lease_of(keys).holder == ""
+        await real(rewrap.LEASE_NAME, "another", _HOUR)
+
+    run_keys(body)
+
+
+def test_who_stood_still_while_another_had_the_lease_goes_on_with_nothing() -> None:
+    async def body(keys: KeysRig) -> None:
+        rig = keys.rig
+        async with keys.rewrapper.leased():
+            rig.clock.now += rewrap.LEASE_DURATION
+            other = await rig.catalogue.acquire_lease(rewrap.LEASE_NAME, "another", _HOUR)
+            await rig.catalogue.release_lease(other)
+            with pytest.raises(LeaseLost, match="run it again"):
+                await keys.rewrapper.lease()
+        await rig.catalogue.acquire_lease(rewrap.LEASE_NAME, "another", _HOUR)  # it was given back
+
+    run_keys(body)
+
+
+def test_the_file_of_the_root_is_not_written_by_who_lost_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(keys: KeysRig) -> None:
+        rig, saved = keys.rig, keys.realm.saved
+        rig.kms.rotate_key()
+
+        def stand_still(point: str) -> None:
+            if point == "rewrap.rows_moved":
+                rig.clock.now += rewrap.LEASE_DURATION
+                coroutine = rig.catalogue.acquire_lease(rewrap.LEASE_NAME, "another", _HOUR)
+                with pytest.raises(StopIteration):  # the catalogue of a rig answers without a wait
+                    coroutine.send(None)
+
+        monkeypatch.setattr(seams, "hook", stand_still)
+        with pytest.raises(LeaseLost):
+            await keys.rewrap()
+        assert keys.realm.saved == saved
 
     run_keys(body)
 

@@ -1,6 +1,7 @@
 """What every catalogue does: blobs, leases and the outbox."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -26,7 +27,12 @@ class UpkeepSuite:
         assert first == Lease("sweep", "one", 1, START + MINUTE)
         with pytest.raises(LeaseLost):
             await catalogue.acquire_lease("sweep", "two", MINUTE)
-        assert (await catalogue.acquire_lease("rewrap", "two", MINUTE)).epoch == 1
+        named = await catalogue.acquire_lease("rewrap", "host:123:abcdef", MINUTE)
+        assert named.epoch == 1
+        # Who waits is told for whom, and for how long where that one is dead.
+        ends = f"{named.expires_at + timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"  # it has a part of a second
+        with pytest.raises(LeaseLost, match=rf"^another holder \(host:123\) has the lease of 'rewrap': .* by {ends} "):
+            await catalogue.acquire_lease("rewrap", "two", MINUTE)
         clock.advance(MINUTE / 2)
         renewed = await catalogue.acquire_lease("sweep", "one", MINUTE)
         assert (renewed.epoch, renewed.expires_at) == (1, clock.now + MINUTE)

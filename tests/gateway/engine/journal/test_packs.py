@@ -287,7 +287,9 @@ def test_a_purge_reaches_what_is_doomed_and_leaves_the_rest(tmp_path: Path) -> N
     on_stage(tmp_path, test)
 
 
-def test_two_gateways_do_not_write_packs_anew_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_gateways_do_not_write_packs_anew_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(module, "_POLL_S", 0.0)
 
     async def test(stage: Stage) -> None:
@@ -296,7 +298,7 @@ def test_two_gateways_do_not_write_packs_anew_at_once(tmp_path: Path, monkeypatc
         lease = await stage.catalogue.acquire_lease(LEASE_NAME, "another", LEASE_DURATION)
         with pytest.raises(LeaseLost):
             await packs_of(stage).compact(await found(stage))
-        with pytest.raises(PacksHeld, match="a backup"):
+        with pytest.raises(PacksHeld, match=r"a backup, .*: another holder \(another\) .* ends by .* unless renewed"):
             await packs_of(stage).purge(lambda _: True, -1.0)
         with pytest.raises(PacksHeld, match="a backup"):
             await packs_of(stage).check_free(-1.0)
@@ -311,5 +313,8 @@ def test_two_gateways_do_not_write_packs_anew_at_once(tmp_path: Path, monkeypatc
 
         monkeypatch.setattr(stage.catalogue, "acquire_lease", acquire)
         assert (await packs_of(stage).purge(lambda _: True)).rewritten_pack_count == 1
+        assert [record.message for record in caplog.records if "waiting" in record.message] == [
+            f"waiting for the packs of small objects: {lease.refusal()}"
+        ]
 
     on_stage(tmp_path, test)
