@@ -131,7 +131,8 @@ def judge_realm(
     row, written_mac = RealmRow._make(found[0][:-1]), found[0][-1]
     if row.schema_version != SCHEMA_VERSION and row.schema_version not in also:
         raise CatalogueUnsafe(
-            f"the catalogue has schema {row.schema_version}, which this program cannot read: it knows {SCHEMA_VERSION}"
+            f"the catalogue has schema {row.schema_version}, which this program cannot read: it knows {SCHEMA_VERSION};"
+            " start the release that wrote it, or a newer one"
         )
     if row.realm_id != realm_id:
         raise RealmMismatch("the catalogue belongs to another realm")

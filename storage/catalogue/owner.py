@@ -28,7 +28,10 @@ class OwnerLock:
         try:
             self._descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise StorageUnavailable(f"the catalogue's folder cannot be used: {error.strerror}") from error
+            raise StorageUnavailable(
+                f"the catalogue's folder {folder} cannot be written ({error.strerror}); check its owner,"
+                " permissions and file system"
+            ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -37,7 +40,10 @@ class OwnerLock:
             raise CatalogueBusy(f"the catalogue belongs to process {owner or 'unknown'}") from None
         except OSError as error:
             self.release()
-            raise StorageUnavailable(f"the catalogue cannot be locked: {error.strerror}") from error
+            raise StorageUnavailable(
+                f"the catalogue's folder {folder} cannot be locked ({error.strerror}); check its file system,"
+                " which must know flock"
+            ) from error
         with suppress(OSError):  # without space for the number the lock holds all the same
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
