@@ -32,6 +32,21 @@ def sign_record(realm_keys: RealmKeys, record: Mapping[str, Any]) -> dict[str, A
     return signed | {"signature": base64.b64encode(signature).decode("ascii")}
 
 
+def parse_record(data: bytes) -> dict[str, Any]:
+    """A signed record as a file holds it, which reads alike for everybody: no name stands in it twice.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        record = json.loads(data, object_pairs_hook=_only_once)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(record, dict) or record.get("format") != RECORD_FORMAT:
+        raise ValueError("no record of destruction")
+    return record
+
+
 def check_record(record: Mapping[str, Any], public_key: str) -> None:
     """See that a record is as the holder of a key signed it.
 
@@ -44,8 +59,16 @@ def check_record(record: Mapping[str, Any], public_key: str) -> None:
             raise UnwrapFailed("the record was signed by another realm")
         signature = base64.b64decode(str(record.get("signature")), validate=True)
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key)).verify(signature, _bytes_of(said))
-    except (InvalidSignature, ValueError, TypeError, binascii.Error):
+    except (InvalidSignature, ValueError, TypeError, RecursionError, binascii.Error):
         raise UnwrapFailed("the record is not as the realm signed it") from None
+
+
+def _only_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What is signed is the last of two members of one name, and a person may read the first."""
+    names = dict(members)
+    if len(names) < len(members):
+        raise ValueError("a name stands there twice")
+    return names
 
 
 def _private(realm_keys: RealmKeys) -> Ed25519PrivateKey:

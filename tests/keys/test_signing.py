@@ -1,6 +1,7 @@
 """Records that a realm signs: what it signed is taken, and nothing else, whoever presents it."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from keys.errors import UnwrapFailed
 from keys.kms.memory import MemoryKms
 from keys.realm import RealmKeys
-from keys.signing import check_record, public_key_of, sign_record
+from keys.signing import check_record, parse_record, public_key_of, sign_record
 
 RECORD: dict[str, Any] = {"format": "sealgate-destruction", "counts": {"destroyed_count": 2}, "destroyed": ["a"]}
 
@@ -71,3 +72,36 @@ def test_another_realm_s_word_counts_for_nothing(keys: RealmKeys) -> None:
 def test_a_public_key_that_is_none_checks_nothing(keys: RealmKeys, public_key: str) -> None:
     with pytest.raises(UnwrapFailed):
         check_record(sign_record(keys, RECORD) | {"public_key": public_key}, public_key)
+
+
+def test_a_record_is_read_as_it_was_written(keys: RealmKeys) -> None:
+    signed = sign_record(keys, RECORD)
+    assert parse_record(json.dumps(signed, indent=1).encode()) == signed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'{"format": "another"}',
+        b'{"destroyed": ["b"], "format": "sealgate-destruction", "destroyed": ["a"]}',
+        b'{"counts": {"destroyed_count": 1, "destroyed_count": 2}, "format": "sealgate-destruction"}',
+        b"[" * 200_000,
+        b'{"format": "sealgate-destruction", "more": ' + b"[" * 200_000,
+    ],
+    ids=lambda data: data[:40].decode("latin-1"),
+)
+def test_what_two_would_read_differently_is_no_record(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_record(data)
+
+
+def test_a_record_that_is_nested_too_deeply_is_refused(keys: RealmKeys) -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(UnwrapFailed, match="as the realm signed it"):
+        check_record(sign_record(keys, RECORD) | {"more": nested}, public_key_of(keys))
