@@ -167,6 +167,8 @@ class KeyJobs:
         if version is None:  # under an older version nobody makes keys who noticed the rotation, as the scan proves
             await self._life.key_changed()
             await self._life.wait_for_others()
+            if not force:
+                await self._check_still_not_default(local_key, before)
         report = await self._scan(tell, local_key, version)
         if not force and report.left_count:
             keyring.set_key_state(local_key.kms_key_id, before, version)
@@ -187,6 +189,15 @@ class KeyJobs:
             raise CommandError(
                 "it is the default key: make another the default one (`sealgate key default`), or give a version"
             )
+
+    async def _check_still_not_default(self, key: LocalKey, before: KeyState) -> None:
+        """Somebody may have made it the default one during the scan; once it is off nobody can."""
+        try:
+            await self._check_not_default(key.kms_key_id, None)
+        except CommandError:
+            self._keys.local().keyring.set_key_state(key.kms_key_id, before)
+            await self._life.key_changed()
+            raise
 
     async def _scan(self, tell: Tell, key: LocalKey, version: int | None) -> RewrapReport:
         return await self._life.scan(key.kms_key_id, None if version is None else str(version), tell)
