@@ -5,12 +5,14 @@ and of packs, in this order; a run that was cut off leaves condemned blobs to th
 Source: docs/KEYS.md "Shredding"; the decision record on what shredding destroys.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from gateway.engine.envelopes import EnvelopesBlobs
+from gateway.engine.exposure import UNREADABLE
 from gateway.engine.journal.packs import Packs, PacksHeld
 from gateway.engine.resealing import Destroyer, Resealer, ResealReport
 from gateway.engine.rewrap import Rewrapper
@@ -38,6 +40,7 @@ from storage.sealed.recovery import RecoveredBlob
 from storage.seams import reach
 
 _PAGE = 500
+_log = logging.getLogger(__name__)
 
 
 PATIENCE_S: Final = 20.0
@@ -94,6 +97,8 @@ class ShredReport(ResealReport):
     """Packs that held some of it, or of what was deleted there before."""
     damaged_pack_count: int = 0
     """Packs that do not open, so that nobody can say what they hold."""
+    damaged_envelopes_count: int = 0
+    """Envelopes blobs that do not open, so that nobody can say whose wraps they hold; the log names them."""
     unread_pack_count: int = 0
     """Packs that were not looked through, since somebody kept them where they are, as a backup does: run it again."""
     destroyed: list[dict[str, Any]] = field(default_factory=list)
@@ -115,6 +120,7 @@ _COUNTS = (
     "rewritten_envelopes_count",
     "rewritten_pack_count",
     "damaged_pack_count",
+    "damaged_envelopes_count",
     "unread_pack_count",
     "remaining_blob_count",
 )
@@ -277,7 +283,13 @@ class Shredder:
     async def _clean_envelopes(self, wrap_ids: set[bytes], report: ShredReport) -> None:
         """Rewrite every envelopes blob that carries a wrap of what went, and delete those that no row needs."""
         async for kept in self._envelopes.all():
-            held = await self._envelopes.read(kept.blob)
+            try:
+                held = await self._envelopes.read(kept.blob)
+            except UNREADABLE as error:
+                name = kept.blob.blob_id.hex()
+                _log.error("envelopes blob %s stays until a rotation and a rewrap: it does not open: %s", name, error)
+                report.damaged_envelopes_count += 1
+                continue
             left = [(name, envelope) for name, envelope in held.entries if name not in wrap_ids]
             if len(left) == len(held.entries):
                 continue

@@ -37,6 +37,8 @@ NOT_REACHED: Final = (
     "backups and copies of the catalogue, of the blob store and of the keys, made before",
     "blobs that the store keeps under a lock or as older versions: remaining_blobs names those it refused to delete",
     "packs of the journal that do not open (damaged_pack_count), and one that another gateway was about to write",
+    "envelopes blobs that do not open (damaged_envelopes_count)",
+    "what was deleted, overwritten or aborted before, which the sweep deletes when condemned_grace_s is over",
     "packs that a backup kept where they are (unread_pack_count): shred again",
     "free space of the catalogue file, its log and the disk, until it is written over",
     "copies for recovery recipients in any of these",

@@ -282,3 +282,31 @@ def test_a_shredding_is_refused_while_a_backup_keeps_the_packs(monkeypatch: pyte
         assert (report.unread_pack_count, report.rewritten_pack_count) == (packs, 0)
 
     run_keys(test)
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_a_shredding_goes_on_past_envelopes_that_do_not_open(
+    is_missing: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rows are gone by then: it says what it could not look into, and a rotation with a rewrap ends that."""
+
+    async def test(keys: KeysRig) -> None:
+        contents = await fill(keys.rig)
+        keys.rig.kms.rotate_key()
+        await keys.rewrap()
+        (kept, *_) = [each async for each in keys.envelopes.all() if each.wrap_count > 1]
+        blob_id = kept.blob.blob_id
+        if is_missing:
+            del keys.rig.blobs._blobs[blob_id]
+        else:
+            keys.rig.damage(blob_id, lambda sealed: sealed[:-600] + bytes(600))
+        report = await shred(keys, SHREDDED)
+        assert (report.damaged_envelopes_count, report.destroyed_count) == (1, 1)
+        assert blob_id.hex() in caplog.text
+        await check_all(keys, {name: content for name, content in contents.items() if not name.startswith(SHREDDED)})
+        keys.rig.kms.rotate_key()
+        assert (await keys.rewrap()).left_count == 0
+        assert (await shred(keys, SHREDDED)).damaged_envelopes_count == 0
+        assert blob_id not in keys.rig.stored()
+
+    run_keys(test)
