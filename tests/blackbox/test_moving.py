@@ -32,6 +32,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, ground: Ground, _no_preset
         deployment.close()
 
 
+@pytest.fixture(scope="session")
+def s3(gateway: Gateway) -> Iterator[Any]:
+    """A client of this gateway: where other files ran before in one session, theirs is of another."""
+    client = s3_client(gateway)
+    yield client
+    client.close()
+
+
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory, _no_presets: None) -> Iterator[Gateway]:
     """The plain S3."""
