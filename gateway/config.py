@@ -578,6 +578,14 @@ class Settings(BaseSettings):
         ge=1,
         le=_DAY_S,
     )
+    source_least_bytes_s: int = _row(
+        16 * 1024,
+        "Bytes in a second that a source of an import must give on each connection, over each minute in which it is"
+        " waited for; one that is slower is as good as silent.",
+        unit="bytes/s",
+        ge=1,
+        le=1024 * 1024,
+    )
     sweep_interval_s: float = _row(_HOUR_S, "How often the background sweep runs.", unit="s", ge=1, le=_DAY_S)
     pack_scan_bytes: int = _row(
         1024 * _MIB,

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError
 
 from gateway.errors import MoveError
 from gateway.moving.client import asking, make_client
-from gateway.moving.endpoint import AccessKey, Endpoint
+from gateway.moving.endpoint import AccessKey, Endpoint, Patience
 from gateway.moving.places import (
     PIECE_BYTES,
     Interrupted,
@@ -45,10 +45,10 @@ T = TypeVar("T")
 class Calls:
     """Blocking calls of one client, in threads of their own."""
 
-    def __init__(self, endpoint: Endpoint, parallel: int, key: AccessKey | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, parallel: int, patience: Patience, key: AccessKey | None = None) -> None:
         """Raises: KeysError, PlaceFailed."""
         self.endpoint = endpoint
-        self.client = make_client(endpoint, parallel, key)
+        self.client = make_client(endpoint, parallel, patience, key)
         self.client.meta.events.register("before-parse.s3.ListObjectVersions", _keep_order)
         self._pool = ThreadPoolExecutor(2 * parallel + 1, thread_name_prefix="moving")
 
@@ -188,11 +188,11 @@ def _hides(sent: Mapping[str, str]) -> bool:
 class BucketSource:
     """The objects of a bucket at any S3, below a prefix."""
 
-    def __init__(self, endpoint: Endpoint, parallel: int, key: AccessKey | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, parallel: int, patience: Patience, key: AccessKey | None = None) -> None:
         """Raises: KeysError, PlaceFailed."""
         self.name = endpoint.name
         self._prefix = endpoint.prefix
-        self._calls = Calls(endpoint, parallel, key)
+        self._calls = Calls(endpoint, parallel, patience, key)
 
     async def walk(self, after: bytes, *, versions: bool) -> AsyncGenerator[Item]:
         """By ListObjectsV2 or ListObjectVersions, behind a key. Raises: PlaceFailed."""

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from gateway.errors import MoveError
 from gateway.moving.bucket import Calls, in_order
-from gateway.moving.endpoint import Endpoint
+from gateway.moving.endpoint import Endpoint, Patience
 from gateway.moving.places import (
     PIECE_BYTES,
     Interrupted,
@@ -42,12 +42,12 @@ _DESCRIBED_OTHERWISE: Final = "the target holds its bytes with other headers, me
 class BucketTarget:
     """Objects of a bucket at any S3. A part, or an object of one part, is held in memory until it is acknowledged."""
 
-    def __init__(self, endpoint: Endpoint, parallel: int, *, versions: bool) -> None:
+    def __init__(self, endpoint: Endpoint, parallel: int, patience: Patience, *, versions: bool) -> None:
         """Raises: KeysError, PlaceFailed."""
         self.name = endpoint.name
         self.keeps_versions = versions
         self._prefix = endpoint.prefix
-        self._calls = Calls(endpoint, parallel)
+        self._calls = Calls(endpoint, parallel, patience)
 
     async def check(self) -> None:
         """See that the bucket can take what is to come. Raises: PlaceFailed."""

@@ -18,12 +18,12 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as SESSION
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from gateway.errors import MoveError
-from gateway.moving.endpoint import AccessKey, Endpoint
+from gateway.moving.endpoint import AccessKey, Endpoint, Patience
 from gateway.moving.places import Interrupted, ItemChanged, ItemFailed, ItemGone, PlaceFailed
+from gateway.moving.wire import limit
 from keys.safe_files import read_private_file
 
 CONNECT_TIMEOUT_S: Final = 10
-READ_TIMEOUT_S: Final = 60
 ATTEMPTS: Final = 4
 """Of each request, by botocore's standard rules."""
 MAX_CREDENTIALS_BYTES: Final = 64 * 1024
@@ -69,7 +69,7 @@ def _exported(text: str) -> dict[str, str]:
     return held
 
 
-def make_client(endpoint: Endpoint, parallel: int, key: AccessKey | None = None) -> Any:
+def make_client(endpoint: Endpoint, parallel: int, patience: Patience, key: AccessKey | None = None) -> Any:
     """A client of that endpoint, with the key of its file where none is given. Raises: KeysError, PlaceFailed."""
     if not endpoint.url.startswith("https://"):
         raise PlaceFailed("the endpoint is spoken to over https:// alone: correct --endpoint")
@@ -87,13 +87,13 @@ def make_client(endpoint: Endpoint, parallel: int, key: AccessKey | None = None)
             region_name=endpoint.region,
             botocore_session=botocore.session.Session(session_vars=nowhere),
         )
-        return session.client(
+        client = session.client(
             "s3",
             endpoint_url=endpoint.url,
             verify=True if endpoint.ca_file is None else str(endpoint.ca_file),
             config=Config(
                 connect_timeout=CONNECT_TIMEOUT_S,
-                read_timeout=READ_TIMEOUT_S,
+                read_timeout=patience.window_s,
                 max_pool_connections=2 * parallel + 2,
                 retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
                 proxies={},
@@ -105,6 +105,8 @@ def make_client(endpoint: Endpoint, parallel: int, key: AccessKey | None = None)
         )
     except (BotoCoreError, ValueError) as error:
         raise PlaceFailed(f"the endpoint {endpoint.url} cannot be used: {error}") from None
+    limit(client, patience)
+    return client
 
 
 def asking(call: Callable[..., Any], **arguments: Any) -> Any:
@@ -116,6 +118,9 @@ def asking(call: Callable[..., Any], **arguments: Any) -> Any:
     except (ParamValidationError, ValueError) as error:
         raise ItemFailed(f"it cannot be put into a request: {type(error).__name__}") from None
     except BotoCoreError as error:
+        cause = getattr(error, "kwargs", {}).get("error")
+        if isinstance(cause, MoveError):
+            raise cause from None
         raise Interrupted(f"the endpoint cannot be used: {type(error).__name__}") from None
 
 

@@ -1,7 +1,16 @@
-"""A bucket at another S3, and what signs requests to it. Apart from the client, which takes half a second to import."""
+"""A bucket at another S3, what signs requests to it, and how slow it may be.
+
+Apart from the client, which takes half a second to import.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+WINDOW_S: Final = 60.0
+"""Of waiting for a server: so long it may be silent, and after each the rate is judged anew."""
+LEAST_BYTES_S: Final = 16 * 1024
+"""What it must give in that time, on each connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +39,11 @@ class AccessKey:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How slow a server may be."""
+
+    least_bytes_s: int = LEAST_BYTES_S
+    window_s: float = WINDOW_S

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from gateway.engine.opening import OpenedSpan
 from gateway.engine.turns import Turns
 from gateway.errors import MoveError
-from gateway.moving.endpoint import AccessKey, Endpoint
+from gateway.moving.endpoint import AccessKey, Endpoint, Patience
 from gateway.moving.places import Item
 from gateway.s3.types import Buffer
 from keys.errors import KeysError
@@ -91,9 +91,12 @@ class _Client:
 class ReadThrough:
     """Reads from the sources of a gateway's buckets; `gateway.engine.objects.Through`. Belongs to one event loop."""
 
-    def __init__(self, catalogue: Catalogue, streams: int, account_percent: int, wait_s: float) -> None:
+    def __init__(
+        self, catalogue: Catalogue, streams: int, account_percent: int, wait_s: float, patience: Patience
+    ) -> None:
         """At most `streams` are read at once, of which one account has its share; who waits longer is refused."""
         self._catalogue = catalogue
+        self._patience = patience
         self._places = Turns(streams, wait_s, account_percent=account_percent, refusal=_TOO_MANY)
         self._clients: dict[bytes, _Client] = {}
         self._making = asyncio.Lock()
@@ -124,7 +127,9 @@ class ReadThrough:
                     held.calls.close()
                 registered = Registered.decode(document)
                 try:
-                    calls = await asyncio.to_thread(Calls, registered.endpoint, self._places.share, registered.key)
+                    calls = await asyncio.to_thread(
+                        Calls, registered.endpoint, self._places.share, self._patience, registered.key
+                    )
                 except (MoveError, KeysError) as error:
                     raise StorageUnavailable(f"the source of the import cannot be used: {error}") from error
                 held = self._clients[version.bucket_id] = _Client(document, registered, calls)

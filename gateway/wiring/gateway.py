@@ -46,6 +46,7 @@ from gateway.engine.sweep import Sweeper
 from gateway.http.app import make_app
 from gateway.http.endpoint import Endpoint, EndpointSettings
 from gateway.http.hosts import AcceptedHosts
+from gateway.moving.endpoint import Patience
 from gateway.moving.jobs import Moves
 from gateway.moving.through import ReadThrough
 from gateway.operations.context import Services
@@ -156,11 +157,13 @@ class Gateway:
             read_budget_bytes=settings.read_budget_bytes,
         )
         etag_mode = EtagMode(settings.etag)
+        patience = Patience(settings.source_least_bytes_s)
         self.through = ReadThrough(
             stores.catalogue,
             settings.read_through_streams,
             settings.read_through_account_percent,
             settings.read_through_wait_s,
+            patience,
         )
         objects = ObjectEngine(
             catalogue=stores.catalogue,
@@ -211,7 +214,7 @@ class Gateway:
         )
         self.moves = Moves()
         filler = Filler(catalogue=stores.catalogue, custody=custody, writer=writer, blobs=stores.blobs)
-        self.move_commands = MoveCommands(self.services, self.moves, etag_mode, self._holder, filler)
+        self.move_commands = MoveCommands(self.services, self.moves, etag_mode, self._holder, filler, patience)
         self.identities = Identities(stores.catalogue, realm_keys.open_credential)
         self._sweeper = Sweeper(
             catalogue=stores.catalogue,

@@ -17,6 +17,7 @@ from gateway.engine.filling import Filler
 from gateway.engine.integrity import EtagMode
 from gateway.errors import MoveError
 from gateway.moving.asked import Asked
+from gateway.moving.endpoint import Patience
 from gateway.moving.exporting import Exporter
 from gateway.moving.folder import FolderSource, FolderTarget
 from gateway.moving.importing import Importer, ImportOptions, InOneBucket
@@ -51,12 +52,15 @@ class _Place(Protocol):
 class MoveCommands:
     """Starts, follows and stops the moves of one gateway."""
 
-    def __init__(self, services: Services, moves: Moves, etag_mode: EtagMode, holder: str, filler: Filler) -> None:
+    def __init__(
+        self, services: Services, moves: Moves, etag_mode: EtagMode, holder: str, filler: Filler, patience: Patience
+    ) -> None:
         self._services = services
         self._filler = filler
         self._moves = moves
         self._etag_mode = etag_mode
         self._holder = holder
+        self._patience = patience
         self._starting = asyncio.Lock()
         """One at a time begins: between what is looked at and what is started nobody else comes."""
 
@@ -196,7 +200,7 @@ class MoveCommands:
             # boto3: half a second that only moves shall pay
             from gateway.moving.bucket import BucketSource  # noqa: PLC0415
 
-            source = BucketSource(wanted.endpoint_of_place(), wanted.parallel)
+            source = BucketSource(wanted.endpoint_of_place(), wanted.parallel, self._patience)
         else:
             source = FolderSource(Path(wanted.place), wanted.parallel, by_index=wanted.index)
         options = ImportOptions(wanted.versions, wanted.update, wanted.read_back)
@@ -213,7 +217,7 @@ class MoveCommands:
         if wanted.is_bucket:
             from gateway.moving.bucket_target import BucketTarget  # noqa: PLC0415  # as above
 
-            target = BucketTarget(wanted.endpoint_of_place(), wanted.parallel, versions=wanted.versions)
+            target = BucketTarget(wanted.endpoint_of_place(), wanted.parallel, self._patience, versions=wanted.versions)
             try:
                 await target.check()
             except BaseException:
@@ -250,7 +254,7 @@ class MoveCommands:
         is_open = REGISTERING not in (await catalogue.get_bucket(bucket.name)).configurations
         sealing = await self._progress(SEALING, bucket, wanted)
         progress = None if is_open else await self._progress(IMPORT, bucket, wanted)
-        source = BucketSource(registered.endpoint, wanted.parallel, registered.key)
+        source = BucketSource(registered.endpoint, wanted.parallel, self._patience, registered.key)
         registering: Job[Any] | None = None
         if progress is not None:
             importer = Importer(self._services, bucket, source, ImportOptions(), _pace(wanted), self._etag_mode)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -35,6 +36,10 @@ class Lying:
     """Whether every object is gone for now."""
     listing: bytes | None = None
     """Stands for the list."""
+    lists_slowly: bool = False
+    """Whether of the list a byte comes now and then."""
+    is_over: threading.Event = field(default_factory=threading.Event)
+    """Ends what drips."""
 
     @property
     def place(self) -> dict[str, Any]:
@@ -60,6 +65,8 @@ class _Answer:
     status: int = 200
     length: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    drips: bool = False
+    """Whether a byte of it comes now and then."""
 
 
 _ANSWERS: Final = {
@@ -74,6 +81,7 @@ _ANSWERS: Final = {
     "gone": _Answer(_NO_SUCH_KEY, 404),
     "redirect": _Answer(b"", 307),
     "large": _Answer(LARGE, headers={"ETag": f'"{_etag(LARGE)}"'}),
+    "drip": _Answer(drips=True),
     "parts": _Answer(PART, 206, headers=_IN_PARTS),
 }
 
@@ -94,7 +102,13 @@ def _handler(lying: Lying) -> type[BaseHTTPRequestHandler]:
             if lying.is_down:
                 self._answer(_Answer(b"", 404))
             elif "list-type" in parse_qs(url.query):
-                self._answer(_Answer(lying.listing or _list(lying.listed), headers={"Content-Type": "application/xml"}))
+                self._answer(
+                    _Answer(
+                        lying.listing or _list(lying.listed),
+                        headers={"Content-Type": "application/xml"},
+                        drips=lying.lists_slowly,
+                    )
+                )
             else:
                 self._answer(_ANSWERS.get(url.path.removeprefix("/source/"), _Answer()))
 
@@ -108,11 +122,24 @@ def _handler(lying: Lying) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(answer.body)
+                _send(self.wfile, answer, lying.is_over)
             self.wfile.flush()
-            self.close_connection = answer.length is not None
+            self.close_connection = answer.drips or answer.length is not None
 
     return Handler
+
+
+def _send(file: BufferedIOBase, answer: _Answer, is_over: threading.Event) -> None:
+    if not answer.drips:
+        file.write(answer.body)
+        return
+    for byte in answer.body:
+        try:
+            file.write(bytes((byte,)))
+        except OSError:  # whoever asked has gone
+            return
+        if is_over.wait(0.01):
+            return
 
 
 def _list(keys: list[str]) -> bytes:
@@ -147,6 +174,7 @@ def lying_server(folder: Path) -> Iterator[Lying]:
     try:
         yield lying
     finally:
+        lying.is_over.set()
         server.shutdown()
         server.server_close()
         thread.join()

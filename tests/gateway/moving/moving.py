@@ -5,18 +5,30 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.engine.filling import Filler
 from gateway.engine.integrity import EtagMode
+from gateway.moving.endpoint import Patience
 from gateway.moving.jobs import Moves
 from gateway.moving.report import EXPORT, IMPORT
 from gateway.wiring.moves import MoveCommands
 from tests.gateway.operations.stage import Stage
 
+PATIENCE = Patience()
 
-def commands(stage: Stage, etag_mode: EtagMode = EtagMode.MD5, holder: str = "owner") -> MoveCommands:
+
+def commands(
+    stage: Stage, etag_mode: EtagMode = EtagMode.MD5, holder: str = "owner", patience: Patience | None = None
+) -> MoveCommands:
     rig = stage.rig
     filler = Filler(catalogue=rig.catalogue, custody=rig.custody, writer=rig.writer, blobs=rig.blobs)
-    return MoveCommands(stage.services, Moves(), etag_mode, holder, filler)
+    return MoveCommands(stage.services, Moves(), etag_mode, holder, filler, patience or PATIENCE)
+
+
+def give_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sources be as impatiently waited for as no setting allows."""
+    monkeypatch.setattr("tests.gateway.moving.moving.PATIENCE", Patience(1024 * 1024, window_s=0.3))
 
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:

@@ -9,13 +9,13 @@ from urllib.parse import quote
 import pytest
 
 from gateway.errors import MoveError
-from gateway.moving import jobs
+from gateway.moving import jobs, wire
 from gateway.moving.bucket_target import BucketTarget
 from gateway.moving.client import read_credentials
 from gateway.moving.places import ItemChanged, Outgoing
 from keys.errors import KeysError
 from tests.gateway.moving.lying import BODY, Lying, lying_server
-from tests.gateway.moving.moving import bring, why
+from tests.gateway.moving.moving import bring, give_up_soon, why
 from tests.gateway.operations.stage import Stage
 
 LIES = {
@@ -85,6 +85,38 @@ def test_a_listing_without_end_stops_the_import(stage: Stage, lying: Lying) -> N
     assert answer["state"] == "stopped"
     assert set(stage.keys()) <= {"a", "b"}
     assert sum("list-type" in request for request in lying.requests) == 2
+
+
+def test_a_source_that_drips_is_given_up(stage: Stage, lying: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte ends one wait and begins the next: 21,000 of them would take minutes."""
+    give_up_soon(monkeypatch)
+    lying.listed = ["drip", "honest"]
+    answer = bring(stage, "s3://source", **lying.place)
+    assert why(answer) == {"drip": "failed: the source broke off (ReadTimeoutError)"}
+    assert sum("/drip" in request for request in lying.requests) == jobs.ATTEMPTS
+    assert stage.keys() == ["honest"]
+
+
+def test_a_list_that_drips_stops_the_import(stage: Stage, lying: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_up_soon(monkeypatch)
+    lying.listed = [f"{number:04}" for number in range(200)]
+    lying.lists_slowly = True
+    answer = bring(stage, "s3://source", **lying.place)
+    assert (answer["state"], answer["moved"]) == ("stopped", 0)
+    assert "cannot be listed" in answer["problem"]
+    lying.lists_slowly = False
+    assert bring(stage, "s3://source", **lying.place)["moved"] == 200
+
+
+def test_a_page_of_the_list_has_a_greatest_length(stage: Stage, lying: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MAX_DOCUMENT_BYTES", 100_000)
+    lying.listing = _listing(["a" * 1000] * 1000)
+    answer = bring(stage, "s3://source", **lying.place)
+    assert "the endpoint's answer is longer than 100000 bytes" in answer["problem"]
+    assert stage.keys() == []
+    # An object is not a document.
+    lying.listing, lying.listed = None, ["large"]
+    assert "the source has another length" in why(bring(stage, "s3://source", **lying.place))["large"]
 
 
 def test_an_etag_that_is_no_md5_proves_nothing_and_refuses_nothing(stage: Stage, lying: Lying) -> None:

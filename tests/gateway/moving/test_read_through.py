@@ -29,7 +29,7 @@ from storage.catalogue.base import Conditions, DeleteVersion, VersionChange
 from storage.errors import StorageUnavailable
 from tests.blackbox.clients import payload
 from tests.gateway.moving.lying import BODY, LARGE, Lying, lying_server
-from tests.gateway.moving.moving import bring, commands, ended, send, why
+from tests.gateway.moving.moving import PATIENCE, bring, commands, ended, send, why
 from tests.gateway.operations.stage import MIB, Stage
 from tests.servers.s3_servers import S3Server
 from tests.storage.blobs.s3.support import make_bucket
@@ -52,7 +52,7 @@ def theirs(server: S3Server) -> Iterator[Any]:
 @pytest.fixture
 def reading(stage: Stage) -> Iterator[Stage]:
     """A stage that reads through."""
-    through_ = ReadThrough(stage.services.catalogue, STREAMS, 50, 5)
+    through_ = ReadThrough(stage.services.catalogue, STREAMS, 50, 5, PATIENCE)
     stage.services.objects._through = through_
     yield stage
     through_.close()
@@ -473,7 +473,7 @@ def _register_lie(stage: Stage, lying: Lying, key: str, bucket_name: str = "buck
 
 def test_slow_readers_of_one_account_hold_up_no_other(reading: Stage, tmp_path: Path) -> None:
     """They are told to slow down once they hold their share, and only they; what was let go of can be had again."""
-    through_ = ReadThrough(reading.services.catalogue, STREAMS, 50, 0.01)
+    through_ = ReadThrough(reading.services.catalogue, STREAMS, 50, 0.01, PATIENCE)
     reading.services.objects._through = through_
     reading.alice.create_bucket(Bucket="alices-other")
     reading.bob.create_bucket(Bucket="bobs")
