@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from gateway.cli.examples import show_examples
+
 SECTIONS: Final = {
     "Serve": {
         "serve": ("serve", "Serve S3 over HTTPS."),
@@ -82,7 +84,10 @@ class _Loaded(MutableMapping[str, Any]):
         if name not in self._held:
             family = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
             import_module(f"gateway.cli.{FAMILIES[name][0]}").register(family)
-            self._held |= get_group(family).commands
+            commands = get_group(family).commands
+            for registered, command in commands.items():
+                show_examples(f"sealgate {registered}", command)
+            self._held |= commands
         return self._held[name]
 
     def __setitem__(self, name: str, command: Any) -> None:
