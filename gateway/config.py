@@ -152,15 +152,6 @@ def _postgres_name(value: str) -> str:
     return value
 
 
-def _one_worker(value: int) -> int:
-    if value > 1:
-        raise ValueError(
-            "one process serves one port; over a catalogue on PostgreSQL start several gateways on one data folder,"
-            " each with its own --port: leave it at 1"
-        )
-    return value
-
-
 FilePath = Annotated[Path, BeforeValidator(_not_empty)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=_MAX_PORT)]
@@ -195,6 +186,18 @@ _PAIRS: Final = (
     ("monitor_port", "monitor_client_ca"),
 )
 """Settings that say nothing without each other."""
+
+
+DIVIDED: Final = (
+    "max_requests",
+    "body_memory_bytes",
+    "read_budget_bytes",
+    "read_through_streams",
+    "s3_held_bytes",
+    "max_connections",
+    "max_handshakes",
+)
+"""Limits of what one machine bears, however many workers there are: each gets its part, at least the row's least."""
 
 
 class Settings(BaseSettings):
@@ -341,8 +344,13 @@ class Settings(BaseSettings):
     )
     tls_key: FilePath | None = _row(None, "PEM file with the private key of `tls_certificate`.")
 
-    workers: Annotated[int, AfterValidator(_one_worker)] = _row(
-        1, "Processes that share the port: just one. Over PostgreSQL several gateways share the data.", ge=1, le=64
+    workers: int = _row(
+        1,
+        "Processes that share the ports; more than 1 needs the catalogue on PostgreSQL. They divide among themselves "
+        + ", ".join(f"`{name}`" for name in DIVIDED)
+        + ". Every other limit is of each of them, the connections to the database and to the bucket among those.",
+        ge=1,
+        le=64,
     )
 
     tls_client_ca: FilePath | None = _row(
@@ -637,6 +645,21 @@ class Settings(BaseSettings):
             raise ValueError("port, admin_port, http_port and monitor_port must differ: give each a number of its own")
         return self
 
+    @model_validator(mode="after")
+    def _suit_workers(self) -> Self:
+        if self.workers > 1 and self.catalogue != "postgres":
+            raise ValueError(
+                f"workers is {self.workers}, which needs the catalogue on PostgreSQL: give catalogue = postgres, or"
+                " leave it at 1"
+            )
+        return self
+
+    def of_one_worker(self) -> dict[str, Any]:
+        """What each of the workers is told, as JSON values; they may name secrets, and hold none."""
+        told = self.model_dump(mode="json")
+        least = {name: _lowest(type(self).model_fields[name].metadata) for name in DIVIDED}
+        return told | {"workers": 1} | {name: max(least[name], told[name] // self.workers) for name in DIVIDED}
+
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
@@ -687,13 +710,17 @@ _KINDS: Final = {
 }
 
 
+def _lowest(metadata: list[Any]) -> Any:
+    return next((limit.ge for limit in metadata if hasattr(limit, "ge")), None)
+
+
 def _kind(annotation: Any, metadata: list[Any]) -> str:
     if getattr(annotation, "__origin__", None) is Literal:
         return " or ".join(annotation.__args__)
     plain = {bool: "on or off", str: "text", int: "integer", float: "number", SecretStr: "secret"}.get(annotation)
     if plain is None:
         return "path"
-    lowest = next((limit.ge for limit in metadata if hasattr(limit, "ge")), None)
+    lowest = _lowest(metadata)
     highest = next((limit.le for limit in metadata if hasattr(limit, "le")), None)
     if lowest is None:
         return plain

@@ -112,9 +112,10 @@ def _safe_message(error: BaseException) -> str:
 class _Formatter(logging.Formatter):
     """One line a record: time, level, logger, message and fields, redacted; tracebacks without messages."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, worker: int | None = None) -> None:
         super().__init__()
         self._as_json = as_json
+        self._worker: dict[str, Field] = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -124,7 +125,7 @@ class _Formatter(logging.Formatter):
             "logger": record.name,
             "message": redact(record.getMessage()),
         }
-        fields: Mapping[str, Field] = getattr(record, "fields", {})
+        fields: Mapping[str, Field] = getattr(record, "fields", {}) | self._worker
         parts |= {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()}
         if record.exc_info and record.exc_info[1] is not None:
             parts["error"] = describe_error(record.exc_info[1])
@@ -153,8 +154,12 @@ def _is_ours_or_grave(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] in _OURS
 
 
-def configure_logging(*, level: str = "INFO", as_json: bool = False, stream: TextIO | None = None) -> None:
+def configure_logging(
+    *, level: str = "INFO", as_json: bool = False, stream: TextIO | None = None, worker: int | None = None
+) -> None:
     """Send every log record of the process to one stream (standard error by default), redacted.
+
+    Each line names the worker, where there are several.
 
     Libraries stay at WARNING at every level: their debug lines hold headers and queries that redaction would have to
     guess at.
@@ -165,7 +170,7 @@ def configure_logging(*, level: str = "INFO", as_json: bool = False, stream: Tex
     if number is None:
         raise ValueError(f"there is no log level {level}")
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(_Formatter(as_json=as_json))
+    handler.setFormatter(_Formatter(as_json=as_json, worker=worker))
     handler.addFilter(_is_ours_or_grave)
     root = logging.getLogger()
     root.handlers[:] = [handler]

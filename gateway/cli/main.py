@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -57,8 +58,13 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; every failure is one line on standard error."""
+    return guarded(lambda: app(arguments, prog_name="sealgate", standalone_mode=False))
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Run something, and give the code to leave with; every failure is one line on standard error."""
     try:
-        code = app(arguments, prog_name="sealgate", standalone_mode=False)
+        code = command()
     except TyperException as refused:
         context = getattr(refused, "ctx", None)
         path = "sealgate" if context is None else context.command_path

@@ -40,7 +40,9 @@ async def rehearse(settings: Settings, folders: Folders, told: ServerSettings) -
 
 
 def check_ports(told: ServerSettings) -> None:
-    """See that every listener can have its address. Raises: ServeError."""
+    """See that every listener can have its address. A worker is given them. Raises: ServeError."""
+    if told.inherited is not None:
+        return
     for address, setting in told.listeners():
         check_free(address, setting)
 

@@ -5,7 +5,10 @@ import ipaddress
 import logging
 import shlex
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import typer
 import uvloop
@@ -24,16 +27,20 @@ from gateway.cli.bootstrap import (
 from gateway.cli.client_env import ClientEnv, endpoint_url
 from gateway.cli.commands import commands_of
 from gateway.cli.control import serve_control
+from gateway.cli.exits import Exit
 from gateway.cli.options import with_setting_flags
 from gateway.cli.output import is_debug
 from gateway.cli.pki import TlsFiles
 from gateway.cli.rehearsal import check_ports, rehearse
+from gateway.cli.supervisor import Supervisor
 from gateway.config import Settings, load_settings
+from gateway.http.admin import Told
+from gateway.http.ports import Inherited
 from gateway.http.process import calm_collector, prepare_process
 from gateway.http.server import Bound, Server, ServerSettings, run_until_stopped
 from gateway.telemetry import configure_logging
 from gateway.wiring.folders import Folders
-from gateway.wiring.gateway import open_gateway
+from gateway.wiring.gateway import Gateway, open_gateway
 from gateway.wiring.listeners import server_settings
 from keys.errors import CanaryFailed
 from storage.blobs.base import BlobStore
@@ -58,15 +65,42 @@ def serve(flags: dict[str, str], config: Path | None) -> None:
     )
     prepare_process()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+        if settings.workers > 1:
+            code = runner.run(_supervise(settings))
+        else:
+            code = Exit.OK
+            runner.run(serve_here(settings, partial(_greet, settings)))
+    raise typer.Exit(code)
 
 
-async def _serve(settings: Settings) -> None:
+async def _supervise(settings: Settings) -> int:
     folders = Folders.of(settings)
-    told = server_settings(settings, folders)
+    greet = partial(_say_hello, settings)
+    return await Supervisor(settings, server_settings(settings, folders), greet).run()
+
+
+class OnStarted(Protocol):
+    """What is to be done once the listeners stand."""
+
+    def __call__(self, server: Server, gateway: Gateway, bound: Bound, *, is_first: bool) -> None:
+        """`is_first`: whether this was the first start."""
+
+
+async def serve_here(
+    settings: Settings, on_started: OnStarted, *, inherited: Inherited | None = None, told: Told | None = None
+) -> None:
+    """Serve from this process until it is told to stop.
+
+    A worker is given what to listen on (`inherited`), and what its monitor listener shows (`told`).
+
+    Raises:
+        CommandError, KeysError, StorageError, ServeError, TlsError: one line that says what to do.
+    """
+    folders = Folders.of(settings)
+    told_server = replace(server_settings(settings, folders), inherited=inherited)
     check_year()
     check_apart(settings, folders)
-    await rehearse(settings, folders, told)
+    await rehearse(settings, folders, told_server)
     make_folders(folders)
     # Once more: only folders that exist tell what a bind mount makes one.
     check_apart(settings, folders)
@@ -76,25 +110,25 @@ async def _serve(settings: Settings) -> None:
     async with judged_alone(folders):
         if is_first_start(folders):
             async with owned(folders, holds_keys=True):
-                is_first = await _prepare(settings, folders, told)
+                is_first = await _prepare(settings, folders, told_server)
     async with owned(folders, may_share=True):
-        is_first = await _prepare(settings, folders, told) or is_first
+        is_first = await _prepare(settings, folders, told_server) or is_first
         async with open_gateway(settings, folders) as gateway:
             check_certificate(settings, folders)
             outdated = ClientEnv.outdated(settings, folders)
             await _prove(gateway.stores.blobs)
             await gateway.journal.check()
             refresh_certificate(settings, folders)
-            server = Server(gateway.app, gateway.telemetry.registry, gateway.is_ready, told, gateway.hosts)
+            server = Server(gateway.app, gateway.telemetry.registry, gateway.is_ready, told_server, gateway.hosts, told)
             async with serve_control(folders.data, commands_of(gateway), may_share=folders.are_shared):
 
-                def on_started(bound: Bound) -> None:
+                def on_bound(bound: Bound) -> None:
                     if outdated is not None:
                         outdated.write(folders)
                     calm_collector()
-                    _greet(settings, folders, bound, is_first=is_first)
+                    on_started(server, gateway, bound, is_first=is_first)
 
-                await run_until_stopped(server, on_started)
+                await run_until_stopped(server, on_bound)
             if gateway.canary.is_wrong_kms:
                 raise CanaryFailed("stopped: the KMS answers, but no longer with the key that sealed this realm")
 
@@ -113,7 +147,12 @@ async def _prove(blobs: BlobStore) -> None:
         _log.warning("the blob store is full: writes are refused until there is space")
 
 
-def _greet(settings: Settings, folders: Folders, bound: Bound, *, is_first: bool) -> None:
+def _greet(settings: Settings, _: Server, __: Gateway, bound: Bound, *, is_first: bool) -> None:
+    _say_hello(settings, bound, is_first=is_first)
+
+
+def _say_hello(settings: Settings, bound: Bound, *, is_first: bool) -> None:
+    folders = Folders.of(settings)
     if is_first:
         typer.echo(f"Made keys in {folders.keys} and data in {folders.data}. Back up the keys, and keep them apart.")
     typer.echo("\n".join(greeting(settings, folders)))

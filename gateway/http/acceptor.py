@@ -22,7 +22,11 @@ _LOG = logging.getLogger(__name__)
 _Guest = TypeVar("_Guest")
 
 _BATCH = 16
-"""Connections taken in one step of the loop, so that a rush holds up no stream."""
+"""Connections taken in one step of the loop, so that a rush holds up no stream.
+
+Where several processes accept from one socket each takes one: the next goes to whoever comes round soonest, the least
+busy.
+"""
 _PAUSE_S = 0.1
 """How long the kernel's queue holds newcomers where there is no room, or no file left, for them."""
 _STALLED_S = 1.0
@@ -85,8 +89,13 @@ class Acceptor:
         *,
         max_connections: int,
         max_handshakes: int,
+        is_shared: bool = False,
     ) -> None:
-        """`established` is looked at, not kept: whoever serves connections adds and removes them."""
+        """`established` is looked at, not kept: whoever serves connections adds and removes them.
+
+        `is_shared`: other processes accept from the same sockets.
+        """
+        self._batch = 1 if is_shared else _BATCH
         self.listeners = tuple(listeners)
         self._greet = greet
         self._established = established
@@ -135,7 +144,7 @@ class Acceptor:
         self._pause = self._loop.call_later(_PAUSE_S, self._listen)
 
     def _accept(self, listener: socket.socket) -> None:
-        for turn in range(_BATCH):
+        for turn in range(self._batch):
             if self.handshake_count >= self._max_handshakes:
                 # Only in the first turn is somebody known to be there, for whom room is wanted.
                 if turn == 0 and not self._cut_handshakes(1):

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -26,18 +27,42 @@ class _Page:
     content_type: str = _TEXT
 
 
+class Told(Protocol):
+    """What the pages tell."""
+
+    async def is_ready(self) -> bool:
+        """Whether requests can be served now."""
+
+    async def metrics(self) -> bytes:
+        """The page for Prometheus."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTold:
+    """What one process tells of itself."""
+
+    registry: CollectorRegistry
+    ask_ready: Callable[[], Awaitable[bool]]
+
+    async def is_ready(self) -> bool:
+        """Ask whoever knows."""
+        return await self.ask_ready()
+
+    async def metrics(self) -> bytes:
+        """Render the registry."""
+        # Rendering walks every series; beside the loop it cannot hold up a stream.
+        return await asyncio.to_thread(generate_latest, self.registry)
+
+
 class AdminApp:
-    """The ASGI application of both. `is_ready` tells whether requests can be served now.
+    """The ASGI application of both.
 
     `is_for_loopback`: nobody signs in, so that a Host of another machine's is refused.
     """
 
-    def __init__(
-        self, registry: CollectorRegistry, is_ready: Callable[[], Awaitable[bool]], *, is_for_loopback: bool = True
-    ) -> None:
-        self._registry = registry
+    def __init__(self, told: Told, *, is_for_loopback: bool = True) -> None:
+        self._told = told
         self._is_for_loopback = is_for_loopback
-        self._is_ready = is_ready
         self._pages: dict[bytes, Callable[[], Awaitable[_Page]]] = {
             b"/healthz": self._health,
             b"/readyz": self._readiness,
@@ -68,12 +93,10 @@ class AdminApp:
         return _Page(200, b"ok\n")
 
     async def _readiness(self) -> _Page:
-        return _Page(200, b"ready\n") if await self._is_ready() else _Page(503, b"not ready\n")
+        return _Page(200, b"ready\n") if await self._told.is_ready() else _Page(503, b"not ready\n")
 
     async def _metrics(self) -> _Page:
-        # Rendering walks every series; beside the loop it cannot hold up a stream.
-        body = await asyncio.to_thread(generate_latest, self._registry)
-        return _Page(200, body, CONTENT_TYPE_LATEST)
+        return _Page(200, await self._told.metrics(), CONTENT_TYPE_LATEST)
 
 
 def _names_loopback(scope: Scope) -> bool:

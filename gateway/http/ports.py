@@ -1,8 +1,10 @@
 """Addresses to listen on, and in which words one that cannot be taken is told of."""
 
+import asyncio
 import errno
 import os
 import socket
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +27,10 @@ class Endpoint:
 
     host: str
     port: int
+
+
+Inherited = Mapping[str, Sequence[socket.socket]]
+"""Listening sockets that somebody else opened, by the flags of their ports: a worker's, from its supervisor."""
 
 
 def refused_port(address: Endpoint, setting: str, error: OSError) -> ServeError:
@@ -58,6 +64,14 @@ def listen_on(address: Endpoint, setting: str) -> list[socket.socket]:
             raise refused_port(address, setting, error) from error
         undo.pop_all()
     return listeners
+
+
+async def serve_each(
+    protocol: Callable[[], asyncio.BaseProtocol], listeners: Sequence[socket.socket]
+) -> list[asyncio.Server]:
+    """Serve a protocol of plain text on sockets that listen; they close with what is returned."""
+    loop = asyncio.get_running_loop()
+    return [await loop.create_server(protocol, sock=listener, backlog=BACKLOG) for listener in listeners]
 
 
 def check_free(address: Endpoint, setting: str) -> None:

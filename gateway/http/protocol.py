@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
 from httptools import HttpParserInvalidMethodError
+from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -469,3 +470,22 @@ def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
         return int.from_bytes(fcntl.ioctl(held.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     except OSError:
         return 0
+
+
+def config_of(app: ASGIApp, *, lifespan: Literal["on", "off"]) -> Config:
+    """How uvicorn is to run an application behind `S3Protocol`."""
+    config = Config(
+        app,
+        http=S3Protocol,
+        ws="none",
+        lifespan=lifespan,
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        # X-Forwarded-* is a claim of the peer and changes nothing here (HOSTILE.md H44).
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+    )
+    config.load()
+    return config

@@ -5,31 +5,30 @@ status and which knows one listener (DESIGN D10, D11; docs/decisions/0004-server
 """
 
 import asyncio
-import ipaddress
 import logging
 import signal
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, cast
+from typing import cast
 
 import uvloop
 from prometheus_client import CollectorRegistry, Gauge
 from starlette.types import ASGIApp
-from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.server import ServerState
 
 from gateway.errors import ServeError, TlsError
 from gateway.http.acceptor import Acceptor, TurnedAway
-from gateway.http.admin import AdminApp
+from gateway.http.admin import AdminApp, OwnTold, Told
+from gateway.http.admin_listener import ADMIN_CONNECTIONS, ADMIN_LIMITS, AdminListener
 from gateway.http.hosts import AcceptedHosts
 from gateway.http.plain import MAX_CONNECTIONS, PlainRefuser
-from gateway.http.ports import Endpoint, listen_on, refused_port
+from gateway.http.ports import Endpoint, Inherited, listen_on, serve_each
 from gateway.http.process import prepare_process, room_for_connections
-from gateway.http.protocol import EdgeLimits, S3Protocol
+from gateway.http.protocol import EdgeLimits, S3Protocol, config_of
 from gateway.http.tls import Certificate, server_context
 
 _LOG = logging.getLogger(__name__)
@@ -38,9 +37,6 @@ _POLL_S = 0.02
 _SOON = timedelta(days=14)
 """A private CA's certificate is renewed before; from then on somebody should know of one that is the user's own."""
 _CANCEL_GRACE_S = 5.0
-_ADMIN_CONNECTIONS = 64
-"""Of admin, and of monitor."""
-_ADMIN_LIMITS = EdgeLimits(max_connections=_ADMIN_CONNECTIONS)
 _LEAST_CONNECTIONS = 64
 """With room for fewer connections than that (or than were asked for) serving is not begun."""
 _GOODBYE_S = 0.1
@@ -75,6 +71,9 @@ class ServerSettings:
     monitor: Monitor | None = None
     """Shows the pages of admin to other machines; None shows them to nobody."""
 
+    inherited: Inherited | None = None
+    """What a worker is given to listen on; its supervisor has the admin listener then."""
+
     def listeners(self) -> tuple[tuple[Endpoint, str], ...]:
         """Every address to listen on, with the flag of its port."""
         plain = () if self.plain is None else ((self.plain, "http-port"),)
@@ -106,10 +105,11 @@ class Server:
         is_ready: Callable[[], Awaitable[bool]],
         settings: ServerSettings,
         hosts: AcceptedHosts | None = None,
+        told: Told | None = None,
     ) -> None:
-        """`hosts` is told the names of each certificate that is served."""
-        if not ipaddress.ip_address(settings.admin.host).is_loopback:
-            raise ServeError("the admin listener speaks plain HTTP and may only stand on a loopback address")
+        """`hosts` is told the names of each certificate that is served; monitor shows `told`, or what admin does."""
+        own = OwnTold(registry, self.is_ready)
+        self._admin = AdminListener(own, settings.admin) if settings.inherited is None else None
         self._settings = settings
         self._is_app_ready = is_ready
         self._hosts = hosts or AcceptedHosts()
@@ -125,19 +125,17 @@ class Server:
         )
         self._acceptor: Acceptor | None = None
         self._monitor_acceptor: Acceptor | None = None
-        self._config = _config(app, lifespan="on")
+        self._config = config_of(app, lifespan="on")
         self._lifespan = LifespanOn(self._config)
         self._state = ServerState()
-        self._admin_config = _config(AdminApp(registry, self._is_ready), lifespan="off")
-        self._monitor_config = _config(AdminApp(registry, self._is_ready, is_for_loopback=False), lifespan="off")
-        self._admin_state = ServerState()
+        self._monitor_config = config_of(AdminApp(told or own, is_for_loopback=False), lifespan="off")
         self._monitor_state = ServerState()
         self._refusers: set[PlainRefuser] = set()
         self._listeners: list[asyncio.Server] = []
-        self._admin_listener: asyncio.Server | None = None
         self._is_draining = False
 
-    async def _is_ready(self) -> bool:
+    async def is_ready(self) -> bool:
+        """Whether requests are answered, and those to come will be."""
         return not self._is_draining and await self._is_app_ready()
 
     @property
@@ -169,7 +167,7 @@ class Server:
             raise ServeError("the application did not start; its reason is in the log")
         try:
             room = self._room_for_connections()
-            https = await asyncio.to_thread(listen_on, settings.https, "port")
+            https = await self._listeners_of(settings.https, "port")
             self._acceptor = Acceptor(
                 https,
                 self._greet,
@@ -177,42 +175,44 @@ class Server:
                 self._turned_away,
                 max_connections=room,
                 max_handshakes=min(room, settings.limits.max_handshakes),
+                is_shared=settings.inherited is not None,
             )
-            self._admin_listener = await _listen(
-                lambda: S3Protocol(self._admin_config, self._admin_state, {}, _ADMIN_LIMITS),
-                settings.admin,
-                "admin-port",
-            )
+            admin = settings.admin if self._admin is None else await self._admin.start()
             monitor = None
             if settings.monitor is not None:
-                monitor = await asyncio.to_thread(listen_on, settings.monitor.endpoint, "monitor-port")
+                monitor = await self._listeners_of(settings.monitor.endpoint, "monitor-port")
                 self._monitor_acceptor = Acceptor(
                     monitor,
                     self._greet_monitor,
                     cast("set[S3Protocol]", self._monitor_state.connections),
                     self._turned_away,
-                    max_connections=_ADMIN_CONNECTIONS,
-                    max_handshakes=_ADMIN_CONNECTIONS,
+                    max_connections=ADMIN_CONNECTIONS,
+                    max_handshakes=ADMIN_CONNECTIONS,
                 )
             plain = None
             if settings.plain is not None:
-                plain = await _listen(lambda: PlainRefuser(self._refusers), settings.plain, "http-port")
-                self._listeners.append(plain)
+                plain = await self._listeners_of(settings.plain, "http-port")
+                self._listeners += await serve_each(lambda: PlainRefuser(self._refusers), plain)
         except ServeError:
             await self.drain()
             raise
         self._watch = asyncio.create_task(self._watch_certificate())
         return Bound(
             _bound(https[0]),
-            _bound(self._admin_listener.sockets[0]),
-            _bound(plain.sockets[0]) if plain is not None else None,
+            admin,
+            _bound(plain[0]) if plain is not None else None,
             _bound(monitor[0]) if monitor is not None else None,
         )
+
+    async def _listeners_of(self, address: Endpoint, setting: str) -> Sequence[socket.socket]:
+        """What listens on an address: opened now, or given. May ask a name server. Raises: ServeError."""
+        inherited = self._settings.inherited
+        return await asyncio.to_thread(listen_on, address, setting) if inherited is None else inherited[setting]
 
     def _room_for_connections(self) -> int:
         """How many connections the open files suffice for. Raises: ServeError where that is next to none."""
         wanted = self._settings.limits.max_connections
-        beside = self._settings.files_beside + MAX_CONNECTIONS + 2 * _ADMIN_CONNECTIONS
+        beside = self._settings.files_beside + MAX_CONNECTIONS + 2 * ADMIN_CONNECTIONS
         room = room_for_connections(wanted, beside)
         if room < min(wanted, _LEAST_CONNECTIONS):
             raise ServeError(
@@ -231,8 +231,8 @@ class Server:
 
     async def _greet_monitor(self, connection: socket.socket) -> None:
         """Speak TLS with who shows a certificate, and answer as admin does. Raises: OSError, ssl's among them."""
-        protocol = S3Protocol(self._monitor_config, self._monitor_state, {}, _ADMIN_LIMITS)
-        await _speak_tls(connection, protocol, self._contexts[1], _ADMIN_LIMITS)
+        protocol = S3Protocol(self._monitor_config, self._monitor_state, {}, ADMIN_LIMITS)
+        await _speak_tls(connection, protocol, self._contexts[1], ADMIN_LIMITS)
 
     # The certificate
 
@@ -291,12 +291,12 @@ class Server:
         for refuser in list(self._refusers):
             refuser.close()
         await self._end_connections()
-        if self._admin_listener is not None:
-            self._admin_listener.close()
+        if self._admin is not None:
+            self._admin.close()
         if self._monitor_acceptor is not None:
             monitor, self._monitor_acceptor = self._monitor_acceptor, None
             await monitor.close()
-        for connection in [*self._admin_state.connections, *self._monitor_state.connections]:
+        for connection in list(self._monitor_state.connections):
             connection.shutdown()
         await self._lifespan.shutdown()
 
@@ -333,17 +333,6 @@ async def _speak_tls(
         raise
 
 
-async def _listen(
-    protocol: Callable[[], asyncio.BaseProtocol], address: Endpoint, setting: str, **options: Any
-) -> asyncio.Server:
-    """Listen on one address; `setting` is the flag of its port. Raises: ServeError."""
-    loop = asyncio.get_running_loop()
-    try:
-        return await loop.create_server(protocol, address.host, address.port, **options)
-    except OSError as error:
-        raise refused_port(address, setting, error) from error
-
-
 async def _emptied(state: ServerState, timeout_s: float) -> bool:
     """Wait until no connection and no task is left; False where the time was over first."""
     loop = asyncio.get_running_loop()
@@ -353,24 +342,6 @@ async def _emptied(state: ServerState, timeout_s: float) -> bool:
             return False
         await asyncio.sleep(_POLL_S)
     return True
-
-
-def _config(app: ASGIApp, *, lifespan: Literal["on", "off"]) -> Config:
-    config = Config(
-        app,
-        http=S3Protocol,
-        ws="none",
-        lifespan=lifespan,
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        # X-Forwarded-* is a claim of the peer and changes nothing here (HOSTILE.md H44).
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-    )
-    config.load()
-    return config
 
 
 def _bound(listener: socket.socket) -> Endpoint:

@@ -63,6 +63,8 @@ class Gateway:
     folder is shared, and the settings say where catalogue and blobs are.
     """
 
+    start_timeout_s = _START_TIMEOUT_S
+
     def __init__(
         self,
         folder: Path,
@@ -155,7 +157,7 @@ class Gateway:
         command = [str(PROGRAM), "serve", "--data", str(self.data), "--keys", str(self.keys)]
         command += [word for flag, port in ports.items() for word in (flag, str(port))]
         self._process = self._spawn(command)
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + self.start_timeout_s
         while self.admin("/readyz") != http.HTTPStatus.OK:
             if self._process.poll() is not None:
                 code = self._process.returncode
@@ -163,7 +165,7 @@ class Gateway:
                 raise GatewayFailed(f"sealgate serve left with {code} before it was ready\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise GatewayFailed(f"sealgate serve was not ready in {_START_TIMEOUT_S} s\n{self.log_tail()}")
+                raise GatewayFailed(f"sealgate serve was not ready in {self.start_timeout_s} s\n{self.log_tail()}")
             time.sleep(_POLL_S)
 
     def _spawn(self, command: Sequence[str]) -> Process:

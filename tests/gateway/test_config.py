@@ -1,5 +1,6 @@
 """The settings table: where values come from, what is refused, and that its documentation is true."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Settings, load_settings, setting_rows, settings_markdown
+from gateway.config import DIVIDED, Settings, load_settings, setting_rows, settings_markdown
 from gateway.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -160,6 +161,24 @@ def test_several_workers_are_told_what_they_need() -> None:
     message = refused({"workers": "2"})
     assert "PostgreSQL" in message
     assert "leave it at 1" in message
+    given = {"workers": "2", "catalogue": "postgres", "postgres_password_file": "p"}
+    assert load_settings(given, environ={}).workers == 2
+
+
+def test_workers_divide_what_the_machine_bears_and_are_told_all_else() -> None:
+    given = {"catalogue": "postgres", "postgres_password_file": "p", "webhooks": "a=https://h/x", "hosts": "a,b"}
+    whole = load_settings(given | {"workers": "4", "max_requests": "1002"}, environ={})
+    told = json.loads(json.dumps(whole.of_one_worker()))
+    one = Settings(**told)
+    assert (one.max_requests, one.workers) == (250, 1)
+    assert one.body_memory_bytes == whole.body_memory_bytes // 4
+    assert one.postgres_connections == whole.postgres_connections
+    assert one.hosts == whole.hosts
+    assert one.webhooks == whole.webhooks
+    changed = {name for name in told if getattr(one, name) != getattr(whole, name)}
+    assert changed == {"workers", *DIVIDED}
+    many = load_settings(given | {"workers": "64"}, environ={})
+    assert many.of_one_worker()["s3_held_bytes"] == 16 << 20, "never less than what one alone may be given"
 
 
 def test_a_refusal_names_the_source() -> None:

@@ -259,3 +259,14 @@ def test_the_catalogues_own_counts_are_shown_as_counters() -> None:
     shown = generate_latest(telemetry.registry).decode()
     assert "sealgate_catalogue_commits_total 3.0" in shown
     assert "sealgate_catalogue_commands_total 70.0" in shown
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_each_line_of_a_worker_names_it(log: io.StringIO, *, as_json: bool) -> None:
+    configure_logging(as_json=as_json, stream=log, worker=3)
+    logging.getLogger("gateway").info("said", extra={"fields": {"kind": "x"}})
+    line = log.getvalue()
+    if as_json:
+        assert json.loads(line)["worker"] == 3
+    else:
+        assert line.endswith(" kind=x worker=3\n")

@@ -1,7 +1,7 @@
-"""CPU for each small PUT with one gateway and with three over one PostgreSQL, and over SQLite; and who waits for locks.
+"""CPU for each small PUT and GET with one gateway, three, and two workers over one PostgreSQL, and over SQLite.
 
 `python -m tests.several.speed [PUTS]` prints a table. CPU is that of the gateways and of the database's processes, from
-/proc, by put; rates on a shared machine say little. How often a backend waits for a lock is sampled.
+/proc, by request; rates on a shared machine say little. How often a backend waits for a lock is sampled.
 """
 
 import os
@@ -33,6 +33,12 @@ def cpu_of(pid: int) -> float:
     return sum(map(int, fields[11:15])) / _TICKS
 
 
+def gateway_cpu(pid: int) -> float:
+    """That of a gateway, and of its workers where it has some."""
+    workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return cpu_of(pid) + sum(cpu_of(int(worker)) for worker in workers)
+
+
 def database_pids(server: PostgresServer) -> list[int]:
     """The server and the processes that it started."""
     head = int((server.data / "postmaster.pid").read_text().splitlines()[0])
@@ -60,17 +66,22 @@ def sampled(server: PostgresServer | None) -> Iterator[list[tuple[int, int]]]:
 
 
 def measure(name: str, gateways: Sequence[Gateway], server: PostgresServer | None, puts: int) -> float:
-    """Put small objects over all gateways; print a line, give the gateways' CPU by put in milliseconds."""
+    """Put small objects over all gateways, and get them; print two lines, give the gateways' CPU by put in ms."""
     first = Client(gateways[0])
     made = first.ask("PUT", "/speed")
     assert made is not None
     assert made.status == 200
     first.close()
+    per_put = _measure(name, gateways, server, puts, "PUT")
+    _measure(name, gateways, server, puts, "GET")
+    return per_put
 
+
+def _measure(name: str, gateways: Sequence[Gateway], server: PostgresServer | None, asked: int, method: str) -> float:
     def work(number: int) -> None:
         client = Client(gateways[number % len(gateways)])
-        for at in range(puts // _THREADS):
-            answer = client.ask("PUT", f"/speed/{number}/{at}", _BODY)
+        for at in range(asked // _THREADS):
+            answer = client.ask(method, f"/speed/{number}/{at}", _BODY if method == "PUT" else b"")
             assert answer is not None
             assert answer.status == 200, answer
         client.close()
@@ -82,22 +93,26 @@ def measure(name: str, gateways: Sequence[Gateway], server: PostgresServer | Non
         for thread in threads:
             thread.join()
 
-    before = [cpu_of(gateway.pid) for gateway in gateways]
+    before = [gateway_cpu(gateway.pid) for gateway in gateways]
     base = sum(map(cpu_of, database_pids(server))) if server else 0.0
     began = time.perf_counter()
     with sampled(server) as waits:
         run()
     seconds = time.perf_counter() - began
-    cpu = sum(cpu_of(gateway.pid) for gateway in gateways) - sum(before)
+    cpu = sum(gateway_cpu(gateway.pid) for gateway in gateways) - sum(before)
     database = sum(map(cpu_of, database_pids(server))) - base if server else 0.0
     waiting, working = (sum(each) for each in zip(*waits, strict=True)) if waits else (0, 0)
     share = waiting / working if working else 0.0
     print(
-        f"{name:24} {puts / seconds:6.0f} puts/s   gateway {1000 * cpu / puts:5.2f} ms   database"
-        f" {1000 * database / puts:5.2f} ms   lock wait {share:4.0%}",
+        f"{name:24} {method} {asked / seconds:6.0f} /s   gateway {1000 * cpu / asked:5.2f} ms   database"
+        f" {1000 * database / asked:5.2f} ms   lock wait {share:4.0%}",
         flush=True,
     )
-    return 1000 * cpu / puts
+    return 1000 * cpu / asked
+
+
+class _Patient(Gateway):
+    start_timeout_s = 300
 
 
 def main() -> None:
@@ -107,23 +122,26 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(postgres_server())
         quiet = {"SEALGATE_LOG_LEVEL": "warning"}
-        lone = Gateway(folder / "sqlite", quiet)
+        lone = _Patient(folder / "sqlite", quiet)
         lone.start()
         sqlite = measure("SQLite", [lone], None, puts)
         lone.stop()
         results = []
-        for count in (1, 3):
-            database = f"speed{count}"
+        for count, workers in ((1, 1), (3, 1), (1, 2)):
+            database = f"speed{count}_{workers}"
             server.create_database(database)
-            told = postgres_settings(server, database, folder) | quiet
-            head = Gateway(folder / database, told)
-            gateways = [head, *(Gateway(folder / f"{database}-{n}", told, beside=head) for n in range(1, count))]
+            told = postgres_settings(server, database, folder) | quiet | {"SEALGATE_WORKERS": str(workers)}
+            head = _Patient(folder / database, told)
+            gateways = [head, *(_Patient(folder / f"{database}-{n}", told, beside=head) for n in range(1, count))]
             for gateway in gateways:
                 gateway.start()
-            results.append(measure(f"PostgreSQL, {count} gateways", gateways, server, puts))
+            results.append(measure(f"PostgreSQL, {count} x {workers}", gateways, server, puts))
             for gateway in gateways:
                 gateway.stop()
-        print(f"three to one: {results[1] / results[0]:.2f}; PostgreSQL to SQLite: {results[0] / sqlite:.2f}")
+        three, two = (result / results[0] for result in results[1:])
+        print(
+            f"three to one: {three:.2f}; two workers to one: {two:.2f}; PostgreSQL to SQLite: {results[0] / sqlite:.2f}"
+        )
 
 
 if __name__ == "__main__":
