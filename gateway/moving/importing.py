@@ -118,7 +118,7 @@ class Importer:
         version = await self.current(item.object_key)
         origin = item.mark()
         if version is None:
-            return await self.bring(item, origin, Conditions(if_none_match_any=True))
+            return await self.bring(item, origin, Conditions(newest=0))
         if version.is_delete_marker:
             return Result(Outcome.KEPT, why=_DELETED_HERE)
         found = _judge(item, origin, version)
@@ -126,7 +126,7 @@ class Importer:
             return found
         if not self._options.update:
             return Result(Outcome.KEPT, why="the source changed since it was imported: run again with --update")
-        return await self.bring(item, origin, Conditions(if_match_etag=version.etag))
+        return await self.bring(item, origin, Conditions(newest=version.sequence))
 
     async def _move_version(self, item: Item) -> Result:
         check_item(item)
@@ -142,15 +142,12 @@ class Importer:
         is_ours = current is None or current.is_delete_marker or _is_imported(current)
         if not is_ours:
             raise ItemChanged(_HERE)
-        present = current is not None and not current.is_delete_marker
-        conditions = (
-            Conditions(if_match_etag=current.etag) if current and present else Conditions(if_none_match_any=True)
-        )
+        conditions = Conditions(newest=0 if current is None else current.sequence)
         if not item.is_delete_marker:
             return await self.bring(item, item.mark(), conditions, version_id)
         wanted = DeleteVersion(
             item.object_key,
-            conditions=Conditions(if_match_etag=current.etag) if current and present else Conditions(),
+            conditions=conditions,
             marker_id=version_id,
         )
         told = await self.announcer()

@@ -120,6 +120,9 @@ class Conditions:
     """`If-None-Match: *`: the key must be absent."""
     if_match_etag: str | None = None
     """`If-Match`: the current ETag must equal this (no quotes); `*` matches any present one."""
+    newest: int | None = None
+    """Of a job: the sequence of the key's newest version as it was judged, 0 where it had none. Here a delete marker
+    counts as one, so that what was deleted since stays deleted (`PreconditionRefused`)."""
     lease: "Lease | None" = None
     """Of a job: nothing is done where the lease is another's by now, or over (`LeaseLost`)."""
 

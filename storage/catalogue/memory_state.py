@@ -21,7 +21,7 @@ from storage.catalogue.records import (
     Part,
     Upload,
 )
-from storage.catalogue.rules import check_conditions, check_lockable, check_version_id
+from storage.catalogue.rules import check_conditions, check_lockable, check_newest, check_version_id
 from storage.errors import CatalogueConflict, StorageUnavailable
 
 _OWN_WRAPS = frozenset({BlobRole.MANIFEST, BlobRole.LINK})
@@ -174,6 +174,7 @@ class MemoryState:
     def _check_conditions(self, target: Version | None, conditions: Conditions) -> None:
         if conditions.lease is not None:
             self._require_lease(conditions.lease)
+        check_newest(conditions, None if target is None else target.record.sequence)
         is_there = target is not None and not target.record.is_delete_marker
         check_conditions(conditions, target.record.etag if is_there and target is not None else None)
 

@@ -30,6 +30,12 @@ from storage.catalogue.records import (
 )
 
 
+def check_newest(conditions: Conditions, sequence: int | None) -> None:
+    """See that the newest version of a key, a delete marker too, is what a job judged. Raises: PreconditionRefused."""
+    if conditions.newest is not None and conditions.newest != (sequence or 0):
+        raise PreconditionRefused("the newest version is another by now")
+
+
 def check_conditions(conditions: Conditions, current_etag: str | None) -> None:
     """Judge the conditions of a write against its key's current version.
 

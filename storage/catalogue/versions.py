@@ -26,6 +26,7 @@ from storage.catalogue.rules import (
     check_change,
     check_conditions,
     check_lockable,
+    check_newest,
     check_removable,
     check_seen,
     check_version_id,
@@ -75,6 +76,7 @@ def _check_conditions(tx: Transaction, bucket_id: bytes, conditions: Conditions,
         require_lease(tx, conditions.lease)
     if against is None:
         tx.findings.check_bucket(bucket_id)
+    check_newest(conditions, None if against is None else against.sequence)
     check_conditions(conditions, None if against is None or against.content_id is None else against.etag)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.moving import folder, jobs, places
-from gateway.moving.folder import INDEX_NAME
-from gateway.moving.places import PlaceFailed
+from gateway.moving.folder import INDEX_NAME, FolderSource
+from gateway.moving.places import Item, PlaceFailed
 from gateway.moving.tree import Tree
+from storage.catalogue.base import DeleteVersion
 from tests.gateway.moving.moving import bring, send, why
 from tests.gateway.operations.stage import MIB, Stage
 
@@ -219,6 +220,25 @@ def test_names_stay_as_they_are_where_files_can_have_them(stage: Stage, tmp_path
     for key in keys:
         assert stage.alice.get_object(Bucket="by-index", Key=key)["Body"].read() == key.encode()
     assert set(PLAIN) <= set(stage.keys("by-name"))
+
+
+def test_what_is_deleted_while_it_is_read_stays_deleted(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delete marker came after the import had looked, and before it could write."""
+    stage.alice.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    (tmp_path / "key").write_bytes(b"x")
+    catalogue, opened = stage.services.catalogue, FolderSource.open
+
+    async def deleted_meanwhile(source: FolderSource, item: Item) -> Any:
+        reading = await opened(source, item)
+        bucket_id = (await catalogue.get_bucket("bucket")).bucket_id
+        await catalogue.delete_versions(bucket_id, [DeleteVersion(item.object_key, marker_id="f" * 32)])
+        return reading
+
+    monkeypatch.setattr(FolderSource, "open", deleted_meanwhile)
+    assert bring(stage, tmp_path)["kept"] == 1
+    assert stage.keys() == []
 
 
 def test_an_export_leaves_other_files_alone_and_follows_no_link(stage: Stage, tmp_path: Path) -> None:

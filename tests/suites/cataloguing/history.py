@@ -14,6 +14,7 @@ from storage.catalogue.base import (
     HistoryQuery,
     ListQuery,
     NoSuchVersion,
+    PreconditionRefused,
     VersioningChanged,
 )
 from storage.catalogue.records import NULL_VERSION_ID, ObjectLock, ObjectVersion, RetentionMode, Versioning
@@ -91,6 +92,22 @@ class HistorySuite:
             Deleted(b"key", removed_version_id=first, removed_a_marker=True),
         )
         assert (await ready.get_version(BUCKET.bucket_id, b"key")).version.version_id == version_id
+        for key, judged in ((b"absent", 0), (b"absent", 1), (b"new", 1)):
+            late = make.publish(key, version_id=make.version_id(), conditions=Conditions(newest=judged))
+            with pytest.raises(PreconditionRefused):
+                await ready.publish_version(late)
+        (refused,) = await ready.delete_versions(
+            BUCKET.bucket_id, [DeleteVersion(b"absent", marker_id=make.version_id(), conditions=Conditions(newest=0))]
+        )
+        assert isinstance(refused, PreconditionRefused)
+        marker = (await ready.get_version(BUCKET.bucket_id, b"absent")).version
+        for key, judged in ((b"judged", 0), (b"absent", marker.sequence)):
+            published = await ready.publish_version(
+                make.publish(key, version_id=make.version_id(), conditions=Conditions(newest=judged))
+            )
+            await ready.delete_versions(
+                BUCKET.bucket_id, [DeleteVersion(key, published.version_id), DeleteVersion(b"none", "0" * 32)]
+            )
         again = make.publish(b"absent", version_id=make.version_id(), conditions=Conditions(if_none_match_any=True))
         await ready.publish_version(again)
         with pytest.raises(BucketNotEmpty):
