@@ -40,15 +40,8 @@ from gateway.s3.errors import (
     SERVICE_UNAVAILABLE,
     S3Error,
 )
-from gateway.s3.types import (
-    Body,
-    Buffer,
-    Checksum,
-    ChecksumAlgorithm,
-    ChecksumType,
-    CompletedPart,
-    PayloadExpectation,
-)
+from gateway.s3.types import Body, Buffer, Checksum, ChecksumAlgorithm, ChecksumType, PayloadExpectation
+from gateway.s3.upload_types import CompletedPart
 from keys.datakey import DataKey
 from storage.catalogue.base import (
     Catalogue,

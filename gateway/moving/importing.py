@@ -28,7 +28,8 @@ from gateway.s3.notifications import CREATED_COMPLETE, CREATED_PUT
 from gateway.s3.parsing import fields
 from gateway.s3.parsing.tags import MAX_OBJECT_TAGS, check_tags
 from gateway.s3.request import Headers
-from gateway.s3.types import Buffer, CompletedPart, EncryptionRequest, PayloadExpectation, Tags
+from gateway.s3.types import Buffer, EncryptionRequest, PayloadExpectation, Tags
+from gateway.s3.upload_types import CompletedPart
 from storage.catalogue.base import (
     Conditions,
     DeleteVersion,

@@ -5,6 +5,7 @@ from gateway.operations.context import Context
 from gateway.operations.granting import resolve, stored
 from gateway.operations.rules import ACL, OWNERSHIP, encode_acl, encode_ownership
 from gateway.s3.acl import Acl
+from gateway.s3.bucket_types import CreateBucketInput, CreateBucketOutput, GetBucketLocationOutput, HeadBucketOutput
 from gateway.s3.errors import (
     BUCKET_ALREADY_EXISTS,
     BUCKET_ALREADY_OWNED_BY_YOU,
@@ -17,15 +18,7 @@ from gateway.s3.errors import (
     S3Error,
 )
 from gateway.s3.public_access import ALL_BLOCKED, ObjectOwnership
-from gateway.s3.types import (
-    Body,
-    BucketInput,
-    CreateBucketInput,
-    CreateBucketOutput,
-    EmptyOutput,
-    GetBucketLocationOutput,
-    HeadBucketOutput,
-)
+from gateway.s3.types import Body, BucketInput, EmptyOutput
 from storage.catalogue.base import BucketExists, BucketNotEmpty, NoSuchBucket, TooManyBuckets
 from storage.catalogue.records import Bucket, Versioning
 

@@ -28,16 +28,8 @@ from gateway.s3.errors import (
     S3Error,
 )
 from gateway.s3.notifications import CREATED_COPY
-from gateway.s3.types import (
-    Body,
-    CopyObjectInput,
-    CopyObjectOutput,
-    CopySource,
-    PayloadExpectation,
-    Tags,
-    UploadPartCopyInput,
-    UploadPartCopyOutput,
-)
+from gateway.s3.types import Body, CopyObjectInput, CopyObjectOutput, CopySource, PayloadExpectation, Tags
+from gateway.s3.upload_types import UploadPartCopyInput, UploadPartCopyOutput
 from keys.datakey import DataKey
 from storage.catalogue.base import ContentGone, Found, NoSuchUpload, NoSuchVersion, PreconditionRefused
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.protection import DEFAULT_PROTECTION, Mode, Protection
 from gateway.operations.context import Context, InBucket
+from gateway.s3.bucket_types import GetBucketEncryptionOutput, PutBucketEncryptionInput
 from gateway.s3.errors import (
     ACCESS_DENIED,
     INVALID_ARGUMENT,
@@ -31,8 +32,6 @@ from gateway.s3.types import (
     EmptyOutput,
     EncryptionReport,
     EncryptionRequest,
-    GetBucketEncryptionOutput,
-    PutBucketEncryptionInput,
 )
 from keys.customer import customer_key as wrapping_key
 from keys.datakey import DataKey

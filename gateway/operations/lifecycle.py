@@ -7,17 +7,15 @@ from datetime import datetime
 
 from gateway.engine.lifecycle import KIND
 from gateway.operations.context import Context
-from gateway.s3.errors import NO_SUCH_LIFECYCLE_CONFIGURATION, S3Error
-from gateway.s3.lifecycle import Due
-from gateway.s3.lifecycle_document import encode_lifecycle
-from gateway.s3.types import (
-    Body,
-    BucketInput,
-    EmptyOutput,
+from gateway.s3.bucket_types import (
     LifecycleOutput,
     PutBucketLifecycleConfigurationInput,
     PutBucketLifecycleConfigurationOutput,
 )
+from gateway.s3.errors import NO_SUCH_LIFECYCLE_CONFIGURATION, S3Error
+from gateway.s3.lifecycle import Due
+from gateway.s3.lifecycle_document import encode_lifecycle
+from gateway.s3.types import Body, BucketInput, EmptyOutput
 from storage.catalogue.records import ObjectVersion
 
 

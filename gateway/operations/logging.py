@@ -6,8 +6,9 @@ Source: AWS "PutBucketLogging". Lines are gathered and written by `gateway.engin
 from gateway.engine.access_log import KIND
 from gateway.operations.context import Context
 from gateway.s3.access_log import logging_node
+from gateway.s3.bucket_types import LoggingOutput, PutBucketLoggingInput
 from gateway.s3.errors import INVALID_TARGET_BUCKET_FOR_LOGGING, S3Error
-from gateway.s3.types import Body, BucketInput, EmptyOutput, LoggingOutput, PutBucketLoggingInput
+from gateway.s3.types import Body, BucketInput, EmptyOutput
 from storage.catalogue.base import NoSuchBucket
 
 

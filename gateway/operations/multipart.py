@@ -15,19 +15,17 @@ from gateway.operations.objects import refusal, refuse_early, shown_version, wri
 from gateway.operations.service import owner_of
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_REQUEST, NO_SUCH_UPLOAD, S3Error
 from gateway.s3.notifications import CREATED_COMPLETE
-from gateway.s3.types import (
+from gateway.s3.types import Body, EmptyOutput, Owner
+from gateway.s3.upload_types import (
     AbortMultipartUploadInput,
-    Body,
     CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput,
     CreateMultipartUploadInput,
     CreateMultipartUploadOutput,
-    EmptyOutput,
     ListMultipartUploadsInput,
     ListMultipartUploadsOutput,
     ListPartsInput,
     ListPartsOutput,
-    Owner,
     PartEntry,
     UploadEntry,
     UploadPartInput,

@@ -6,15 +6,10 @@ Source: AWS "PutBucketNotificationConfiguration". What is told is written with t
 from gateway.engine.notifying import KIND, Announcer
 from gateway.engine.webhooks import DeliveryFailed, TrialUnderWay
 from gateway.operations.context import Context
+from gateway.s3.bucket_types import NotificationsOutput, PutBucketNotificationConfigurationInput
 from gateway.s3.errors import INVALID_ARGUMENT, SLOW_DOWN, S3Error
 from gateway.s3.notifications import Cause, Notifications, arn_of, notifications_node, test_event
-from gateway.s3.types import (
-    Body,
-    BucketInput,
-    EmptyOutput,
-    NotificationsOutput,
-    PutBucketNotificationConfigurationInput,
-)
+from gateway.s3.types import Body, BucketInput, EmptyOutput
 
 _ANONYMOUS = "Anonymous"
 """Who acted, where nobody signed."""

@@ -1,7 +1,8 @@
 """Operations on the service: ListBuckets."""
 
 from gateway.operations.context import Context
-from gateway.s3.types import Body, BucketEntry, ListBucketsInput, ListBucketsOutput, Owner
+from gateway.s3.bucket_types import BucketEntry, ListBucketsInput, ListBucketsOutput
+from gateway.s3.types import Body, Owner
 
 MAX_BUCKETS_PER_PAGE = 10_000
 """As on AWS; also the page where the request names none."""

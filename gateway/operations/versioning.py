@@ -5,8 +5,9 @@ from gateway.operations.encryption import check_reader
 from gateway.operations.listing import MAX_KEYS, entry_of
 from gateway.operations.objects import check_parts_known, find, shown_version
 from gateway.operations.service import owner_of
+from gateway.s3.bucket_types import GetBucketVersioningOutput
 from gateway.s3.errors import INVALID_BUCKET_STATE, S3Error
-from gateway.s3.types import Body, BucketInput, EmptyOutput, GetBucketVersioningOutput, GetObjectInput
+from gateway.s3.types import Body, BucketInput, EmptyOutput, GetObjectInput
 from gateway.s3.version_types import (
     GetObjectAttributesInput,
     GetObjectAttributesOutput,

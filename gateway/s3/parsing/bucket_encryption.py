@@ -5,12 +5,13 @@ Source: AWS "PutBucketEncryption", with the types that a bucket blocks (since No
 
 from gateway.s3 import xml
 from gateway.s3.addressing import Address
+from gateway.s3.bucket_types import PutBucketEncryptionInput
 from gateway.s3.errors import MALFORMED_XML, NOT_IMPLEMENTED, S3Error
 from gateway.s3.parsing.encryption import DUAL_LAYER, check_kms_key_id
 from gateway.s3.parsing.fields import bucket_of, invalid
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Request
-from gateway.s3.types import AES256, AWS_KMS, SSE_C, BucketEncryption, PutBucketEncryptionInput
+from gateway.s3.types import AES256, AWS_KMS, SSE_C, BucketEncryption
 
 
 def parse_put_bucket_encryption(request: Request, address: Address, document: bytes) -> PutBucketEncryptionInput:

@@ -8,13 +8,14 @@ from typing import Final
 
 from gateway.s3 import xml
 from gateway.s3.addressing import Address
+from gateway.s3.bucket_types import CreateBucketInput, ListBucketsInput
 from gateway.s3.errors import NOT_IMPLEMENTED, S3Error
 from gateway.s3.headers import single
 from gateway.s3.parsing.access import ACL_HEADERS, acl_request, object_ownership
 from gateway.s3.parsing.fields import bucket_of, flag, invalid, number
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Request
-from gateway.s3.types import BucketInput, CreateBucketInput, ListBucketsInput
+from gateway.s3.types import BucketInput
 
 MAX_BUCKETS: Final = 10_000
 _OBJECT_LOCK: Final = "x-amz-bucket-object-lock-enabled"

@@ -20,13 +20,8 @@ from gateway.s3.parsing.tags import new_tags_of_copy
 from gateway.s3.ranges import parse_copy_range
 from gateway.s3.request import Headers, Request
 from gateway.s3.routing import COPY_SOURCE
-from gateway.s3.types import (
-    ChecksumAlgorithm,
-    CopyObjectInput,
-    CopySource,
-    ObjectHeaders,
-    UploadPartCopyInput,
-)
+from gateway.s3.types import ChecksumAlgorithm, CopyObjectInput, CopySource, ObjectHeaders
+from gateway.s3.upload_types import UploadPartCopyInput
 
 _SOURCE_OWNER: Final = "x-amz-source-expected-bucket-owner"
 _VERSION: Final = re.compile(r"versionId=([A-Za-z0-9._~-]+)")

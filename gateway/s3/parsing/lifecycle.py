@@ -6,6 +6,7 @@ Sources: AWS "PutBucketLifecycleConfiguration", "GetBucketLifecycleConfiguration
 from typing import Final
 
 from gateway.s3.addressing import Address
+from gateway.s3.bucket_types import PutBucketLifecycleConfigurationInput
 from gateway.s3.errors import MAX_MESSAGE_LENGTH_EXCEEDED, S3Error
 from gateway.s3.headers import single
 from gateway.s3.lifecycle_document import MINIMUM_SIZES, read_lifecycle
@@ -13,7 +14,7 @@ from gateway.s3.parsing import fields
 from gateway.s3.parsing.fields import bucket_of
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Request
-from gateway.s3.types import BucketInput, PutBucketLifecycleConfigurationInput
+from gateway.s3.types import BucketInput
 
 MAX_LIFECYCLE_BYTES: Final = 512 * 1024
 """A thousand rules of 500 bytes. Requests on a bucket are told by its rules when an object expires, so that whoever

@@ -8,7 +8,8 @@ from gateway.s3.parsing.fields import bucket_of, flag, invalid, limit, url_encod
 from gateway.s3.parsing.start import begin
 from gateway.s3.query import Query
 from gateway.s3.request import Request
-from gateway.s3.types import ListMultipartUploadsInput, ListObjectsInput, ListObjectsV2Input
+from gateway.s3.types import ListObjectsInput, ListObjectsV2Input
+from gateway.s3.upload_types import ListMultipartUploadsInput
 
 
 def _name(query: Query, name: str) -> bytes:

@@ -5,11 +5,12 @@ Sources: AWS "PutBucketLogging", "GetBucketLogging".
 
 from gateway.s3.access_log import read_logging
 from gateway.s3.addressing import Address
+from gateway.s3.bucket_types import PutBucketLoggingInput
 from gateway.s3.parsing import fields
 from gateway.s3.parsing.fields import bucket_of
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Request
-from gateway.s3.types import BucketInput, PutBucketLoggingInput
+from gateway.s3.types import BucketInput
 
 
 def parse_put_bucket_logging(request: Request, address: Address, document: bytes) -> PutBucketLoggingInput:

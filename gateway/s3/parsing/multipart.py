@@ -26,11 +26,9 @@ from gateway.s3.parsing.locks import lock_headers
 from gateway.s3.parsing.start import begin
 from gateway.s3.parsing.tags import header_tags
 from gateway.s3.request import Headers, Request
-from gateway.s3.types import (
+from gateway.s3.types import Checksum, ChecksumAlgorithm, ChecksumType
+from gateway.s3.upload_types import (
     AbortMultipartUploadInput,
-    Checksum,
-    ChecksumAlgorithm,
-    ChecksumType,
     CompletedPart,
     CompleteMultipartUploadInput,
     CreateMultipartUploadInput,

@@ -6,12 +6,13 @@ Sources: AWS "PutBucketNotificationConfiguration", "GetBucketNotificationConfigu
 from typing import Final
 
 from gateway.s3.addressing import Address
+from gateway.s3.bucket_types import PutBucketNotificationConfigurationInput
 from gateway.s3.headers import single
 from gateway.s3.notifications import read_notifications
 from gateway.s3.parsing.fields import bucket_of, flag
 from gateway.s3.parsing.start import begin
 from gateway.s3.request import Request
-from gateway.s3.types import BucketInput, PutBucketNotificationConfigurationInput
+from gateway.s3.types import BucketInput
 
 _SKIP_VALIDATION: Final = "x-amz-skip-destination-validation"
 

@@ -5,18 +5,18 @@ Sources: AWS "ListBuckets", "CreateBucket", "HeadBucket" and the configuration r
 
 from typing import Final
 
-from gateway.s3.headers import format_iso8601
-from gateway.s3.response import Response
-from gateway.s3.serialising.common import document, person
-from gateway.s3.types import (
+from gateway.s3.bucket_types import (
     CreateBucketOutput,
-    EmptyOutput,
     GetBucketEncryptionOutput,
     GetBucketLocationOutput,
     GetBucketVersioningOutput,
     HeadBucketOutput,
     ListBucketsOutput,
 )
+from gateway.s3.headers import format_iso8601
+from gateway.s3.response import Response
+from gateway.s3.serialising.common import document, person
+from gateway.s3.types import EmptyOutput
 from gateway.s3.xml import Node, optional
 
 _DEFAULT_REGION: Final = "us-east-1"

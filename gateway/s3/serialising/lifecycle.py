@@ -7,12 +7,13 @@ Sources: AWS "GetBucketLifecycleConfiguration"; "PutObject", `x-amz-expiration`;
 from typing import Final
 from urllib.parse import quote
 
+from gateway.s3.bucket_types import LifecycleOutput, PutBucketLifecycleConfigurationOutput
 from gateway.s3.headers import format_http_date
 from gateway.s3.lifecycle import Due
 from gateway.s3.lifecycle_document import lifecycle_node
 from gateway.s3.response import Response
 from gateway.s3.serialising.common import document
-from gateway.s3.types import EmptyOutput, LifecycleOutput, PutBucketLifecycleConfigurationOutput
+from gateway.s3.types import EmptyOutput
 
 _MINIMUM_SIZE: Final = "x-amz-transition-default-minimum-object-size"
 

@@ -9,13 +9,8 @@ from typing import Final
 from gateway.s3.headers import format_iso8601, quote_etag
 from gateway.s3.response import Response
 from gateway.s3.serialising.common import STORAGE_CLASS, Names, checksum_kind, document, person
-from gateway.s3.types import (
-    ListMultipartUploadsOutput,
-    ListObjectsOutput,
-    ListObjectsV2Output,
-    ObjectEntry,
-    UploadEntry,
-)
+from gateway.s3.types import ListObjectsOutput, ListObjectsV2Output, ObjectEntry
+from gateway.s3.upload_types import ListMultipartUploadsOutput, UploadEntry
 from gateway.s3.xml import Node, optional
 
 _STORAGE_CLASS: Final = Node("StorageClass", STORAGE_CLASS)

@@ -4,9 +4,10 @@ Source: AWS "GetBucketLogging".
 """
 
 from gateway.s3.access_log import logging_node
+from gateway.s3.bucket_types import LoggingOutput
 from gateway.s3.response import Response
 from gateway.s3.serialising.common import document
-from gateway.s3.types import EmptyOutput, LoggingOutput
+from gateway.s3.types import EmptyOutput
 
 
 def serialise_put_bucket_logging(output: EmptyOutput) -> Response:  # noqa: ARG001 - one signature for all

@@ -22,10 +22,10 @@ from gateway.s3.serialising.common import (
     person,
 )
 from gateway.s3.serialising.lifecycle import abort_headers, expiration_header
-from gateway.s3.types import (
+from gateway.s3.types import EmptyOutput
+from gateway.s3.upload_types import (
     CompleteMultipartUploadOutput,
     CreateMultipartUploadOutput,
-    EmptyOutput,
     ListPartsOutput,
     PartEntry,
     UploadPartCopyOutput,

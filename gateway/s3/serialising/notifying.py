@@ -3,10 +3,11 @@
 Source: AWS "GetBucketNotificationConfiguration".
 """
 
+from gateway.s3.bucket_types import NotificationsOutput
 from gateway.s3.notifications import notifications_node
 from gateway.s3.response import Response
 from gateway.s3.serialising.common import document
-from gateway.s3.types import EmptyOutput, NotificationsOutput
+from gateway.s3.types import EmptyOutput
 
 
 def serialise_put_bucket_notification_configuration(output: EmptyOutput) -> Response:  # noqa: ARG001 - one signature for all

@@ -7,7 +7,8 @@ import pytest
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.objects import NewObject
 from gateway.engine.retaining import AT_ONCE, retaining
-from gateway.s3.types import CompletedPart, PayloadExpectation
+from gateway.s3.types import PayloadExpectation
+from gateway.s3.upload_types import CompletedPart
 from storage.catalogue.base import Conditions, DeleteVersion, HistoryQuery, PreconditionRefused, VersionChange
 from storage.catalogue.records import ObjectLock, RetentionMode, Versioning
 from storage.errors import BlobHeld, StorageUnavailable

@@ -14,7 +14,8 @@ from gateway.engine.objects import NewObject
 from gateway.engine.protection import Mode, Protection
 from gateway.engine.rewrap import Under
 from gateway.engine.whole import read_slot
-from gateway.s3.types import CompletedPart, PayloadExpectation
+from gateway.s3.types import PayloadExpectation
+from gateway.s3.upload_types import CompletedPart
 from keys.customer import customer_key
 from keys.errors import KmsKeyDisabled, KmsUnavailable
 from keys.keyring import bucket_key_context, content_context

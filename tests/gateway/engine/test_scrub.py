@@ -14,7 +14,8 @@ from gateway.engine.moved_wraps import WrapsOfStore
 from gateway.engine.objects import NewObject
 from gateway.engine.protection import Mode, Protection
 from gateway.engine.scrub import DAMAGED, DESCRIBED, GONE, SHAPED, WHOLE, Scrubber, ScrubKeys, behind
-from gateway.s3.types import CompletedPart, PayloadExpectation
+from gateway.s3.types import PayloadExpectation
+from gateway.s3.upload_types import CompletedPart
 from keys.datakey import DataKey
 from storage.catalogue.base import Conditions
 from tests.gateway.engine.journal.stage import Stage, on_stage

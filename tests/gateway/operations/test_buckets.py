@@ -12,8 +12,8 @@ from gateway.access.policy import BucketRules
 from gateway.operations.admission import Access
 from gateway.operations.buckets import create_bucket
 from gateway.operations.context import Context
+from gateway.s3.bucket_types import CreateBucketInput
 from gateway.s3.errors import S3Error
-from gateway.s3.types import CreateBucketInput
 from storage.catalogue.base import NoSuchBucket
 from tests.gateway.operations.stage import ALICE, MAX_BUCKETS, Stage, headers_of, refused, status_of
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.operations import multipart as operations
 from gateway.s3.checksums import ALGORITHMS
 from gateway.s3.checksums import composite as composite_of
-from gateway.s3.types import CompletedPart
+from gateway.s3.upload_types import CompletedPart
 from storage.catalogue.base import Conditions, NoSuchUpload
 from tests.gateway.operations.stage import MIB, Stage, checksum_of, headers_of, refused, status_of
 

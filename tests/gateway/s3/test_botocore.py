@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from gateway.s3 import errors, types, version_types
+from gateway.s3 import bucket_types, errors, types, version_types
 from gateway.s3.access_log import KeyFormat, LoggingTarget
 from gateway.s3.errors import S3Error
 from gateway.s3.lifecycle import Filter, Lifecycle, Rule
@@ -33,11 +33,11 @@ def loop() -> Loop:
 
 
 def test_list_buckets(loop: Loop) -> None:
-    entries = (types.BucketEntry("one", MODIFIED), types.BucketEntry("two", MODIFIED))
+    entries = (bucket_types.BucketEntry("one", MODIFIED), bucket_types.BucketEntry("two", MODIFIED))
     result = loop(
-        "list_buckets", types.ListBucketsOutput(entries, OWNER, "eu-west-1", "p", "t"), MaxBuckets=5, Prefix="p"
+        "list_buckets", bucket_types.ListBucketsOutput(entries, OWNER, "eu-west-1", "p", "t"), MaxBuckets=5, Prefix="p"
     )
-    assert loop.seen == types.ListBucketsInput(max_buckets=5, prefix="p")
+    assert loop.seen == bucket_types.ListBucketsInput(max_buckets=5, prefix="p")
     assert result == {
         "Buckets": [{"Name": name, "CreationDate": SECOND, "BucketRegion": "eu-west-1"} for name in ("one", "two")],
         "Owner": {"DisplayName": "alice & bob", "ID": "0123"},
@@ -48,7 +48,7 @@ def test_list_buckets(loop: Loop) -> None:
 
 
 def test_list_no_buckets(loop: Loop) -> None:
-    result = loop("list_buckets", types.ListBucketsOutput((), OWNER, "us-east-1"))
+    result = loop("list_buckets", bucket_types.ListBucketsOutput((), OWNER, "us-east-1"))
     assert result["Buckets"] == []
     assert "Prefix" not in result
 
@@ -56,15 +56,15 @@ def test_list_no_buckets(loop: Loop) -> None:
 def test_buckets(loop: Loop) -> None:
     result = loop(
         "create_bucket",
-        types.CreateBucketOutput("bucket"),
+        bucket_types.CreateBucketOutput("bucket"),
         Bucket="bucket",
         CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
     )
-    assert loop.seen == types.CreateBucketInput("bucket", "eu-west-1")
+    assert loop.seen == bucket_types.CreateBucketInput("bucket", "eu-west-1")
     assert result == {"Location": "/bucket", "status": 200}
-    loop("create_bucket", types.CreateBucketOutput("bucket"), Bucket="bucket")
-    assert loop.seen == types.CreateBucketInput("bucket")
-    result = loop("head_bucket", types.HeadBucketOutput("eu-west-1"), Bucket="bucket")
+    loop("create_bucket", bucket_types.CreateBucketOutput("bucket"), Bucket="bucket")
+    assert loop.seen == bucket_types.CreateBucketInput("bucket")
+    result = loop("head_bucket", bucket_types.HeadBucketOutput("eu-west-1"), Bucket="bucket")
     assert result == {"BucketRegion": "eu-west-1", "status": 200}
     assert loop("delete_bucket", types.EmptyOutput(), Bucket="bucket") == {"status": 204}
     assert loop.seen == types.BucketInput("bucket")
@@ -72,14 +72,14 @@ def test_buckets(loop: Loop) -> None:
 
 @pytest.mark.parametrize(("region", "constraint"), [("us-east-1", None), ("eu-west-1", "eu-west-1")])
 def test_bucket_location(loop: Loop, region: str, constraint: str | None) -> None:
-    result = loop("get_bucket_location", types.GetBucketLocationOutput(region), Bucket="bucket")
+    result = loop("get_bucket_location", bucket_types.GetBucketLocationOutput(region), Bucket="bucket")
     assert result["LocationConstraint"] == constraint
 
 
 def test_bucket_configuration(loop: Loop) -> None:
     result = loop(
         "get_bucket_encryption",
-        types.GetBucketEncryptionOutput(types.BucketEncryption(bucket_key_enabled=True)),
+        bucket_types.GetBucketEncryptionOutput(types.BucketEncryption(bucket_key_enabled=True)),
         Bucket="bucket",
     )
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}
@@ -94,12 +94,12 @@ def test_bucket_configuration(loop: Loop) -> None:
     encryption = types.BucketEncryption("aws:kms", "alias/mine", bucket_key_enabled=True, blocked_types=("SSE-C",))
     configuration = {"Bucket": "bucket", "ServerSideEncryptionConfiguration": {"Rules": [rule]}}
     assert loop("put_bucket_encryption", types.EmptyOutput(), **configuration) == {"status": 200}
-    assert loop.seen == types.PutBucketEncryptionInput("bucket", encryption)
-    result = loop("get_bucket_encryption", types.GetBucketEncryptionOutput(encryption), Bucket="bucket")
+    assert loop.seen == bucket_types.PutBucketEncryptionInput("bucket", encryption)
+    result = loop("get_bucket_encryption", bucket_types.GetBucketEncryptionOutput(encryption), Bucket="bucket")
     assert result["ServerSideEncryptionConfiguration"] == {"Rules": [rule]}
     assert loop("delete_bucket_encryption", types.EmptyOutput(), Bucket="bucket") == {"status": 204}
-    assert "Status" not in loop("get_bucket_versioning", types.GetBucketVersioningOutput(), Bucket="bucket")
-    result = loop("get_bucket_versioning", types.GetBucketVersioningOutput("Suspended"), Bucket="bucket")
+    assert "Status" not in loop("get_bucket_versioning", bucket_types.GetBucketVersioningOutput(), Bucket="bucket")
+    result = loop("get_bucket_versioning", bucket_types.GetBucketVersioningOutput("Suspended"), Bucket="bucket")
     assert result["Status"] == "Suspended"
 
 
@@ -132,15 +132,15 @@ def test_lifecycle(loop: Loop) -> None:
     minimum = "varies_by_storage_class"
     result = loop(
         "put_bucket_lifecycle_configuration",
-        types.PutBucketLifecycleConfigurationOutput(minimum),
+        bucket_types.PutBucketLifecycleConfigurationOutput(minimum),
         Bucket="bucket",
         LifecycleConfiguration={"Rules": sent},
         TransitionDefaultMinimumObjectSize=minimum,
     )
     lifecycle = Lifecycle((rule, again), minimum)
-    assert loop.seen == types.PutBucketLifecycleConfigurationInput("bucket", lifecycle)
+    assert loop.seen == bucket_types.PutBucketLifecycleConfigurationInput("bucket", lifecycle)
     assert result == {"TransitionDefaultMinimumObjectSize": minimum, "status": 200}
-    result = loop("get_bucket_lifecycle_configuration", types.LifecycleOutput(lifecycle), Bucket="bucket")
+    result = loop("get_bucket_lifecycle_configuration", bucket_types.LifecycleOutput(lifecycle), Bucket="bucket")
     assert result == {"Rules": sent, "TransitionDefaultMinimumObjectSize": minimum, "status": 200}
     assert loop("delete_bucket_lifecycle", types.EmptyOutput(), Bucket="bucket") == {"status": 204}
 
@@ -176,9 +176,9 @@ def test_notifications(loop: Loop) -> None:
         NotificationConfiguration=sent,
         SkipDestinationValidation=True,
     )
-    assert loop.seen == types.PutBucketNotificationConfigurationInput("bucket", Notifications(lines), True)
+    assert loop.seen == bucket_types.PutBucketNotificationConfigurationInput("bucket", Notifications(lines), True)
     assert result == {"status": 200}
-    output = types.NotificationsOutput(Notifications(lines))
+    output = bucket_types.NotificationsOutput(Notifications(lines))
     assert loop("get_bucket_notification_configuration", output, Bucket="bucket") == {**sent, "status": 200}
 
 
@@ -192,9 +192,9 @@ def test_logging(loop: Loop) -> None:
         }
     }
     result = loop("put_bucket_logging", types.EmptyOutput(), Bucket="bucket", BucketLoggingStatus=sent)
-    assert (loop.seen, result) == (types.PutBucketLoggingInput("bucket", target), {"status": 200})
-    assert loop("get_bucket_logging", types.LoggingOutput(target), Bucket="bucket") == {**sent, "status": 200}
-    assert loop("get_bucket_logging", types.LoggingOutput(), Bucket="bucket") == {"status": 200}
+    assert (loop.seen, result) == (bucket_types.PutBucketLoggingInput("bucket", target), {"status": 200})
+    assert loop("get_bucket_logging", bucket_types.LoggingOutput(target), Bucket="bucket") == {**sent, "status": 200}
+    assert loop("get_bucket_logging", bucket_types.LoggingOutput(), Bucket="bucket") == {"status": 200}
 
 
 def test_put_object(loop: Loop) -> None:

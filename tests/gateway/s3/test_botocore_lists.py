@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.s3 import types
+from gateway.s3 import types, upload_types
 from gateway.s3.types import ChecksumAlgorithm, ChecksumType
 from tests.gateway.s3.loop import BODY, COMPOSITE, CRC, MODIFIED, ODD, OWNER, SECOND, Loop
 
@@ -92,7 +92,7 @@ def test_list_objects_v2(loop: Loop) -> None:
 
 
 def test_multipart_uploads(loop: Loop) -> None:
-    output = types.CreateMultipartUploadOutput(
+    output = upload_types.CreateMultipartUploadOutput(
         "bucket", ODD.encode(), "u1", types.EncryptionReport(), ChecksumAlgorithm.SHA256, ChecksumType.COMPOSITE
     )
     result = loop("create_multipart_upload", output, Bucket="bucket", Key=ODD, ChecksumAlgorithm="SHA256")
@@ -106,7 +106,7 @@ def test_multipart_uploads(loop: Loop) -> None:
         "ChecksumType": "COMPOSITE",
         "status": 200,
     }
-    plain = types.CreateMultipartUploadOutput("bucket", b"k", "u1", types.EncryptionReport())
+    plain = upload_types.CreateMultipartUploadOutput("bucket", b"k", "u1", types.EncryptionReport())
     result = loop("create_multipart_upload", plain, Bucket="bucket", Key="k")
     assert "ChecksumType" not in result
 
@@ -114,7 +114,7 @@ def test_multipart_uploads(loop: Loop) -> None:
 def test_upload_part(loop: Loop) -> None:
     result = loop(
         "upload_part",
-        types.UploadPartOutput("abc", types.EncryptionReport(), CRC),
+        upload_types.UploadPartOutput("abc", types.EncryptionReport(), CRC),
         Bucket="bucket",
         Key="k",
         UploadId="u/1+",
@@ -129,7 +129,7 @@ def test_upload_part(loop: Loop) -> None:
 def test_upload_part_copy(loop: Loop) -> None:
     result = loop(
         "upload_part_copy",
-        types.UploadPartCopyOutput("abc", MODIFIED, types.EncryptionReport(), CRC, "v0"),
+        upload_types.UploadPartCopyOutput("abc", MODIFIED, types.EncryptionReport(), CRC, "v0"),
         Bucket="bucket",
         Key="k",
         UploadId="u1",
@@ -137,7 +137,9 @@ def test_upload_part_copy(loop: Loop) -> None:
         CopySource="source/k",
         CopySourceRange="bytes=0-4",
     )
-    assert loop.seen == types.UploadPartCopyInput("bucket", b"k", "u1", 7, types.CopySource("source", b"k"), 0, 4)
+    assert loop.seen == upload_types.UploadPartCopyInput(
+        "bucket", b"k", "u1", 7, types.CopySource("source", b"k"), 0, 4
+    )
     assert result == {
         "CopyPartResult": {"ETag": '"abc"', "LastModified": SECOND, "ChecksumCRC32": CRC.value},
         "ServerSideEncryption": "AES256",
@@ -147,7 +149,7 @@ def test_upload_part_copy(loop: Loop) -> None:
 
 
 def test_complete_multipart_upload(loop: Loop) -> None:
-    output = types.CompleteMultipartUploadOutput(
+    output = upload_types.CompleteMultipartUploadOutput(
         "bucket", ODD.encode(), "https://localhost/bucket/k", "abc-2", types.EncryptionReport(), COMPOSITE, "v1"
     )
     parts = [{"PartNumber": 1, "ETag": '"a"'}, {"PartNumber": 2, "ETag": "b", "ChecksumCRC32": CRC.value}]
@@ -162,11 +164,11 @@ def test_complete_multipart_upload(loop: Loop) -> None:
         MpuObjectSize=12,
         ChecksumCRC32=CRC.value,
     )
-    assert loop.seen == types.CompleteMultipartUploadInput(
+    assert loop.seen == upload_types.CompleteMultipartUploadInput(
         "bucket",
         ODD.encode(),
         "u1",
-        (types.CompletedPart(1, "a"), types.CompletedPart(2, "b", CRC)),
+        (upload_types.CompletedPart(1, "a"), upload_types.CompletedPart(2, "b", CRC)),
         types.WriteConditions(if_match="e"),
         CRC,
         None,
@@ -187,15 +189,15 @@ def test_complete_multipart_upload(loop: Loop) -> None:
 
 def test_abort_multipart_upload(loop: Loop) -> None:
     result = loop("abort_multipart_upload", types.EmptyOutput(), Bucket="bucket", Key="k", UploadId="u1")
-    assert loop.seen == types.AbortMultipartUploadInput("bucket", b"k", "u1")
+    assert loop.seen == upload_types.AbortMultipartUploadInput("bucket", b"k", "u1")
     assert result == {"status": 204}
 
 
 def test_list_parts(loop: Loop) -> None:
-    asked = types.ListPartsInput("bucket", ODD.encode(), "u1", 1, 5)
-    entries = (types.PartEntry(2, MODIFIED, "a", 5, CRC), types.PartEntry(3, MODIFIED, "b", 6))
+    asked = upload_types.ListPartsInput("bucket", ODD.encode(), "u1", 1, 5)
+    entries = (upload_types.PartEntry(2, MODIFIED, "a", 5, CRC), upload_types.PartEntry(3, MODIFIED, "b", 6))
     kind = ChecksumAlgorithm.CRC32, ChecksumType.FULL_OBJECT
-    output = types.ListPartsOutput(asked, entries, True, OWNER, types.Owner("4567", "bob"), 3, *kind)
+    output = upload_types.ListPartsOutput(asked, entries, True, OWNER, types.Owner("4567", "bob"), 3, *kind)
     result = loop("list_parts", output, Bucket="bucket", Key=ODD, UploadId="u1", PartNumberMarker=1, MaxParts=5)
     assert loop.seen == asked
     person = {"DisplayName": "alice & bob", "ID": "0123"}
@@ -221,10 +223,10 @@ def test_list_parts(loop: Loop) -> None:
 
 
 def test_list_multipart_uploads(loop: Loop) -> None:
-    asked = types.ListMultipartUploadsInput("bucket", b"a+", b"/", b"k ", "u0", 5, url_encoding=True)
+    asked = upload_types.ListMultipartUploadsInput("bucket", b"a+", b"/", b"k ", "u0", 5, url_encoding=True)
     kind = ChecksumAlgorithm.SHA1, ChecksumType.COMPOSITE
-    entry = types.UploadEntry(ODD.encode(), "u1", MODIFIED, OWNER, types.Owner("4567", "bob"), *kind)
-    output = types.ListMultipartUploadsOutput(asked, (entry,), (b"p /",), True, b"n+", "u9")
+    entry = upload_types.UploadEntry(ODD.encode(), "u1", MODIFIED, OWNER, types.Owner("4567", "bob"), *kind)
+    output = upload_types.ListMultipartUploadsOutput(asked, (entry,), (b"p /",), True, b"n+", "u9")
     result = loop(
         "list_multipart_uploads",
         output,
@@ -268,8 +270,10 @@ def test_list_multipart_uploads(loop: Loop) -> None:
 
 
 def test_no_uploads(loop: Loop) -> None:
-    asked = types.ListMultipartUploadsInput("bucket")
-    result = loop("list_multipart_uploads", types.ListMultipartUploadsOutput(asked, (), (), False), Bucket="bucket")
+    asked = upload_types.ListMultipartUploadsInput("bucket")
+    result = loop(
+        "list_multipart_uploads", upload_types.ListMultipartUploadsOutput(asked, (), (), False), Bucket="bucket"
+    )
     assert result == {
         "Bucket": "bucket",
         "KeyMarker": "",

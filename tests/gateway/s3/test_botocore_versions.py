@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.s3 import types, version_types
+from gateway.s3 import types, upload_types, version_types
 from gateway.s3.version_types import DefaultRetention, VersionInput
 from tests.gateway.s3.loop import COMPOSITE, MODIFIED, ODD, OWNER, SECOND, Loop
 
@@ -133,7 +133,7 @@ def test_headers_of_writes_and_reads(loop: Loop) -> None:
         **wanted,
     )
     assert (loop.seen.tags, loop.seen.lock) == (tags, lock)
-    output = types.CreateMultipartUploadOutput("bucket", b"k", "u", types.EncryptionReport())
+    output = upload_types.CreateMultipartUploadOutput("bucket", b"k", "u", types.EncryptionReport())
     loop("create_multipart_upload", output, Bucket="bucket", Key="k", **wanted)
     assert (loop.seen.tags, loop.seen.lock) == (tags, lock)
     copied = types.CopyObjectOutput("e", MODIFIED, types.EncryptionReport())

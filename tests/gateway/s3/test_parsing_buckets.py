@@ -1,14 +1,9 @@
 import pytest
 
+from gateway.s3.bucket_types import CreateBucketInput, ListBucketsInput
 from gateway.s3.errors import INVALID_ARGUMENT, INVALID_URI, MALFORMED_XML, NOT_IMPLEMENTED, ErrorRow
-from gateway.s3.types import (
-    BucketInput,
-    CreateBucketInput,
-    ListBucketsInput,
-    ListMultipartUploadsInput,
-    ListObjectsInput,
-    ListObjectsV2Input,
-)
+from gateway.s3.types import BucketInput, ListObjectsInput, ListObjectsV2Input
+from gateway.s3.upload_types import ListMultipartUploadsInput
 from tests.gateway.s3.wire import read, refused
 
 

@@ -10,9 +10,9 @@ from gateway.s3.types import (
     EncryptionRequest,
     ObjectHeaders,
     ReadConditions,
-    UploadPartCopyInput,
     WriteConditions,
 )
+from gateway.s3.upload_types import UploadPartCopyInput
 from tests.gateway.s3.wire import read, refused
 
 ID = "0123456789abcdef" * 2

@@ -13,19 +13,21 @@ from gateway.s3.errors import (
     ErrorRow,
 )
 from gateway.s3.types import (
-    AbortMultipartUploadInput,
     Checksum,
     ChecksumAlgorithm,
     ChecksumType,
+    EncryptionRequest,
+    ObjectHeaders,
+    PayloadExpectation,
+    WriteConditions,
+)
+from gateway.s3.upload_types import (
+    AbortMultipartUploadInput,
     CompletedPart,
     CompleteMultipartUploadInput,
     CreateMultipartUploadInput,
-    EncryptionRequest,
     ListPartsInput,
-    ObjectHeaders,
-    PayloadExpectation,
     UploadPartInput,
-    WriteConditions,
 )
 from tests.gateway.s3.wire import read, refused
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.s3 import errors, serialising, types
+from gateway.s3 import errors, serialising, types, upload_types
 from gateway.s3.errors import ROWS, S3Error
 from gateway.s3.response import Response
-from gateway.s3.types import ListMultipartUploadsInput, ListObjectsInput, ListObjectsV2Input, Owner
+from gateway.s3.types import ListObjectsInput, ListObjectsV2Input, Owner
+from gateway.s3.upload_types import ListMultipartUploadsInput
 from gateway.s3.xml import NAMESPACE
 
 MODIFIED = datetime(2026, 5, 1, 12, 0, 0, 700_000, tzinfo=UTC)
@@ -79,9 +80,9 @@ CONTROL = b"a\x01b"
             types.ListObjectsV2Output(ListObjectsV2Input("bucket"), (entry(b"a b"),), (CONTROL,), False)
         ),
         serialising.serialise_list_multipart_uploads(
-            types.ListMultipartUploadsOutput(
+            upload_types.ListMultipartUploadsOutput(
                 ListMultipartUploadsInput("bucket"),
-                (types.UploadEntry(CONTROL, "u", MODIFIED, Owner("1", "a"), Owner("2", "b")),),
+                (upload_types.UploadEntry(CONTROL, "u", MODIFIED, Owner("1", "a"), Owner("2", "b")),),
                 (b"a b",),
                 False,
             )
@@ -106,14 +107,16 @@ def test_h68_every_listing_is_well_formed_and_tells_names_exactly(keys: list[byt
 
 
 def test_keys_that_xml_cannot_hold_elsewhere_are_replaced() -> None:
-    output = types.CreateMultipartUploadOutput("bucket", CONTROL, "u", types.EncryptionReport())
+    output = upload_types.CreateMultipartUploadOutput("bucket", CONTROL, "u", types.EncryptionReport())
     assert tree(serialising.serialise_create_multipart_upload(output)).findtext(f"{S3}Key") == "a\ufffdb"
 
 
 def test_markers_of_uploads_only_where_there_is_more() -> None:
     asked = ListMultipartUploadsInput("bucket")
     assert "NextKeyMarker" not in names(
-        serialising.serialise_list_multipart_uploads(types.ListMultipartUploadsOutput(asked, (), (), False, b"k", "u"))
+        serialising.serialise_list_multipart_uploads(
+            upload_types.ListMultipartUploadsOutput(asked, (), (), False, b"k", "u")
+        )
     )
 
 

@@ -13,7 +13,8 @@ from gateway.engine.journal.runner import LEASE_DURATION, Journal
 from gateway.engine.journal.snapshots import Snapshots
 from gateway.engine.journal.upload_wraps import UploadWraps
 from gateway.engine.journal.witness import Witness
-from gateway.s3.types import CompletedPart, PayloadExpectation
+from gateway.s3.types import PayloadExpectation
+from gateway.s3.upload_types import CompletedPart
 from storage import seams
 from storage.catalogue.base import Conditions, LeaseLost, UploadsQuery
 from storage.catalogue.records import BlobState, Part, Upload
