@@ -112,7 +112,7 @@ class Importer:
     async def move(self, history: Sequence[Item], index: int) -> Result:
         """Deal with one object, or one version of it. Raises: S3Error, MoveError, StorageError, KeysError."""
         item = history[index]
-        return await (self._move_version(item) if self._options.versions else self._move_current(item))
+        return await (self._move_version(history, index) if self._options.versions else self._move_current(item))
 
     async def _move_current(self, item: Item) -> Result:
         check_item(item)
@@ -129,9 +129,10 @@ class Importer:
             return Result(Outcome.KEPT, why="the source changed since it was imported: run again with --update")
         return await self.bring(item, origin, Conditions(newest=version.sequence))
 
-    async def _move_version(self, item: Item) -> Result:
+    async def _move_version(self, history: Sequence[Item], index: int) -> Result:
+        item = history[index]
         check_item(item)
-        version_id = hashlib.sha256(f"{item.mark()}/{item.is_delete_marker}".encode()).hexdigest()[:32]
+        version_id = _version_id_of(item)
         catalogue, bucket_id = self._services.catalogue, self._bucket.bucket_id
         try:
             await catalogue.get_version(bucket_id, item.object_key, version_id, with_content=False)
@@ -140,8 +141,11 @@ class Importer:
         else:
             return Result(Outcome.THERE)
         current = await self.current(item.object_key)
-        is_ours = current is None or current.is_delete_marker or _is_imported(current)
-        if not is_ours:
+        # A delete marker carries no mark: one that came before in the history is known by its id.
+        if current is not None and current.is_delete_marker:
+            if current.version_id not in map(_version_id_of, history[:index]):
+                return Result(Outcome.KEPT, why=_DELETED_HERE)
+        elif current is not None and not _is_imported(current):
             raise ItemChanged(_HERE)
         conditions = Conditions(newest=0 if current is None else current.sequence)
         if not item.is_delete_marker:
@@ -322,6 +326,11 @@ class Importer:
         return await services.announcements.by_request(
             self._bucket, principal_id=_BY_AN_IMPORT, source_address="", request_id="", at=services.clock()
         )
+
+
+def _version_id_of(item: Item) -> str:
+    """What a version of the source is called here: the same each time, and as random as any."""
+    return hashlib.sha256(f"{item.mark()}/{item.is_delete_marker}".encode()).hexdigest()[:32]
 
 
 def check_item(item: Item) -> None:

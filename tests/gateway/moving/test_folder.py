@@ -2,6 +2,8 @@ import json
 import os
 import stat
 from base64 import b64encode
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,34 @@ def test_what_is_deleted_while_it_is_read_stays_deleted(
 
     monkeypatch.setattr(FolderSource, "open", deleted_meanwhile)
     assert bring(stage, tmp_path)["kept"] == 1
+    assert stage.keys() == []
+
+
+def test_no_later_version_comes_over_a_delete_marker_of_a_client(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.alice.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    (tmp_path / "key").write_bytes(b"x")
+    walk, listed = FolderSource.walk, ["1"]
+
+    async def with_versions(source: FolderSource, after: bytes, *, versions: bool) -> AsyncGenerator[Item]:
+        assert versions
+        async for item in walk(source, after, versions=False):
+            for version_id in listed:
+                yield replace(item, version_id=version_id, is_delete_marker=version_id == "marker")
+
+    monkeypatch.setattr(FolderSource, "walk", with_versions)
+    assert bring(stage, tmp_path, versions=True)["moved"] == 1
+    listed[:] = ["2", "marker", "1"]
+    assert bring(stage, tmp_path, versions=True)["moved"] == 2, "a marker of the source's is none of a client's"
+    assert stage.keys() == ["key"]
+    stage.alice.delete_object(Bucket="bucket", Key="key")
+    listed[:] = ["3", "2", "marker", "1"]
+    answer = bring(stage, tmp_path, versions=True)
+    assert (answer["already_there"], why(answer)["key"]) == (
+        3,
+        "kept: it was deleted in the bucket; it was not brought back",
+    )
     assert stage.keys() == []
 
 
