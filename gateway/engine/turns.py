@@ -6,9 +6,14 @@ count as one account.
 
 import asyncio
 from collections import Counter, deque
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.s3.errors import SLOW_DOWN, S3Error
+
+SERVED: Final[ContextVar[str]] = ContextVar("served", default="")
+"""The account whose request is answered; nobody's for anonymous callers, before it is known who asks, and for jobs."""
 
 
 @dataclass(eq=False, slots=True)

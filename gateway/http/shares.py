@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from gateway.engine.turns import SERVED
 from gateway.s3.errors import SLOW_DOWN, S3Error
 
 NOBODY: Final = ""
@@ -52,9 +53,11 @@ class Place:
         self.end()
         self._shares.take(account)
         self._account = account
+        SERVED.set(account)
 
     def end(self) -> None:
         """Count for nobody."""
         if self._account is not None:
             self._shares.give_back(self._account)
             self._account = None
+            SERVED.set(NOBODY)

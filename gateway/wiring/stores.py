@@ -1,12 +1,14 @@
 """Catalogue and blob store: which ones there are, and that both are of the realm of the keys."""
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gateway.engine.turns import SERVED, Turns
+from gateway.s3.errors import S3Error
 from gateway.wiring.folders import Folders
 from keys.extras import how_to_install
 from keys.realm import RealmKeys
@@ -20,12 +22,14 @@ from storage.catalogue.rowmac import RowMac
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.catalogue.sqlite_session import SqliteSession
 from storage.catalogue.transfer import filling
-from storage.errors import CatalogueUnsafe, RealmMismatch
+from storage.errors import CatalogueUnsafe, RealmMismatch, StorageUnavailable
 
 if TYPE_CHECKING:
     from storage.catalogue.postgres import PostgresCatalogue
 
 _MAX_PASSWORD_BYTES: Final = 4096
+CONNECTION_WAIT_S: Final = 5.0
+"""How long a command waits for its turn at a connection to the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +92,36 @@ async def look_at_places(folders: Folders) -> None:
         await blobs.close()
 
 
+class ConnectionTurns:
+    """Connections to the database, by turns of the accounts that wait for one.
+
+    An account may have all of them where nobody else asks. Where somebody does, he gets the next one that comes free,
+    however many slow listings of another one wait: so nobody waits for longer than one command takes.
+    """
+
+    def __init__(self, connections: int) -> None:
+        self._turns = Turns(connections, CONNECTION_WAIT_S)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """The turn of whoever is served here. Raises: StorageUnavailable where it does not come in time."""
+        account = SERVED.get()
+        try:
+            taken = await self._turns.take(account, 1)
+        except S3Error:
+            raise StorageUnavailable("no connection to the database came free in time") from None
+        try:
+            yield
+        finally:
+            self._turns.give_back(account, taken)
+
+
 async def open_catalogue(folders: Folders, realm_keys: RealmKeys) -> Catalogue:
     """Open the catalogue of a realm. Raises: StorageError, KeyringError."""
     if folders.database is not None:
-        return await _postgres().open(*_database_arguments(folders, folders.database, realm_keys))
+        catalogue = await _postgres().open(*_database_arguments(folders, folders.database, realm_keys))
+        catalogue.share_out(ConnectionTurns(folders.database.connections).turn)
+        return catalogue
     return SqliteCatalogue.open(*_catalogue_arguments(folders, realm_keys))
 
 

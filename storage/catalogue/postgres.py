@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -108,6 +109,7 @@ class PostgresCatalogue(SqlCatalogue):
         self._running: set[asyncio.Task[Any]] = set()
         self._commits = 0
         self._is_closed = False
+        self._turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         self._tidying = asyncio.create_task(self._tidy())
         self._auditing: asyncio.Task[None] | None = None
 
@@ -215,6 +217,13 @@ class PostgresCatalogue(SqlCatalogue):
             raise
         return cls(pool, tables, realm_id, clock)
 
+    def share_out(self, turn: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        """Take a connection only within such a turn, of which there are as many as connections.
+
+        It is for those above to know who is served. It may raise StorageError.
+        """
+        self._turn = turn
+
     async def close(self) -> None:
         """See `Catalogue.close`."""
         self._is_closed = True
@@ -244,7 +253,7 @@ class PostgresCatalogue(SqlCatalogue):
         """
         for left in range(TRIES - 1, -1, -1):
             try:
-                async with self._pool.connection() as connection:
+                async with self._turn(), self._pool.connection() as connection:
                     return await work(connection)
             except POOL_FAILURES:
                 self._check_open()

@@ -1,7 +1,10 @@
 """Shares of the requests that are answered at once."""
 
+import contextvars
+
 import pytest
 
+from gateway.engine.turns import SERVED
 from gateway.http.shares import NOBODY, Place, RequestShares
 from gateway.s3.errors import SLOW_DOWN, S3Error
 
@@ -19,6 +22,18 @@ def test_an_account_has_its_share_and_no_more() -> None:
     places[0].end()
     places[3].take("one")
     assert len(refusals) == 1
+
+
+def test_what_is_shared_out_beneath_is_told_whom_it_is_for() -> None:
+    def told() -> None:
+        place = Place(RequestShares(1, lambda: None))
+        assert SERVED.get() == NOBODY
+        place.take("one")
+        assert SERVED.get() == "one"
+        place.end()
+        assert SERVED.get() == NOBODY
+
+    contextvars.Context().run(told)
 
 
 def test_a_place_counts_for_one_account_at_a_time() -> None:

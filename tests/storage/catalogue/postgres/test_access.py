@@ -7,10 +7,14 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from gateway.engine.turns import SERVED
+from gateway.wiring import stores
+from gateway.wiring.stores import ConnectionTurns
 from storage.catalogue import locks, postgres
 from storage.catalogue.address import PostgresAddress
 from storage.catalogue.base import Conditions, DeleteVersion, HistoryQuery, ListQuery
@@ -184,3 +188,37 @@ async def test_a_client_certificate_stands_for_the_user(server: PostgresServer, 
     ):
         with pytest.raises(StorageUnavailable):
             await PostgresCatalogue.open(dataclasses.replace(address, **refused), REALM, *KEYS)
+
+
+async def test_an_account_with_many_slow_commands_holds_up_no_other(
+    address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = await PostgresCatalogue.create(dataclasses.replace(address, connections=2), REALM, *KEYS)
+    catalogue.share_out(ConnectionTurns(2).turn)
+    begun: list[str] = []
+
+    async def ask(account: str, statement: str) -> None:
+        async def work(connection: psycopg.AsyncConnection[Any]) -> None:
+            begun.append(account)
+            await connection.execute(statement)
+
+        SERVED.set(account)
+        await catalogue._apart(catalogue._on_connection(work))
+
+    try:
+        crowd = [asyncio.create_task(ask("crowd", "SELECT pg_sleep(0.05)")) for _ in range(20)]
+        others = [asyncio.create_task(ask(name, "SELECT 1")) for name in ("one", "two")]
+        await asyncio.gather(*crowd, *others)
+        assert len(begun) == 22
+        # Two had a connection before anybody else asked; the third one may have its turn between the two others.
+        assert sorted(set(begun[:5])) == ["crowd", "one", "two"], begun
+        # Who finds none in time is refused as where the server does not answer, and the others go on.
+        monkeypatch.setattr(stores, "CONNECTION_WAIT_S", 0.0)
+        catalogue.share_out(ConnectionTurns(1).turn)
+        slow, late = (asyncio.create_task(ask(name, "SELECT pg_sleep(0.2)")) for name in ("slow", "late"))
+        with pytest.raises(StorageUnavailable, match="no connection"):
+            await late
+        await slow
+        await ask("late", "SELECT 1")
+    finally:
+        await catalogue.close()
