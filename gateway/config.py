@@ -4,28 +4,40 @@ Sources in rising order: a TOML file (`--config` or `SEALGATE_CONFIG`), the envi
 Unknown names are errors in each of them. docs/SETTINGS.md is written from this table (`sealgate settings --markdown`).
 """
 
-import ipaddress
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from gateway.errors import SettingsError
+from gateway.setting_values import (
+    MAX_PORT,
+    Domains,
+    FilePath,
+    Host,
+    Hosts,
+    KmsName,
+    Loopback,
+    Port,
+    PostgresName,
+    Region,
+    S3Bucket,
+    S3Endpoint,
+    S3Prefix,
+    Webhooks,
+)
 
 ENVIRONMENT_PREFIX: Final = "SEALGATE_"
 CONFIG_VARIABLE: Final = ENVIRONMENT_PREFIX + "CONFIG"
@@ -42,119 +54,6 @@ _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 _HOUR_S: Final = 3600
 _DAY_S: Final = 24 * _HOUR_S
-_MAX_PORT: Final = 65_535
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
-)
-_REGION = re.compile(r"[a-z0-9-]{1,32}")
-_POSTGRES_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
-_KMS_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
-_S3_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_S3_PREFIX: Final = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,62}/){1,8}")
-_WEBHOOK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-def _not_empty(value: object) -> object:
-    # Path("") is the working directory, which nobody means who leaves a variable empty.
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("is empty; give a path, or leave the setting out")
-    return value
-
-
-def _host(value: str) -> str:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        # No top-level name is a number: 300.1.1.1 is a mistyped address, and no name server need be asked.
-        if not _HOST_NAME.fullmatch(value) or value.rpartition(".")[2].isdigit():
-            raise ValueError("takes an IP address, such as 127.0.0.1 or 0.0.0.0, or a host name") from None
-    return value
-
-
-def _loopback(value: str) -> str:
-    # Whoever reaches this listener reads the gateway's state without signing in.
-    if value != "localhost":
-        try:
-            address = ipaddress.ip_address(value)
-        except ValueError:
-            raise ValueError("must be a loopback address: 127.0.0.1, ::1 or localhost") from None
-        if not address.is_loopback:
-            raise ValueError("must be a loopback address: 127.0.0.1, ::1 or localhost; use a local scraper")
-    return value
-
-
-def _domain(value: str) -> str:
-    if not _HOST_NAME.fullmatch(value):
-        raise ValueError(f"{value[:100]!r} is not a host name")
-    return value.lower()
-
-
-def _webhook(value: str) -> str:
-    name, _, url = value.partition("=")
-    if not _WEBHOOK_NAME.fullmatch(name):
-        raise ValueError("takes NAME=https://..., with small letters, digits and hyphens in the name, at most 63")
-    try:
-        parts = urlsplit(url)
-        is_right = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_right = False
-    else:
-        is_right = is_right and not parts.username and not parts.password and not parts.fragment
-    if not is_right or not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError(f"the webhook {name} needs an address https://HOST[:PORT]/PATH, without a user in it")
-    return value
-
-
-def _kms(value: str) -> str:
-    if not _KMS_NAME.fullmatch(value):
-        raise ValueError("takes local, or the name of a table in kms_file")
-    return value
-
-
-def _region(value: str) -> str:
-    if not _REGION.fullmatch(value):
-        raise ValueError("takes small letters, digits and hyphens, at most 32")
-    return value
-
-
-def _s3_endpoint(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        is_right = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_right = False
-    else:
-        is_right = is_right and parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
-    if value and (not is_right or not value.isascii()):
-        raise ValueError("takes https://HOST[:PORT]; plain HTTP is never spoken")
-    return value.rstrip("/")
-
-
-def _s3_bucket(value: str) -> str:
-    if value and not _S3_BUCKET.fullmatch(value):
-        raise ValueError("takes the name of a bucket: small letters, digits, hyphens and dots, 3 to 63")
-    return value
-
-
-def _s3_prefix(value: str) -> str:
-    if value and (not _S3_PREFIX.fullmatch(value) or not value.endswith("/")):
-        raise ValueError("takes letters, digits, . _ - between slashes, and ends in a slash")
-    return value
-
-
-def _postgres_name(value: str) -> str:
-    if not _POSTGRES_NAME.fullmatch(value):
-        raise ValueError("takes letters, digits, hyphens and underscores, at most 63")
-    return value
-
-
-FilePath = Annotated[Path, BeforeValidator(_not_empty)]
-Host = Annotated[str, AfterValidator(_host)]
-Port = Annotated[int, Field(ge=1, le=_MAX_PORT)]
 
 
 def _row(default: Any, text: str, *, unit: str = "", shown: str = "", **limits: Any) -> Any:
@@ -233,10 +132,8 @@ class Settings(BaseSettings):
     )
     postgres_host: Host = _row("localhost", "Host of the database, as its certificate names it.")
     postgres_port: Port = _row(5432, "Port of the database.")
-    postgres_database: Annotated[str, AfterValidator(_postgres_name)] = _row(
-        "sealgate", "The database: in UTF8, of its own, owned by `postgres_user`."
-    )
-    postgres_user: Annotated[str, AfterValidator(_postgres_name)] = _row("sealgate", "The user of the database.")
+    postgres_database: PostgresName = _row("sealgate", "The database: in UTF8, of its own, owned by `postgres_user`.")
+    postgres_user: PostgresName = _row("sealgate", "The user of the database.")
     postgres_password_file: FilePath | None = _row(
         None,
         "File (mode 0600) with the password, which goes out by SCRAM alone. Empty: the client certificate stands for"
@@ -257,14 +154,10 @@ class Settings(BaseSettings):
     blob_store: Literal["disk", "s3"] = _row(
         "disk", "What keeps the sealed blobs: a folder, or a bucket of MinIO or any other S3."
     )
-    s3_endpoint: Annotated[str, AfterValidator(_s3_endpoint)] = _row(
-        "", "Where the bucket's server is: https://HOST[:PORT].", max_length=300
-    )
-    s3_bucket: Annotated[str, AfterValidator(_s3_bucket)] = _row("", "The bucket. It must be there, and be ours alone.")
-    s3_prefix: Annotated[str, AfterValidator(_s3_prefix)] = _row(
-        "", "What the names of all objects begin with; ends in a slash.", max_length=512
-    )
-    s3_region: Annotated[str, AfterValidator(_region)] = _row("us-east-1", "Region that requests are signed for.")
+    s3_endpoint: S3Endpoint = _row("", "Where the bucket's server is: https://HOST[:PORT].", max_length=300)
+    s3_bucket: S3Bucket = _row("", "The bucket. It must be there, and be ours alone.")
+    s3_prefix: S3Prefix = _row("", "What the names of all objects begin with; ends in a slash.", max_length=512)
+    s3_region: Region = _row("us-east-1", "Region that requests are signed for.")
     s3_credentials_file: FilePath | None = _row(
         None,
         "File (mode 0600) with the lines AWS_ACCESS_KEY_ID=... and AWS_SECRET_ACCESS_KEY=..., and AWS_SESSION_TOKEN=..."
@@ -304,7 +197,7 @@ class Settings(BaseSettings):
     # Who listens where
     host: Host = _row("127.0.0.1", "Address that the HTTPS endpoint listens on; 0.0.0.0 or :: for every interface.")
     port: Port = _row(DEFAULT_PORT, "Port of the HTTPS endpoint.")
-    admin_host: Annotated[str, AfterValidator(_loopback)] = _row(
+    admin_host: Loopback = _row(
         "127.0.0.1", "Address of /healthz, /readyz and /metrics. Loopback only, since nobody signs in there."
     )
     admin_port: Port = _row(lambda values: values["port"] + 1, "Port of the admin listener.", shown="`port` + 1")
@@ -316,7 +209,7 @@ class Settings(BaseSettings):
         "Port of the listener that answers every plain-HTTP request with 403 AccessDenied; 0 turns it off.",
         shown="9480, or `port` + 2 where `port` is given",
         ge=0,
-        le=_MAX_PORT,
+        le=MAX_PORT,
     )
     monitor_host: Host = _row(lambda values: values["host"], "Address of the monitor listener.", shown="`host`")
     monitor_port: int = _row(
@@ -324,21 +217,21 @@ class Settings(BaseSettings):
         "Port of the monitor listener: the pages of the admin listener for other machines, over TLS, to who shows a"
         " certificate of `monitor_client_ca`. 0 turns it off.",
         ge=0,
-        le=_MAX_PORT,
+        le=MAX_PORT,
     )
     monitor_client_ca: FilePath | None = _row(
         None, "PEM file with the CAs whose certificates let Prometheus and load balancers in at `monitor_port`."
     )
-    domains: Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], NoDecode, BeforeValidator(_split)] = _row(
+    domains: Domains = _row(
         ("s3.localhost",), "Base names of virtual-hosted requests (bucket.<name>), separated by commas.", max_length=32
     )
-    hosts: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_split)] = _row(
+    hosts: Hosts = _row(
         (),
         "Further names and addresses that clients use, separated by commas: those a proxy in front presents. The names"
         " in the certificate hold anyway, and the private CA adds these to it. Any other Host gets 400.",
         max_length=64,
     )
-    region: Annotated[str, AfterValidator(_region)] = _row("us-east-1", "Region that clients sign for.")
+    region: Region = _row("us-east-1", "Region that clients sign for.")
     tls_certificate: FilePath | None = _row(
         None, "PEM file with your own server certificate and its chain. Empty: a private CA is made in the keys folder."
     )
@@ -463,7 +356,7 @@ class Settings(BaseSettings):
     )
 
     # Keys
-    kms: Annotated[str, AfterValidator(_kms)] = _row(
+    kms: KmsName = _row(
         "local",
         "The KMS whose default key wraps the realm's root, the canary and what names no key: `local` for the keyring in"
         " the keys folder, or the name of a table in `kms_file`. A realm stays with the one that it began with.",
@@ -540,7 +433,7 @@ class Settings(BaseSettings):
         ge=_HOUR_S,
         le=30 * _DAY_S,
     )
-    webhooks: Annotated[tuple[Annotated[str, AfterValidator(_webhook)], ...], NoDecode, BeforeValidator(_split)] = _row(
+    webhooks: Webhooks = _row(
         (),
         "Where buckets may have events sent to (arn:sealgate:webhook:::NAME), separated by commas. HTTPS alone; no"
         " redirect is followed. The addresses are no secrets.",
