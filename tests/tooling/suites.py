@@ -87,7 +87,7 @@ TABLE: Final = (
     Suite("hostile", ("hostile",), 300, 900, alone=True),
     Suite("kill", ("faults/test_kill.py",), 300, 1200),
     Suite("canary", ("faults/test_canary.py",), 250, 250, tools=("strace",)),
-    Suite("faults", ("faults",), 200, 1800, full_tools=("seaweedfs", "mfusepy", "libfuse")),
+    Suite("faults", ("faults",), 200, 2700, full_tools=("seaweedfs", "mfusepy", "libfuse")),
     Suite("aws-cli-1", ("blackbox/test_aws_cli_1.py",), 150, 300, tools=("aws-cli-1", "seaweedfs")),
     Suite("aws-cli-2", ("blackbox/test_aws_cli_2.py",), 200, 300, tools=("aws-cli-2",)),
     Suite("boto3", ("blackbox/test_boto3.py", "blackbox/test_boto3_transfers.py"), 80, 600),

@@ -7,6 +7,7 @@ any part of the rest, by a seed. FAULTS section 3, F6.
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,31 @@ def test_what_was_answered_survives_the_power_and_the_catalogue(tmp_path: Path) 
         check_journal(gateway)
     finally:
         gateway.close()
+
+
+@pytest.mark.parametrize("command", ["recover", "restore"])
+def test_what_brings_a_catalogue_back_is_durable_when_it_ends(
+    gateway: PoweredGateway, world: World, command: str
+) -> None:
+    driver = Driver(gateway, world)
+    driver.operations.prepare()
+    cut_after(driver, gateway, "complete")
+    backup = str(gateway.disk.folder / "backup")
+    words = (command, backup) if command == "restore" else (command,)
+    if command == "restore":
+        assert_done(gateway, "backup", backup)
+        gateway.cut()
+    gateway.stop()
+    shutil.rmtree(gateway.data / "catalogue")
+    assert_done(gateway, *words)
+    gateway.disk.cut(None)
+    gateway.start()
+    world.check()
+
+
+def assert_done(gateway: PoweredGateway, *words: str) -> None:
+    done = gateway.run(*words)
+    assert done.returncode == 0, done.stderr
 
 
 # The tester: a disk that lies about one kind of sync must be found out, else what passes above says nothing.
