@@ -89,7 +89,7 @@ ROWS: Final[dict[str, tuple[str, ...]]] = {
         "storage/catalogue/test_sqlite.py::test_a_long_reader_does_not_stop_the_writer",
     ),
     "F21 a clock that jumps or is wrong": (
-        "suites/catalogue.py::test_time_never_goes_back",
+        "suites/cataloguing/versions.py::test_time_never_goes_back",
         "gateway/cli/test_bootstrap.py::test_a_clock_before_this_release_is_refused",
         "gateway/cli/check/test_clock.py::test_a_clock_that_jumps_is_told",
         "gateway/engine/test_rewrap.py::test_epochs_rise_though_the_clock_goes_back",
@@ -97,7 +97,7 @@ ROWS: Final[dict[str, tuple[str, ...]]] = {
     "F22 a gateway that stood still": (
         "several/test_leases.py::test_who_stood_still_longer_than_its_lease_commits_nothing_under_it",
         "several/test_gateways.py::test_a_paused_gateway_holds_nothing_up_and_commits_nothing_late",
-        "suites/catalogue.py::test_a_write_under_a_lease_is_refused_once_another_has_it",
+        "suites/cataloguing/upkeep.py::test_a_write_under_a_lease_is_refused_once_another_has_it",
         "storage/catalogue/postgres/test_faults.py::test_who_stands_still_in_a_transaction_loses_it_and_then_its_lease",
     ),
     "F23 a network that is cut, slow or silent": (
