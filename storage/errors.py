@@ -15,6 +15,7 @@ StorageError
 ├── CatalogueBusy           another process owns the catalogue
 ├── CatalogueUnsafe         version, format or settings that may lose data: refused at start
 └── CatalogueConflict       a command was refused; tree in `storage.catalogue.base`
+    └── LeaseLost           a job is another's by now
 """
 
 
@@ -80,3 +81,7 @@ class CatalogueUnsafe(StorageError):
 
 class CatalogueConflict(StorageError):
     """A command was refused by the state it met; nothing was changed."""
+
+
+class LeaseLost(CatalogueConflict):
+    """Another holder has the lease, or the epoch is stale."""

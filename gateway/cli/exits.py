@@ -8,11 +8,11 @@ from typing import Final
 
 from gateway.errors import MoveError, ServeError, SettingsError, TlsError
 from keys.errors import AliasTaken, KeysError, KmsUnavailable
-from storage.catalogue.base import LeaseLost
 from storage.errors import (
     CatalogueBusy,
     CatalogueConflict,
     Damaged,
+    LeaseLost,
     StorageError,
     StorageFull,
     StorageUnavailable,

@@ -31,6 +31,7 @@ from storage.catalogue.records import (
     Versioning,
 )
 from storage.errors import CatalogueConflict as CatalogueConflict  # noqa: PLC0414  # exported: the root of these refusals
+from storage.errors import LeaseLost as LeaseLost  # noqa: PLC0414  # exported; it has an exit code, so stands there
 
 
 class AccountExists(CatalogueConflict):
@@ -103,10 +104,6 @@ class BlobCondemned(CatalogueConflict):
 
 class WrapsChanged(CatalogueConflict):
     """The content or envelopes blob is no longer as it was seen: look again and try again."""
-
-
-class LeaseLost(CatalogueConflict):
-    """Another holder has the lease, or the epoch is stale."""
 
 
 @dataclass(frozen=True, slots=True)
