@@ -257,7 +257,7 @@ class Pkcs11Kms(RecordKms):
     def _decrypted(self, name: str, version_name: str, ciphertext: bytes) -> bytes:
         version = next((version for version in self._versions(name) if version.name == version_name), None)
         if version is None:
-            raise KmsKeyNotFound("the wrapping key has no such version")
+            raise KmsKeyNotFound("the wrapping key has no such version; bring back the one that had it")
         if not version.key[self._pkcs11.Attribute.DECRYPT]:
             raise KmsKeyDisabled("the wrapping key may not decrypt")
         if len(ciphertext) != NONCE_SIZE + KEY_SIZE + TAG_SIZE:

@@ -40,10 +40,14 @@ _NONCE_SIZE: Final = 12
 
 _REFUSALS: Final[tuple[tuple[str, type[KeysError], str], ...]] = (
     # What transit says with a 400, and what it is; its own words are not passed on, since they may quote us.
-    ("soft-deleted", KmsKeyDisabled, "the wrapping key is soft-deleted"),
+    ("soft-deleted", KmsKeyDisabled, "the wrapping key is soft-deleted; restore it there"),
     ("key not found", KmsKeyNotFound, "there is no such wrapping key"),
-    ("version is too new", KmsKeyNotFound, "the wrapping key has no such version"),
-    ("too old", KmsKeyInvalidState, "that version of the wrapping key is below its min_decryption_version"),
+    (
+        "version is too new",
+        KmsKeyNotFound,
+        "the wrapping key has no such version; bring back the one that had it",
+    ),
+    ("too old", KmsKeyInvalidState, "that version of the wrapping key is below its min_decryption_version; lower that"),
     ("message authentication failed", UnwrapFailed, "what the KMS is to unwrap does not authenticate"),
     ("invalid ciphertext", UnwrapFailed, "what the KMS is to unwrap is not of its making"),
     ("unable to decrypt", UnwrapFailed, "what the KMS is to unwrap does not authenticate"),
@@ -202,9 +206,9 @@ class VaultKms(RecordKms):
 
 
 _STATES: Final = {
-    "VaultDown": "sealed or in maintenance",
-    "RateLimitExceeded": "throttling us",
-    "VaultNotInitialized": "not initialised",
+    "VaultDown": "sealed or in maintenance; unseal it",
+    "RateLimitExceeded": "throttling us; let it take more requests",
+    "VaultNotInitialized": "not initialised; initialise it",
 }
 
 

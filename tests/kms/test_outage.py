@@ -245,7 +245,7 @@ def test_a_restart_without_the_kms_says_so(gateway: KmsGateway, s3: Any, openbao
     try:
         with pytest.raises(GatewayFailed, match=re.escape("left with 8")) as failed:
             gateway.start()
-        assert "the KMS vault-one is sealed or in maintenance" in str(failed.value)
+        assert "the KMS vault-one is sealed or in maintenance; unseal it" in str(failed.value)
     finally:
         openbao.unseal()
     gateway.start()
