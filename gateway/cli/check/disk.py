@@ -16,6 +16,7 @@ from gateway.cli.bootstrap import check_apart
 from gateway.cli.check.report import Report
 from gateway.config import Settings
 from gateway.wiring.folders import REALM_FILE, Folders
+from keys.kms.routing import LOCAL_PROVIDER
 
 _GIB: Final = 1024**3
 LITTLE_BYTES: Final = _GIB
@@ -59,7 +60,8 @@ def check_disk(report: Report, settings: Settings, folders: Folders) -> None:
             )
         else:
             _check_folder(report, name, path, places[name])
-    if settings.passphrase_file is None and _device(places["data"]) == _device(places["keys"]):
+    is_keyring_open = settings.kms == LOCAL_PROVIDER and settings.passphrase_file is None
+    if is_keyring_open and _device(places["data"]) == _device(places["keys"]):
         report.warn(
             "keys folder",
             "it lies on the same disk as the data: who takes the disk takes both",

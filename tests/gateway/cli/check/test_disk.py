@@ -131,3 +131,13 @@ def test_keys_on_the_same_disk_are_a_warning_without_a_passphrase(tmp_path: Path
 def test_a_file_in_the_place_of_a_folder_fails(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     assert looked(tmp_path)["data folder"][0] is State.FAILED
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kms": "vault-eu", "kms_file": Path("elsewhere")}, {"passphrase_file": "elsewhere"}, {}], ids=str
+)
+def test_a_keyring_on_the_disk_of_the_data_is_a_warning_where_it_opens_there(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    found = looked(tmp_path, **changes)
+    assert ("keys folder" in found and found["keys folder"][0] is State.WARNING) is (not changes)
