@@ -17,6 +17,9 @@ from keys.kms.routing import local_kms
 NEXT_AFTER_ROTATION: Final = "run `sealgate key rewrap`, which moves what older versions wrapped; and back the keys up"
 
 
+_ELSEWHERE = "the wrapping keys of this KMS are made, listed and switched off there"
+
+
 @dataclass(frozen=True, slots=True)
 class WrappingKeys:
     """Commands over the wrapping keys of one KMS."""
@@ -39,8 +42,19 @@ class WrappingKeys:
         return {"keys": [await self._shown(local, key) for key in found]}
 
     async def describe_key(self, key: str) -> Answer:
-        """One wrapping key by id, ARN, alias, or the alias without `alias/`. Raises: CommandError."""
-        found = await self.local_key(key)
+        """One wrapping key, of whichever KMS, named as for `described`. Raises: CommandError, KeysError."""
+        described = await self.described(key)
+        found = self.find_local(described.kms_key_id)
+        if found is None:
+            default = await self.kms.describe(None)
+            return {
+                "key_id": described.kms_key_id,
+                "aliases": ", ".join(ALIAS_PREFIX + alias for alias in described.aliases),
+                "state": described.state.value,
+                "default": described.kms_key_id == default.kms_key_id,
+                "arn": described.arn,
+                "newest": {"version": described.version},
+            }
         versions = [
             {
                 "version": version.version,
@@ -83,7 +97,10 @@ class WrappingKeys:
 
     async def local_key(self, key: str) -> LocalKey:
         """A key of the local keyring, named as for `described`. Raises: CommandError."""
-        return self.local().keyring.find((await self.described(key)).kms_key_id)
+        found = self.find_local((await self.described(key)).kms_key_id)
+        if found is None:
+            raise CommandError(_ELSEWHERE)
+        return found
 
     def find_local(self, kms_key_id: str) -> LocalKey | None:
         """The key of the local keyring that has this id; None where it is another KMS's."""
@@ -98,7 +115,7 @@ class WrappingKeys:
         """The local keyring's KMS. Raises: CommandError where the keys are elsewhere."""
         local = local_kms(self.kms)
         if local is None:
-            raise CommandError("the wrapping keys of this KMS are made and listed there")
+            raise CommandError(_ELSEWHERE)
         return local
 
     async def _shown(self, local: LocalKms, key: LocalKey) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from gateway.cli.main import run
 from gateway.cli.wrapping_keys import WrappingKeys
 from keys.errors import AliasTaken, KeyringError
 from keys.keyring_file import LocalKeyring
+from keys.kms.base import KeyState
 from keys.kms.local import LocalKms
-from keys.kms.memory import MemoryKms
+from keys.kms.memory import DEFAULT_KEY_ID, MemoryKms
 from keys.kms.names import KeyNames
 from tests.gateway.cli.helpers import settings_in, start
 
@@ -42,6 +43,20 @@ def test_a_key_is_made_listed_and_described(kms: LocalKms, tmp_path: Path) -> No
     assert len(LocalKeyring.open(tmp_path / "keys").kms_key_ids) == 2
 
 
+def test_a_key_of_another_kms_is_described_as_that_kms_tells_of_it() -> None:
+    async def live() -> None:
+        kms = MemoryKms()
+        kms.create_key("payroll")
+        kms.rotate_key("payroll")
+        kms.set_key_state(KeyState.DISABLED, "payroll")
+        described = await WrappingKeys(kms).describe_key("payroll")
+        assert (described["key_id"], described["state"], described["default"]) == ("payroll", "disabled", False)
+        assert described["newest"] == {"version": "2"}
+        assert (await WrappingKeys(kms).describe_key(DEFAULT_KEY_ID))["default"] is True
+
+    asyncio.run(live())
+
+
 def test_what_cannot_be_is_refused(kms: LocalKms) -> None:
     async def try_all() -> None:
         commands = WrappingKeys(kms)
@@ -54,8 +69,9 @@ def test_what_cannot_be_is_refused(kms: LocalKms) -> None:
         for name in ("none", "", "arn:aws:kms:us-east-1:000000000000:key/x"):
             with pytest.raises(CommandError, match="sealgate key list"):
                 await commands.describe_key(name)
-        with pytest.raises(CommandError, match="made and listed there"):
-            await WrappingKeys(MemoryKms()).list_keys()
+        for command in (WrappingKeys(MemoryKms()).list_keys(), WrappingKeys(MemoryKms()).local_key(DEFAULT_KEY_ID)):
+            with pytest.raises(CommandError, match="made, listed and switched off there"):
+                await command
 
     asyncio.run(try_all())
 
