@@ -156,7 +156,8 @@ def refusal(answer: Answer, doing: str) -> StorageError:
         )
     if answer.status == 507 or answer.code in _FULL_CODES:
         return StorageFull(f"the backend has no space left while {doing}: {answer.status} {code}")
-    return StorageUnavailable(f"the backend refused {doing}: {answer.status} {code}")
+    remedy = "; see that the key in s3_credentials_file is right and may do it" if answer.status in {401, 403} else ""
+    return StorageUnavailable(f"the backend refused {doing}: {answer.status} {code}{remedy}")
 
 
 class Backend:
