@@ -24,7 +24,7 @@ from keys.kms.memory import DEFAULT_KEY_ID, Fault
 from keys.realm import RealmKeys, check_canary
 from keys.recovery import Copies, Recipient, RecoverySecret
 from storage import seams
-from storage.catalogue.base import Conditions, DeleteVersion, Lease, LeaseLost, MoveWraps, WrapOwner
+from storage.catalogue.base import Conditions, DeleteVersion, Lease, LeaseLost, MoveWraps, NoSuchVersion, WrapOwner
 from storage.catalogue.records import BlobRole, BlobState, ObjectLock, RetentionMode, Upload, Versioning
 from storage.errors import StorageUnavailable
 from tests.gateway.engine.keys_rig import KeysRig, run_keys
@@ -665,3 +665,26 @@ def test_recipients_open_everything_without_the_kms(wrapping: WrappingMode) -> N
         assert before.items() <= rig.stored().items(), "no blob was touched"
 
     run_keys(body, wrapping=wrapping)
+
+
+def test_what_lies_under_a_key_that_is_off_takes_no_other_name() -> None:
+    """A scan that proves a key unneeded goes by name: a rename behind its back would hide what needs the key."""
+
+    async def body(keys: KeysRig) -> None:
+        other = "another-key"
+        keys.rig.kms.create_key(other)
+        await keys.rig.put(b"z", BIG)
+        await keys.rewrap(DEFAULT_KEY_ID, other)
+        await copy(keys.rig, b"z", b"y")
+        keys.rig.kms.set_key_state(KeyState.DISABLED, other)
+        keys.forget_keys()
+        stored = keys.rig.stored()
+        with pytest.raises(KmsKeyDisabled):
+            await copy(keys.rig, b"z", b"a")
+        assert keys.rig.stored() == stored
+        with pytest.raises(NoSuchVersion):
+            await keys.rig.objects.find(keys.rig.bucket, b"a")
+        keys.rig.kms.set_key_state(KeyState.ENABLED, other)
+        await copy(keys.rig, b"z", b"a")
+
+    run_keys(body)
