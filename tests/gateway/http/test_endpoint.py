@@ -152,7 +152,7 @@ def test_failures_become_answers(
 def test_every_class_of_the_trees_is_in_the_table_above() -> None:
     told = {type(error) for error, *_ in FAILURES}
     # A blob is deleted beside requests; where a request gives up what it wrote, the sweep takes what the store keeps.
-    of_no_request = {storage.BlobHeld, storage.CatalogueUnsafe, keys.KeyringError, keys.AliasTaken}
+    of_no_request = {storage.BlobHeld, storage.CatalogueUnsafe, keys.PassphraseUnfit, keys.AliasTaken}
     for module, root in ((storage, storage.StorageError), (keys, keys.KeysError)):
         kinds = {kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, root)}
         leaves = {kind for kind in kinds if not any(other is not kind and issubclass(other, kind) for other in kinds)}
