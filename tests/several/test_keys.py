@@ -16,6 +16,7 @@ import pytest
 
 from gateway.cli.exits import Exit
 from gateway.engine.rewrap import LEASE_DURATION
+from tests.blackbox.clients import s3_client
 from tests.blackbox.process import Gateway
 from tests.keylife.conftest import rewraps_begun, started, told, wait_until_it_runs
 from tests.several.conftest import Start
@@ -28,12 +29,15 @@ WATCH_S = 1.0
 @pytest.fixture(scope="module")
 def gateways(start: Start) -> list[Gateway]:
     """Bucket keys are remembered for a day: for so long the second gateway would go on under the old version."""
-    return start(2, SEALGATE_WRAPPING="bucket-key", SEALGATE_KEY_WATCH_INTERVAL_S=str(WATCH_S))
+    made = start(2, SEALGATE_WRAPPING="bucket-key", SEALGATE_KEY_WATCH_INTERVAL_S=str(WATCH_S))
+    client = s3_client(made[0])
+    client.create_bucket(Bucket=BUCKET)
+    client.close()
+    return made
 
 
 def test_a_rotation_reaches_the_other_gateway(gateways: list[Gateway], clients: Callable[[Gateway], Any]) -> None:
     one, two = map(clients, gateways)
-    one.create_bucket(Bucket=BUCKET)
     one.put_object(Bucket=BUCKET, Key="by one", Body=b"1" * 20_000)
     two.put_object(Bucket=BUCKET, Key="by two", Body=b"2" * 20_000)
     assert told(gateways[0], "key", "rotate", "alias/default")["version"] == "2"
@@ -170,7 +174,6 @@ def test_the_next_job_is_told_who_was_killed_and_until_when_to_wait(
             "SELECT xmin FROM leases WHERE name = 'keys'", one.environment()["SEALGATE_POSTGRES_DATABASE"]
         )
 
-    clients(two).create_bucket(Bucket=BUCKET)
     told(two, "key", "rewrap")
     before = lease()
     with under_way(clients(two), "meanwhile"):

@@ -435,7 +435,7 @@ async def test_its_client_is_asked_for_only_when_it_is_used(
     vault: FakeKeyVault, folder: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "msal", None)
-    with pytest.raises(KmsMisconfigured, match=r"sealgate\[azure\]"):
+    with pytest.raises(KmsMisconfigured, match=r"pip install .\.\[azure\]"):
         azure_kms(vault, application(vault, folder), key)
 
 

@@ -490,7 +490,7 @@ async def test_its_client_is_asked_for_only_when_it_is_used(
     google: FakeGcpKms, account: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "google.oauth2.service_account", None)
-    with pytest.raises(KmsMisconfigured, match=r"sealgate\[gcp\]"):
+    with pytest.raises(KmsMisconfigured, match=r"pip install .\.\[gcp\]"):
         gcp_kms(google, account, key)
 
 
