@@ -12,8 +12,10 @@ from typing import Final
 
 from gateway.s3.errors import SLOW_DOWN, S3Error
 
-SERVED: Final[ContextVar[str]] = ContextVar("served", default="")
-"""The account whose request is answered; nobody's for anonymous callers, before it is known who asks, and for jobs."""
+OURSELVES: Final = "\0"
+"""Whom jobs serve. No account has that name, and no caller comes under it: a crowd of strangers holds up no job."""
+SERVED: Final[ContextVar[str]] = ContextVar("served", default=OURSELVES)
+"""The account whose request is answered; nobody's for anonymous callers, and before it is known who asks."""
 
 
 @dataclass(eq=False, slots=True)

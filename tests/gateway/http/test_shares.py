@@ -4,7 +4,7 @@ import contextvars
 
 import pytest
 
-from gateway.engine.turns import SERVED
+from gateway.engine.turns import OURSELVES, SERVED
 from gateway.http.shares import NOBODY, Place, RequestShares
 from gateway.s3.errors import SLOW_DOWN, S3Error
 
@@ -27,6 +27,8 @@ def test_an_account_has_its_share_and_no_more() -> None:
 def test_what_is_shared_out_beneath_is_told_whom_it_is_for() -> None:
     def told() -> None:
         place = Place(RequestShares(1, lambda: None))
+        assert SERVED.get() == OURSELVES
+        place.take(NOBODY)
         assert SERVED.get() == NOBODY
         place.take("one")
         assert SERVED.get() == "one"
