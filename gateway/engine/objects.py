@@ -347,7 +347,7 @@ class ObjectEngine:
             return await self._copy_bytes(source, bucket, new, expectation or kept, source_key)
         checksum = await self.checksum_of(source)
         content = source.content
-        # Whoever switches a key off scans what lies under it again: nothing under it may take another name meanwhile.
+        # As on AWS a copy needs the key of its source, though none of its bytes is read.
         unlock = Unlock(held.protection.context)
         await self._custody.open_content_key(content.bucket_id, content.content_id, content.wrapped_key, unlock)
         created_at = self._clock()

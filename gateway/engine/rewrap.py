@@ -319,7 +319,12 @@ class Rewrapper:
         return report
 
     async def _walk(self, aim: Aim, report: RewrapReport, pace: "_Pace | None", progress: Progress) -> None:
-        """One walk over everything. Without a pace nothing is moved."""
+        """One walk over everything. Without a pace nothing is moved.
+
+        A write that was under way when it began may since have arrived where the walk had been. So it counts as on its
+        way, and this walk proves nothing.
+        """
+        before = await self._count_on_their_way(aim), self._behind()
         report.pass_count += 1
         report.scanned_count = report.left_count = report.locked_count = report.customer_count = report.failed_count = 0
         for wrapped in self._realm.wrapped():
@@ -343,7 +348,8 @@ class Rewrapper:
                     progress(report)
         if pace is not None and found:
             await self._move(list(found.values()), report, pace, bucket_keys)
-        report.on_their_way_count, report.behind_count = await self._count_on_their_way(aim), self._behind()
+        after = await self._count_on_their_way(aim), self._behind()
+        report.on_their_way_count, report.behind_count = max(before[0], after[0]), max(before[1], after[1])
         report.left_count += report.on_their_way_count + report.behind_count
 
     async def _pages(self) -> AsyncIterator[Sequence[KeptWrap]]:

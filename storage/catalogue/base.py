@@ -9,7 +9,7 @@ publishes. Every row is verified against its MAC when it is read: `RowDamaged` w
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from storage.catalogue.records import (
@@ -342,14 +342,29 @@ class KeptWrap:
         return {} if self.read_attributes is None else self.read_attributes()
 
 
+class WrapsStage(IntEnum):
+    """The parts of a walk over all wraps, in the order in which a content can go from one to the next.
+
+    An upload becomes a version, and a copy keeps the content of a version that is deleted. So what leaves a part before
+    the walk has come to it stands in a later one, and none slips by.
+    """
+
+    UPLOADS = 0
+    VERSIONS = 1
+    SHARED = 2
+    """Contents that copies share, by their ids."""
+
+
 @dataclass(frozen=True, slots=True)
 class WrapsMark:
-    """Where a walk over all wraps stands: behind this version, or with `upload_id` behind this upload."""
+    """Where a walk over all wraps stands: behind this upload, this version, or this content that a copy shares."""
 
+    stage: WrapsStage = WrapsStage.UPLOADS
+    upload_id: bytes = b""
     bucket_id: bytes = b""
     object_key: bytes = b""
     sequence: int = 0
-    upload_id: bytes | None = None
+    content_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -683,9 +698,10 @@ class Catalogue(Protocol):
     # Life cycle of wrapping keys
 
     async def list_wraps(self, mark: WrapsMark, limit: int) -> WrapsPage:
-        """All wraps that the KMS made, in the order of versions and then of open uploads: `limit` of those at most.
+        """All wraps that the KMS made, stage by stage: of `limit` uploads, versions or contents at most.
 
-        Each page sees one state. A version that is made behind the mark is not seen: walk until nothing is left.
+        Each page sees one state. A wrap that stands at the start of a walk is given by it, wherever its content goes
+        meanwhile; what is published under a new content key behind the mark is not.
         """
 
     async def move_wraps(self, command: MoveWraps, lease: Lease) -> tuple[bytes, ...]:

@@ -14,6 +14,7 @@ from storage.catalogue.base import (
     WrapsChanged,
     WrapsMark,
     WrapsPage,
+    WrapsStage,
 )
 from storage.catalogue.memory_state import Held, MemoryState, Version
 from storage.catalogue.records import Blob, BlobRole, BlobState, Content, KeptEnvelopes, ObjectVersion
@@ -25,29 +26,29 @@ class MemoryWraps(MemoryState):
     async def list_wraps(self, mark: WrapsMark, limit: int) -> WrapsPage:
         """See `Catalogue.list_wraps`."""
         self._check_open()
-        steps = [(step, wraps) for step, wraps in self._wraps() if _is_behind(step, mark)]
+        steps = [(step, wraps) for step, wraps in self._wraps() if _place(step) > _place(mark)]
         given = steps[:limit]
         wraps = tuple(wrap for _, held in given for wrap in held)
         return WrapsPage(deepcopy(wraps), given[-1][0] if len(steps) > limit else None)
 
     def _wraps(self) -> Iterator[tuple[WrapsMark, list[KeptWrap]]]:
-        """All wraps, by the version or upload that they are found with, in the order of a walk."""
-        for (bucket_id, object_key), held in sorted(self._versions.items()):
-            for version in held:
-                mark = WrapsMark(bucket_id, object_key, version.record.sequence)
-                yield mark, list(self._wraps_of(version))
+        """All wraps, by the upload, version or shared content that they are found with, in the order of a walk."""
         for upload_id in sorted(self._uploads):
             upload = self._uploads[upload_id].upload
+            content = upload.content
+            wrap_id, bucket_id = content.content_id, content.bucket_id
             if upload.completed is None:
-                content = upload.content
-                yield (
-                    WrapsMark(upload_id=upload_id),
-                    [
-                        KeptWrap(
-                            WrapOwner.UPLOAD, content.content_id, content.bucket_id, content.wrapped_key, upload=upload
-                        )
-                    ],
-                )
+                wrap = KeptWrap(WrapOwner.UPLOAD, wrap_id, bucket_id, content.wrapped_key, upload=upload)
+                yield WrapsMark(WrapsStage.UPLOADS, upload_id=upload_id), [wrap]
+        shared: dict[bytes, Version] = {}
+        for (bucket_id, object_key), held in sorted(self._versions.items()):
+            for version in held:
+                mark = WrapsMark(WrapsStage.VERSIONS, b"", bucket_id, object_key, version.record.sequence)
+                yield mark, [*self._wraps_of(version), *self._wraps_of_link(version)]
+                if version.link_id is not None and version.record.content_id is not None:
+                    shared.setdefault(version.record.content_id, version)
+        for content_id, version in sorted(shared.items()):
+            yield WrapsMark(WrapsStage.SHARED, content_id=content_id), list(self._wraps_of(version))
 
     def _wraps_of(self, version: Version) -> Iterator[KeptWrap]:
         shown = self._shown(version)
@@ -56,12 +57,19 @@ class MemoryWraps(MemoryState):
         content = self._contents[shown.content_id].content
         wrap_id, bucket_id, wrapped_key = content.content_id, content.bucket_id, content.wrapped_key
         yield KeptWrap(WrapOwner.CONTENT, wrap_id, bucket_id, wrapped_key, lambda: shown, lambda: shown.attributes)
-        named = [(blob.blob_id, content.bucket_id) for blob in content.blobs if blob.role is BlobRole.MANIFEST]
-        named += [(version.link_id, shown.bucket_id)] if version.link_id is not None else []
-        for blob_id, bucket_id in named:
-            blob = self._blobs[blob_id].blob
-            assert blob is not None, "a live blob is known"
-            yield KeptWrap(WrapOwner.BLOB, blob_id, bucket_id, blob.wrapped_key, lambda: shown, blob=blob)
+        for blob in content.blobs:
+            if blob.role is BlobRole.MANIFEST:
+                yield self._blob_wrap(blob.blob_id, content.bucket_id, shown)
+
+    def _wraps_of_link(self, version: Version) -> Iterator[KeptWrap]:
+        if version.link_id is not None:
+            shown = self._shown(version)
+            yield self._blob_wrap(version.link_id, shown.bucket_id, shown)
+
+    def _blob_wrap(self, blob_id: bytes, bucket_id: bytes, shown: ObjectVersion) -> KeptWrap:
+        blob = self._blobs[blob_id].blob
+        assert blob is not None, "a live blob is known"
+        return KeptWrap(WrapOwner.BLOB, blob_id, bucket_id, blob.wrapped_key, lambda: shown, blob=blob)
 
     async def move_wraps(self, command: MoveWraps, lease: Lease) -> tuple[bytes, ...]:
         """See `Catalogue.move_wraps`."""
@@ -181,14 +189,9 @@ class MemoryWraps(MemoryState):
         self._record("replace_content")
 
 
-def _is_behind(step: WrapsMark, mark: WrapsMark) -> bool:
-    """Whether a step of the walk over wraps comes after a mark."""
-    if step.upload_id is not None:
-        return step.upload_id > (mark.upload_id or b"")
-    places = (step.bucket_id, step.object_key), (mark.bucket_id, mark.object_key)
-    return mark.upload_id is None and (
-        places[0] > places[1] or (places[0] == places[1] and step.sequence < mark.sequence)
-    )
+def _place(mark: WrapsMark) -> tuple[int, bytes, bytes, bytes, int, bytes]:
+    """Where a mark stands in the order of the walk."""
+    return mark.stage, mark.upload_id, mark.bucket_id, mark.object_key, -mark.sequence, mark.content_id
 
 
 def _moved(content: Content, move: WrapMove) -> Content:

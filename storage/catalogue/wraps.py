@@ -7,7 +7,7 @@ counts for each such blob the wraps that name it, so that the last one to go con
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 from storage.catalogue import blobs, rows
@@ -21,6 +21,7 @@ from storage.catalogue.base import (
     WrapsChanged,
     WrapsMark,
     WrapsPage,
+    WrapsStage,
 )
 from storage.catalogue.jobs import require_lease
 from storage.catalogue.records import Blob, BlobRole, BlobState, KeptEnvelopes, ObjectVersion
@@ -54,43 +55,68 @@ def list_wraps(session: Session, mark: WrapsMark, limit: int) -> Scan[WrapsPage]
     session.findings.check_table(UPLOADS)
     found: list[KeptWrap] = []
     count = 0
-    if mark.upload_id is None:
-        walked = _versions_behind(session, mark)
-        while some := list(islice(walked, min(SLICE_ROWS, limit - count))):
+    for stage, walk in _WALKS.items():
+        if stage < mark.stage:
+            continue
+        steps = walk(session, mark if stage == mark.stage else WrapsMark(stage))
+        while some := list(islice(steps, min(SLICE_ROWS, limit - count))):
             found += _wraps_of(session, some)
             count += len(some)
-            mark = WrapsMark(some[-1].bucket_id, some[-1].object_key, some[-1].sequence)
+            mark = some[-1][0]
             yield
         if count == limit:
             return WrapsPage(tuple(found), mark)
-        mark = WrapsMark(upload_id=b"")
-    condition = "WHERE upload_id > ? AND completed_at IS NULL ORDER BY upload_id"
-    for upload_row in session.walk(UPLOADS, condition, mark.upload_id):
-        if count == limit:
-            return WrapsPage(tuple(found), mark)
-        upload = rows.upload(upload_row)
-        content = upload.content
-        wrap_id, bucket_id = content.content_id, content.bucket_id
-        found.append(KeptWrap(WrapOwner.UPLOAD, wrap_id, bucket_id, content.wrapped_key, upload=upload))
-        mark = WrapsMark(upload_id=upload.upload_id)
-        count += 1
-        if count % SLICE_ROWS == 0:
-            yield
     return WrapsPage(tuple(found), None)
 
 
-def _versions_behind(session: Session, mark: WrapsMark) -> Iterator[VersionRow]:
+_Step = tuple[WrapsMark, UploadRow | VersionRow]
+
+
+def _uploads_behind(session: Session, mark: WrapsMark) -> Iterator[_Step]:
+    condition = "WHERE upload_id > ? AND completed_at IS NULL ORDER BY upload_id"
+    for row in session.walk(UPLOADS, condition, mark.upload_id):
+        yield WrapsMark(WrapsStage.UPLOADS, upload_id=row.upload_id), row
+
+
+def _versions_behind(session: Session, mark: WrapsMark) -> Iterator[_Step]:
     """Versions in the order of their table: those of the marked key that are older, then all of greater keys."""
-    condition = "WHERE bucket_id = ? AND object_key = ? AND sequence < ? ORDER BY sequence DESC"
-    yield from session.walk(VERSIONS, condition, mark.bucket_id, mark.object_key, mark.sequence)
-    condition = "WHERE (bucket_id, object_key) > (?, ?) ORDER BY bucket_id, object_key, sequence DESC"
-    yield from session.walk(VERSIONS, condition, mark.bucket_id, mark.object_key)
+    older = "WHERE bucket_id = ? AND object_key = ? AND sequence < ? ORDER BY sequence DESC"
+    greater = "WHERE (bucket_id, object_key) > (?, ?) ORDER BY bucket_id, object_key, sequence DESC"
+    key = mark.bucket_id, mark.object_key
+    for row in chain(session.walk(VERSIONS, older, *key, mark.sequence), session.walk(VERSIONS, greater, *key)):
+        yield WrapsMark(WrapsStage.VERSIONS, b"", row.bucket_id, row.object_key, row.sequence), row
 
 
-def _wraps_of(session: Session, some: Sequence[VersionRow]) -> Iterator[KeptWrap]:
-    """Of each version: its content's, its manifest's where it has one, its link's where it is a copy."""
-    contents = session.find_each(CONTENTS, [row.content_id for row in some if row.content_id is not None])
-    for row in some:
+def _shared_behind(session: Session, mark: WrapsMark) -> Iterator[_Step]:
+    """A copy of each content that has one: by the index of copies, so that it costs no more where there are many."""
+    statement = (
+        "SELECT DISTINCT content_id FROM versions WHERE link_id IS NOT NULL AND content_id > ? ORDER BY content_id"
+    )
+    for (content_id,) in session.ask(statement, mark.content_id):
+        row = session.first(VERSIONS, "WHERE link_id IS NOT NULL AND content_id = ?", content_id)
+        if row is None:
+            raise RowDamaged(f"a version is not where its content leads: {content_id.hex()}")
+        yield WrapsMark(WrapsStage.SHARED, content_id=content_id), row
+
+
+_WALKS: dict[WrapsStage, Callable[[Session, WrapsMark], Iterator[_Step]]] = {
+    WrapsStage.UPLOADS: _uploads_behind,
+    WrapsStage.VERSIONS: _versions_behind,
+    WrapsStage.SHARED: _shared_behind,
+}
+assert list(_WALKS) == sorted(WrapsStage)
+
+
+def _wraps_of(session: Session, some: Sequence[_Step]) -> Iterator[KeptWrap]:
+    """Of an upload its content's; of a version that, its manifest's where it has one, its link's where it is a copy."""
+    content_ids = [row.content_id for _, row in some if isinstance(row, VersionRow) and row.content_id is not None]
+    contents = session.find_each(CONTENTS, content_ids)
+    for mark, row in some:
+        if isinstance(row, UploadRow):
+            upload = rows.upload(row)
+            wrap_id, bucket_id = upload.content.content_id, upload.content.bucket_id
+            yield KeptWrap(WrapOwner.UPLOAD, wrap_id, bucket_id, upload.content.wrapped_key, upload=upload)
+            continue
         if row.content_id is None:
             continue
         content = contents.get(row.content_id)
@@ -104,7 +130,7 @@ def _wraps_of(session: Session, some: Sequence[VersionRow]) -> Iterator[KeptWrap
             if manifest is None or manifest.role != BlobRole.MANIFEST:
                 raise RowDamaged(f"the manifest of a content is missing: {row.content_id.hex()}")
             yield _blob_wrap(session, manifest.blob_id, content.bucket_id, version)
-        if row.link_id is not None:
+        if row.link_id is not None and mark.stage is WrapsStage.VERSIONS:
             yield _blob_wrap(session, row.link_id, row.bucket_id, version)
 
 

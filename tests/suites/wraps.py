@@ -85,6 +85,7 @@ class WrapsSuite:
         opened = make.upload(b"open")
         await ready.create_upload(opened)
         expected = [
+            (WrapOwner.UPLOAD, opened.content.content_id, opened.content.wrapped_key, None),
             (WrapOwner.CONTENT, first.content.content_id, first.content.wrapped_key, b"a"),
             (WrapOwner.CONTENT, first.content.content_id, first.content.wrapped_key, b"b"),
             (WrapOwner.BLOB, shared.link.blob_id, shared.link.wrapped_key, b"b"),
@@ -95,7 +96,7 @@ class WrapsSuite:
                 for command in reversed(versions)
                 if command.content is not None
             ),
-            (WrapOwner.UPLOAD, opened.content.content_id, opened.content.wrapped_key, None),
+            (WrapOwner.CONTENT, first.content.content_id, first.content.wrapped_key, b"b"),
         ]
         found: list[KeptWrap] = []
         for limit in (1, 2, 3, 4, 100):
@@ -105,11 +106,48 @@ class WrapsSuite:
                 for wrap in found
             ]
             assert told == expected, limit
-        assert [wrap.bucket_id for wrap in found] == [BUCKET.bucket_id] * 5 + [OTHER.bucket_id] * 3 + [BUCKET.bucket_id]
-        assert found[-1].upload == opened
+        assert [wrap.bucket_id for wrap in found] == [BUCKET.bucket_id] * 6 + [OTHER.bucket_id] * 3 + [BUCKET.bucket_id]
+        assert found[0].upload == opened
         assert [wrap.blob for wrap in found if wrap.blob is not None] == [shared.link, manifest]
-        assert found[1].version is not None
-        assert found[1].version.attributes == shared.version.attributes
+        for wrap in (found[2], found[-1]):
+            assert wrap.version is not None
+            assert wrap.version.attributes == shared.version.attributes
+
+    async def test_a_content_that_goes_behind_the_mark_by_copies_is_found(self, ready: Catalogue, make: Maker) -> None:
+        published = make.publish(b"z")
+        assert published.content is not None
+        content_id = published.content.content_id
+        for command in (make.publish(b"m"), published):
+            await ready.publish_version(command)
+        page = await ready.list_wraps(WrapsMark(), 1)
+        assert [wrap.wrap_id for wrap in page.wraps] != [content_id]
+        held, hops = b"z", [b"a", b"b", b"c"]
+        found: list[bytes] = []
+        while page.next_mark is not None:
+            if hops:  # ever before the mark
+                await ready.publish_version(make.share(hops[0], content_id))
+                await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(held)])
+                held = hops.pop(0)
+            page = await ready.list_wraps(page.next_mark, 1)
+            found += [wrap.wrap_id for wrap in page.wraps]
+        assert content_id in found
+
+    async def test_an_upload_that_is_completed_behind_the_mark_is_found(self, ready: Catalogue, make: Maker) -> None:
+        upload = make.upload(b"a")
+        await ready.create_upload(upload)
+        part = make.part(upload, 1)
+        await ready.put_part(part)
+        for object_key in (b"m", b"n"):
+            await ready.publish_version(make.publish(object_key))
+        found: list[bytes] = []
+        mark: WrapsMark | None = WrapsMark()
+        while mark is not None:
+            page = await ready.list_wraps(mark, 1)
+            found += [wrap.wrap_id for wrap in page.wraps]
+            if len(found) == 2:
+                await ready.complete_upload(make.complete(upload, part))
+            mark = page.next_mark
+        assert upload.content.content_id in found
 
     async def test_an_empty_catalogue_has_no_wraps(self, ready: Catalogue) -> None:
         page = await ready.list_wraps(WrapsMark(), 10)
@@ -143,7 +181,7 @@ class WrapsSuite:
         moved = await ready.move_wraps(MoveWraps(blob, 7, tuple(moves)), lease)
         assert moved == tuple(move.wrap_id for move in moves)
         after = await all_wraps(ready)
-        assert len(after) == len(before) + 1  # the shared content comes twice
+        assert len(after) == len(before) + 2  # the shared content comes with both versions, and as one that is shared
         assert all(wrap.envelope == b"new " + wrap.wrap_id for wrap in after)
         (kept,) = await ready.list_envelopes()
         assert (kept.blob, kept.epoch, kept.wrap_count) == (blob, 7, len(moves))
@@ -208,7 +246,7 @@ class WrapsSuite:
         moves = (*(move_of(wrap, b"1") for wrap in await all_wraps(ready)), realm)
         await ready.move_wraps(MoveWraps(old, 1, moves), lease)
         assert len(moves) == 6
-        a, *_ = [move_of(wrap, b"2") for wrap in await all_wraps(ready)]
+        _, a, *_ = [move_of(wrap, b"2") for wrap in await all_wraps(ready)]
         await ready.move_wraps(MoveWraps(new, 2, (a, realm)), lease)
         counts = {kept.blob.blob_id: kept.wrap_count for kept in await ready.list_envelopes()}
         assert counts == {old.blob_id: 4, new.blob_id: 2}

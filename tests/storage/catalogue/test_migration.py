@@ -72,7 +72,7 @@ async def test_an_old_catalogue_is_served_as_it_was(old: Path) -> None:
     wraps = (await catalogue.list_wraps(WrapsMark(), 100)).wraps
     kinds = [wrap.owner for wrap in wraps]
     content, blob, up = WrapOwner.CONTENT, WrapOwner.BLOB, WrapOwner.UPLOAD
-    assert kinds == [content, blob, content, content, blob, up]
+    assert kinds == [up, content, blob, content, content, blob, content]
     lease = await catalogue.acquire_lease("keys", "one", timedelta(hours=1))
     moves = tuple(move_of(wrap, b"new") for wrap in {wrap.wrap_id: wrap for wrap in wraps}.values())
     assert len(await catalogue.move_wraps(MoveWraps(envelopes_blob(Maker(random.Random(1))), 1, moves), lease)) == len(
@@ -129,6 +129,6 @@ async def test_killed_on_the_way_it_is_the_old_one_or_the_new_one(old: Path, poi
     assert done.returncode == -signal.SIGKILL
     catalogue = reopen(old)
     await catalogue.verify()
-    assert len((await catalogue.list_wraps(WrapsMark(), 100)).wraps) == 6
+    assert len((await catalogue.list_wraps(WrapsMark(), 100)).wraps) == 7
     await catalogue.close()
     assert version_of(old) == SCHEMA_VERSION

@@ -7,6 +7,7 @@ from storage.catalogue.base import Catalogue
 from storage.catalogue.postgres import PostgresCatalogue
 from tests.suites.catalogue import REALM, FakeClock, Maker
 from tests.suites.cataloguing.suite import CatalogueSuite
+from tests.suites.wraps import WrapsSuite
 
 CATALOGUE_KEY = bytes(range(32))
 ROW_MAC_KEY = bytes(range(32, 64))
@@ -36,7 +37,7 @@ async def catalogue(clock: FakeClock, address: PostgresAddress) -> AsyncIterator
     await catalogue.close()
 
 
-class TestPostgresCatalogue(CatalogueSuite):
+class TestPostgresCatalogue(CatalogueSuite, WrapsSuite):
     @pytest.fixture
     def catalogue(self, catalogue: PostgresCatalogue) -> Catalogue:
         return catalogue
