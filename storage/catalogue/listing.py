@@ -4,11 +4,13 @@ A common prefix costs one seek to the first key behind it, however many keys it 
 passed by one seek as well. Source: S3 "ListObjectsV2", "ListObjectVersions", "ListMultipartUploads".
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from storage.catalogue import rows
 from storage.catalogue.base import HistoryPage, HistoryQuery, ListPage, ListQuery, UploadsPage, UploadsQuery
-from storage.catalogue.records import ObjectVersion, Upload, Versioning
+from storage.catalogue.records import Versioning
 from storage.catalogue.rules import after_prefix, rolled_up
 from storage.catalogue.schema import BUCKETS, UPLOADS, VERSIONS, UploadRow, VersionRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session
@@ -23,27 +25,47 @@ _FROM_UPLOAD = (
 _BEFORE_ALL = (-1, b"")
 """A creation and upload id that stand before every upload of a key."""
 
+Row = TypeVar("Row", VersionRow, UploadRow)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class _Page(Generic[Row, Item]):
+    items: tuple[Item, ...]
+    prefixes: tuple[bytes, ...]
+    is_truncated: bool
+    last: Row | bytes | None
+    """The row or common prefix that the next page begins behind; None where all was given."""
+
+
+def _page(entries: Iterator[Row | bytes | None], limit: int, item_of: Callable[[Row], Item]) -> Scan[_Page[Row, Item]]:
+    """Up to `limit` rows and common prefixes of a walk, which gives None between slices of rows."""
+    items: list[Item] = []
+    prefixes: list[bytes] = []
+    last: Row | bytes | None = None
+    for entry in entries if limit > 0 else ():
+        if entry is None:
+            yield
+            continue
+        if len(items) + len(prefixes) == limit:
+            return _Page(tuple(items), tuple(prefixes), True, last)
+        if isinstance(entry, bytes):
+            prefixes.append(entry)
+        else:
+            items.append(item_of(entry))
+        last = entry
+    return _Page(tuple(items), tuple(prefixes), False, None)
+
 
 def list_versions(session: Session, bucket_id: bytes, query: ListQuery) -> Scan[ListPage]:
     """See `Catalogue.list_versions`."""
     session.findings.check_bucket(bucket_id)
-    versions: list[ObjectVersion] = []
-    prefixes: list[bytes] = []
-    last = b""
-    for entry in _versions(session, bucket_id, query) if query.limit > 0 else ():
-        if entry is None:
-            yield
-        elif len(versions) + len(prefixes) == query.limit:
-            return ListPage(tuple(versions), tuple(prefixes), is_truncated=True, next_start_after=last)
-        elif isinstance(entry, bytes):
-            prefixes.append(entry)
-            last = entry
-        else:
-            versions.append(rows.version(entry))
-            last = entry.object_key
-    if not (query.prefix or query.delimiter or query.start_after) and query.limit > 0:
-        _check_whole(session, bucket_id, len(versions), history=False)
-    return ListPage(tuple(versions), tuple(prefixes), is_truncated=False)
+    page = yield from _page(_versions(session, bucket_id, query), query.limit, rows.version)
+    is_whole = not (page.is_truncated or query.prefix or query.delimiter or query.start_after)
+    if is_whole and query.limit > 0:
+        _check_whole(session, bucket_id, len(page.items), history=False)
+    next_start_after = page.last.object_key if isinstance(page.last, VersionRow) else page.last or b""
+    return ListPage(page.items, page.prefixes, page.is_truncated, next_start_after)
 
 
 def _check_whole(session: Session, bucket_id: bytes, version_count: int, *, history: bool) -> None:
@@ -90,23 +112,13 @@ def _versions(session: Session, bucket_id: bytes, query: ListQuery) -> Iterator[
 def list_history(session: Session, bucket_id: bytes, query: HistoryQuery) -> Scan[HistoryPage]:
     """See `Catalogue.list_history`."""
     session.findings.check_bucket(bucket_id)
-    versions: list[ObjectVersion] = []
-    prefixes: list[bytes] = []
-    last: tuple[bytes, str | None] = (b"", None)
-    for entry in _history(session, bucket_id, query) if query.limit > 0 else ():
-        if entry is None:
-            yield
-        elif len(versions) + len(prefixes) == query.limit:
-            return HistoryPage(tuple(versions), tuple(prefixes), True, *last)
-        elif isinstance(entry, bytes):
-            prefixes.append(entry)
-            last = (entry, None)
-        else:
-            versions.append(rows.version(entry))
-            last = (entry.object_key, entry.version_id)
-    if not (query.prefix or query.delimiter or query.key_marker) and query.limit > 0:
-        _check_whole(session, bucket_id, len(versions), history=True)
-    return HistoryPage(tuple(versions), tuple(prefixes), is_truncated=False)
+    page = yield from _page(_history(session, bucket_id, query), query.limit, rows.version)
+    is_whole = not (page.is_truncated or query.prefix or query.delimiter or query.key_marker)
+    if is_whole and query.limit > 0:
+        _check_whole(session, bucket_id, len(page.items), history=True)
+    last = page.last
+    marks = (last.object_key, last.version_id) if isinstance(last, VersionRow) else (last or b"", None)
+    return HistoryPage(page.items, page.prefixes, page.is_truncated, *marks)
 
 
 def _history(session: Session, bucket_id: bytes, query: HistoryQuery) -> Iterator[VersionRow | bytes | None]:
@@ -153,21 +165,10 @@ def _older(session: Session, marked: VersionRow) -> Iterator[VersionRow | None]:
 def list_uploads(session: Session, bucket_id: bytes, query: UploadsQuery) -> Scan[UploadsPage]:
     """See `Catalogue.list_uploads`."""
     session.findings.check_table(UPLOADS)
-    uploads: list[Upload] = []
-    prefixes: list[bytes] = []
-    last: tuple[bytes, bytes | None] = (b"", None)
-    for entry in _uploads(session, bucket_id, query) if query.limit > 0 else ():
-        if entry is None:
-            yield
-        elif len(uploads) + len(prefixes) == query.limit:
-            return UploadsPage(tuple(uploads), tuple(prefixes), True, *last)
-        elif isinstance(entry, bytes):
-            prefixes.append(entry)
-            last = (entry, None)
-        else:
-            uploads.append(rows.upload(entry))
-            last = (entry.object_key, entry.upload_id)
-    return UploadsPage(tuple(uploads), tuple(prefixes), is_truncated=False)
+    page = yield from _page(_uploads(session, bucket_id, query), query.limit, rows.upload)
+    last = page.last
+    marks = (last.object_key, last.upload_id) if isinstance(last, UploadRow) else (last or b"", None)
+    return UploadsPage(page.items, page.prefixes, page.is_truncated, *marks)
 
 
 def _uploads(session: Session, bucket_id: bytes, query: UploadsQuery) -> Iterator[UploadRow | bytes | None]:
