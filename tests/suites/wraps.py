@@ -202,12 +202,15 @@ class WrapsSuite:
         assert [change.kind for change in changes].count("move_wraps") == 1
 
     async def test_what_changed_or_went_is_skipped(self, ready: Catalogue, make: Maker, lease: Lease) -> None:
-        for key in (b"changed", b"gone", b"kept"):
-            await ready.publish_version(make.publish(key))
+        changed, *others = (make.publish(key) for key in (b"changed", b"gone", b"kept"))
+        for command in (changed, *others):
+            await ready.publish_version(command)
+        assert changed.content is not None
         opened, aborted, completed = make.upload(b"u"), make.upload(b"u"), make.upload(b"v")
         for upload in (opened, aborted, completed):
             await ready.create_upload(upload)
-        moves = [move_of(wrap, b"new") for wrap in await all_wraps(ready)]
+        moves = [move_of(wrap, b"new") for wrap in await all_wraps(ready) if wrap.wrap_id != changed.content.content_id]
+        moves.append(WrapMove(WrapOwner.CONTENT, changed.content.content_id, b"another", b"new"))
         moves.append(WrapMove(WrapOwner.BLOB, make.id(), b"", b"new"))
         moves.append(WrapMove(WrapOwner.CONTENT, make.id(), b"", b"new"))
         part = make.part(completed, 1)
@@ -215,7 +218,6 @@ class WrapsSuite:
         manifest = make.complete(completed, part)
         await ready.complete_upload(manifest)
         moves.append(WrapMove(WrapOwner.BLOB, manifest.manifest.blob_id, b"another", b"new"))
-        moves[0] = replace(moves[0], expected=b"another")
         await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"gone")])
         await ready.abort_upload(BUCKET.bucket_id, b"u", aborted.upload_id)
         moved = await ready.move_wraps(MoveWraps(envelopes_blob(make), 1, tuple(moves)), lease)
