@@ -260,6 +260,7 @@ class Packs:
         reach("packs.written")
         # Else a recovery would list what is dead here, and find its bytes nowhere.
         await self._settle()
+        await self._take_lease()  # all that took its time, and who keeps the packs since must find them
         for pack in group.packs:
             blob_id = pack.stat.blob_id
             try:

@@ -287,6 +287,28 @@ def test_a_purge_reaches_what_is_doomed_and_leaves_the_rest(tmp_path: Path) -> N
     on_stage(tmp_path, test)
 
 
+def test_a_gateway_that_stood_still_deletes_no_pack_that_another_one_keeps(tmp_path: Path) -> None:
+    async def test(stage: Stage) -> None:
+        await fill(stage, 3)
+        await stage.delete(b"0")
+        await stage.delete(b"1")
+        (old,) = await found(stage)
+        settle = stage.journal().settle
+
+        async def slowly() -> None:
+            await settle()
+            stage.clock.now += LEASE_DURATION
+            await stage.catalogue.acquire_lease(LEASE_NAME, "a backup", LEASE_DURATION)
+
+        packs = Packs(catalogue=stage.catalogue, records=stage.records(), settle=slowly, holder="owner")
+        with pytest.raises(LeaseLost):
+            await packs.compact([old])
+        assert old.blob_id in {each.blob_id for each in await found(stage)}
+        await expect(stage, tmp_path, {b"2": b"body 2"})
+
+    on_stage(tmp_path, test)
+
+
 def test_two_gateways_do_not_write_packs_anew_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
