@@ -245,6 +245,13 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
     )
+    worker_timeout_s: float = _row(
+        60,
+        "Time in which each of several workers must give a sign of life; one that stands still is killed and replaced.",
+        unit="s",
+        ge=1,
+        le=_HOUR_S,
+    )
 
     tls_client_ca: FilePath | None = _row(
         None,

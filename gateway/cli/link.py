@@ -12,6 +12,8 @@ from typing import Any, Final
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 """Of an answer, which may hold every metric."""
 
+IS_ALIVE: Final = "is_alive"
+"""Asks for nothing but that the loop comes round."""
 IS_READY: Final = "is_ready"
 COUNTS: Final = "counts"
 

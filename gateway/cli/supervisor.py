@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway.cli.exits import Exit
-from gateway.cli.link import COUNTS, IS_READY, Streams, decoded, encoded, streams_of
+from gateway.cli.link import COUNTS, IS_ALIVE, IS_READY, Streams, decoded, encoded, streams_of
 from gateway.cli.output import is_debug
 from gateway.config import Settings
 from gateway.http.admin_listener import AdminListener
@@ -31,6 +31,8 @@ _LONGEST_PAUSE_S: Final = 30.0
 """Between the death of a worker and the start of the next one; doubled where they die one after the other."""
 _SOUND_S: Final = 60.0
 """A worker that has stood for so long did not die of its start."""
+_LOOKS: Final = 4
+"""How often a worker is asked for a sign of life in the time in which it must give one."""
 _ANSWER_S: Final = 5.0
 """A worker that does not answer in this time is not ready, and missing on the page of metrics."""
 
@@ -50,21 +52,38 @@ class _Worker:
     streams: Streams
     is_first: bool = False
     asked: int = 0
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
+    """Who waits for an answer, by the number of his question."""
+    is_gone: bool = False
 
-    async def ask(self, question: str) -> Any:
+    async def listen(self) -> None:
+        """Give each answer to who waits for it, until the worker is gone."""
+        with suppress(ConnectionError):
+            while (answer := decoded(await self.streams[0].readline())) is not None:
+                number, told = answer
+                waiting = self.waiting.pop(number, None)  # None where the time of the question was over
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(told)
+        self.is_gone = True
+        for waiting in self.waiting.values():
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def ask(self, question: str, patience_s: float | None = None) -> Any:
         """Its answer; None where it gives none in time."""
-        reader, writer = self.streams
+        if self.is_gone:
+            return None
+        self.asked += 1
+        number = self.asked
+        waiting = self.waiting[number] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(_ANSWER_S), self.turn:
-                self.asked += 1
-                writer.write(encoded([self.asked, question]))
-                while (answer := decoded(await reader.readline())) is not None:
-                    if answer[0] == self.asked:  # else that of a question whose time was over
-                        return answer[1]
-        except (TimeoutError, ConnectionError):
-            pass
-        return None
+            async with asyncio.timeout(_ANSWER_S if patience_s is None else patience_s):
+                self.streams[1].write(encoded([number, question]))
+                return await waiting
+        except TimeoutError:
+            return None
+        finally:
+            self.waiting.pop(number, None)
 
 
 class OnStarted(Protocol):
@@ -147,8 +166,17 @@ class Supervisor:
                     listener.close()
             for process in self._processes:
                 _signal(process, signal.SIGTERM)
-            await asyncio.gather(*tasks)
+            await self._drained(tasks)
         _log.info("stopped: every worker has ended")
+
+    async def _drained(self, tasks: set[asyncio.Task[None]]) -> None:
+        """Wait until all have ended; who takes longer than its drain may, by the time of one that hangs, is killed."""
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._settings.drain_timeout_s + self._settings.worker_timeout_s)
+        for process in self._processes:
+            _log.error("process %d does not end: it is killed", process.pid)
+            _signal(process, signal.SIGKILL)
+        await asyncio.gather(*tasks)
 
     async def _unless_stopped(self, wanted: Any) -> None:
         """Wait for something, or for the end."""
@@ -185,7 +213,7 @@ class Supervisor:
                 self._standing[number] = worker
                 _log.info("worker %d stands (process %d)", number, worker.process.pid)
                 stood.set()
-                code = await self._ended(worker.process)
+                code = await self._watched(number, worker)
                 del self._standing[number]
                 worker.streams[1].close()
                 if code == Exit.KEYS:
@@ -237,6 +265,25 @@ class Supervisor:
             writer.close()
             raise _NotStarted(await self._ended(process))
         return _Worker(process, streams, is_first=answer["is_first"])
+
+    async def _watched(self, number: int, worker: _Worker) -> int:
+        """Its code, once it has ended. One whose loop does not come round is killed: it would take connections on."""
+        timeout_s = self._settings.worker_timeout_s
+        ended = asyncio.create_task(self._ended(worker.process))
+        listening = asyncio.create_task(worker.listen())
+        try:
+            while not ended.done():
+                asking = asyncio.create_task(worker.ask(IS_ALIVE, timeout_s))
+                await asyncio.wait([ended, asking], return_when=asyncio.FIRST_COMPLETED)
+                is_alive = asking.done() and asking.result()
+                asking.cancel()
+                await asyncio.wait([ended], timeout=timeout_s / _LOOKS)  # who leaves closes the link first
+                if not (ended.done() or is_alive or self._stop.is_set()):
+                    _log.error("worker %d (process %d) stands still: it is killed", number, worker.process.pid)
+                    _signal(worker.process, signal.SIGKILL)
+        finally:
+            listening.cancel()
+        return await ended
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
         code = await process.wait()

@@ -9,11 +9,14 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import uvloop
 
-from gateway.cli.link import COUNTS, IS_READY, decoded, encoded, streams_of
+from gateway.cli.link import COUNTS, IS_ALIVE, IS_READY, decoded, encoded, streams_of
 from gateway.cli.main import guarded
 from gateway.cli.serve import serve_here
 from gateway.config import Settings
@@ -39,19 +42,25 @@ class Worker:
 
     async def _answer(self, server: Server, gateway: Gateway, *, is_first: bool) -> None:
         reader, writer = await streams_of(self._end)
-        try:
+        answers: dict[str, Callable[[], Awaitable[Any]]] = {
+            IS_READY: server.is_ready,
+            COUNTS: partial(asyncio.to_thread, counts_of, gateway.telemetry.registry),
+        }
+        answering = set[asyncio.Task[None]]()
+
+        async def answer(number: int, question: str) -> None:
+            told = True if question == IS_ALIVE else await answers[question]()
+            with suppress(ConnectionError):
+                writer.write(encoded([number, told]))
+                await writer.drain()
+
+        with suppress(ConnectionError):
             writer.write(encoded({"is_first": is_first}))
             while (asked := decoded(await reader.readline())) is not None:
-                number, question = asked
-                answer: Any = None
-                if question == IS_READY:
-                    answer = await server.is_ready()
-                elif question == COUNTS:
-                    answer = await asyncio.to_thread(counts_of, gateway.telemetry.registry)
-                writer.write(encoded([number, answer]))
-                await writer.drain()
-        except ConnectionError:
-            pass
+                # Side by side: whether it is ready is asked of others, and says late that this loop comes round.
+                task = asyncio.create_task(answer(*asked))
+                answering.add(task)
+                task.add_done_callback(answering.discard)
         # The supervisor is gone, with whatever it would have told: what is under way may end, and so does this.
         signal.raise_signal(signal.SIGTERM)
 

@@ -22,7 +22,7 @@ from tests.several.conftest import Start
 from tests.tooling.postgresql import PostgresServer, postgres_settings
 
 _LONG_S = 90
-_WORKERS = {"SEALGATE_WORKERS": "2"}
+_WORKERS = {"SEALGATE_WORKERS": "2", "SEALGATE_WORKER_TIMEOUT_S": "20"}
 _PATIENT = {"SEALGATE_DRAIN_TIMEOUT_S": "300", "SEALGATE_BODY_TIMEOUT_S": "300"}
 
 
@@ -162,6 +162,15 @@ def test_requests_go_on_where_one_is_killed_and_another_takes_its_place(gateway:
     assert requests_of(metrics, 1) == 0, "a new process counts from the start"
     with paused(before[2]):
         assert ask(gateway, "GET", "/shared/after-0") == b"kept"
+
+
+def test_one_that_stands_still_for_long_is_replaced(gateway: Gateway) -> None:
+    before = worker_pids(gateway)
+    os.kill(before[1], signal.SIGSTOP)
+    until(lambda: worker_pids(gateway)[1] != before[1])
+    assert is_gone(before[1])
+    assert worker_pids(gateway)[2] == before[2], "the other one answered all the while"
+    ask(gateway, "PUT", "/shared/replaced", b"kept")
 
 
 def test_commands_reach_it_and_so_do_its_answers(gateway: Gateway) -> None:

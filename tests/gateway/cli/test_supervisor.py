@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.gateway.http.edge import until
 FAKE = """#!{python}
 import json, os, signal, socket, sys, time
 end = socket.socket(fileno=int(sys.argv[-1]))
-lines = end.makefile("rw")
+lines, out = end.makefile("r"), end.makefile("w")
 orders = json.loads(lines.readline())
 number = orders["number"]
 with open({starts!r}, "a") as starts:
@@ -33,13 +34,13 @@ with open({starts!r}) as starts:
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 {body}
 """
-STAND = 'print(json.dumps({"is_first": number == 1}), file=lines, flush=True)\n'
+STAND = 'print(json.dumps({"is_first": number == 1}), file=out, flush=True)\n'
 ANSWER = """
 for line in lines:
     asked, question = json.loads(line)
     answer = [["sealgate_x", "Text.", "gauge", [["sealgate_x", {"of": "a"}, float(number)]]]]
     told = answer if question == "counts" else True
-    print(json.dumps([asked, told]), file=lines, flush=True)
+    print(json.dumps([asked, told]), file=out, flush=True)
 """
 PYTHON = sys.executable
 LOOPBACK = Endpoint("127.0.0.1", 0)
@@ -48,7 +49,9 @@ LOOPBACK = Endpoint("127.0.0.1", 0)
 class Ran:
     """What one run came to."""
 
-    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, body: str, workers: int = 2) -> None:
+    def __init__(
+        self, place: Path, monkeypatch: pytest.MonkeyPatch, body: str, workers: int = 2, **settings: Any
+    ) -> None:
         self.starts = place / "starts"
         self.starts.touch()
         fake = place / "worker"
@@ -57,10 +60,12 @@ class Ran:
         monkeypatch.setattr(sys, "executable", str(fake))
         monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0.01)
         self.greeted: list[bool] = []
-        settings = Settings(workers=workers, catalogue="postgres", postgres_password_file=place / "password")
+        of_all: dict[str, Any] = {"workers": workers, "catalogue": "postgres"}
         certificate = Certificate(place / "none", place / "none")
         self.supervisor = Supervisor(
-            settings, ServerSettings(LOOPBACK, LOOPBACK, certificate, LOOPBACK), self._on_started
+            Settings(**of_all, **settings, postgres_password_file=place / "password"),
+            ServerSettings(LOOPBACK, LOOPBACK, certificate, LOOPBACK),
+            self._on_started,
         )
         self.told: list[tuple[bool, bytes]] = []
 
@@ -154,11 +159,32 @@ def test_one_that_does_not_answer_is_not_ready_and_missing(tmp_path: Path, monke
     assert b'worker="2"' not in page
 
 
+def test_one_that_stands_still_is_killed_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = STAND + "if number == 2 and start == 1: os.kill(os.getpid(), signal.SIGSTOP)\n" + ANSWER
+    ran = Ran(tmp_path, monkeypatch, body, worker_timeout_s=1)
+    assert ran.run(deaths=1) == Exit.OK
+    assert ran.started == ["1", "2", "2"]
+    assert "worker 2" in caplog.text
+    assert "stands still: it is killed" in caplog.text
+    assert "worker 2 was killed by SIGKILL" in caplog.text
+
+
+def test_one_that_does_not_end_is_killed_behind_its_drain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = STAND + "if number == 2: signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + ANSWER + "time.sleep(60)"
+    ran = Ran(tmp_path, monkeypatch, body, worker_timeout_s=1, drain_timeout_s=1)
+    assert ran.run() == Exit.BUG
+    assert "does not end: it is killed" in caplog.text
+
+
 def test_a_late_answer_is_not_taken_for_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     late = (
         "line = json.loads(lines.readline())\n"
         f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n"
-        "print(json.dumps([line[0], 'late']), file=lines, flush=True)\n"
+        "print(json.dumps([line[0], 'late']), file=out, flush=True)\n"
     )
     ran = Ran(tmp_path, monkeypatch, STAND + late + ANSWER)
     monkeypatch.setattr(supervisor, "_ANSWER_S", 0.2)
