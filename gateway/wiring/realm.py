@@ -26,7 +26,7 @@ from keys.kms.base import Kms
 from keys.kms.routing import LOCAL_PROVIDER
 from keys.realm import RealmKeys, check_canary, copy_root, create_canary, rewrap_root
 from keys.recovery import NO_COPIES, Copies, Recipient, Recipients, public_of
-from keys.safe_files import read_private_file, write_private_file
+from keys.safe_files import read_private_file, taking_turns, write_private_file
 from storage.seams import reach
 
 _MAX_REALM_BYTES: Final = 16 * 1024
@@ -125,6 +125,8 @@ class RealmFiles:
         self._kms = kms
         self._deadline_s = deadline_s
         self._record = realm
+        self._seen = realm.encode()
+        """The shared file as this process last read or wrote it."""
         # Whether the blob store has today's copies is not kept: the first rewrap of a process that has any writes them.
         self._copied_to: frozenset[bytes] = frozenset()
 
@@ -153,19 +155,18 @@ class RealmFiles:
         return self._record.recipients
 
     def read_again(self, realm_keys: RealmKeys) -> None:
-        """Take over what another gateway of the realm wrote, in the file that is shared and written first.
+        """Take over what another gateway of the realm wrote.
 
         Raises: KeyringError.
         """
-        own, is_own = self._folders.realm_file, self._folders.are_stores_elsewhere
-        path = self._folders.realm_copy if is_own else own
-        record = RealmRecord.read(path)
+        record = RealmRecord.read(self._shared)
         if not record.is_same_realm(self._record):
-            raise KeyringError(f"{path} is of another realm: restore it from its copy")
+            raise KeyringError(f"{self._shared} is of another realm: restore it from its copy")
         record.check_recipients(realm_keys)
-        self._record = record
-        if is_own and RealmRecord.read(own).encode() != record.encode():
-            write_private_file(own, record.encode(), replace=True)
+        self._record, self._seen = record, record.encode()
+        own = self._folders.realm_file
+        if own != self._shared and RealmRecord.read(own).encode() != self._seen:
+            write_private_file(own, self._seen, replace=True)
 
     async def set_recipients(self, recipients: tuple[Recipient, ...], realm_keys: RealmKeys) -> None:
         """Let these be the recipients, with a copy of the root in both files. Raises: KeysError."""
@@ -174,8 +175,7 @@ class RealmFiles:
         record = replace(self._record, recipients=recipients, root_copies=copies, recipients_mac="")
         if recipients:
             record = replace(record, recipients_mac=record.mac(realm_keys))
-        self._record = record
-        self._write()
+        self._write(record)
 
     def root_part(self) -> bytes:
         """The root as the slots of envelopes blobs have it."""
@@ -192,14 +192,27 @@ class RealmFiles:
 
     def save(self) -> None:
         """Write both files, durably, once an envelopes blob has the root. Raises: KeyringError."""
-        self._write()
+        self._write(self._record)
         self._copied_to = self._record.root_copies.ids
 
-    def _write(self) -> None:
-        """A crash in between leaves two files that both open."""
-        for path in (self._folders.realm_file, self._folders.realm_copy):
-            write_private_file(path, self._record.encode(), replace=True)
-            reach("realm.file_written")
+    def _write(self, record: RealmRecord) -> None:
+        """Write both files, if nobody else has meanwhile. A crash in between leaves two that both open.
+
+        A process that stood still would bring wraps back whose key was destroyed since. Raises: KeyringError.
+        """
+        data = record.encode()
+        with taking_turns(self._folders.realm_copy.with_suffix(".lock")):
+            if RealmRecord.read(self._shared).encode() != self._seen:
+                raise KeyringError(f"another gateway wrote {self._shared} meanwhile: run the command again")
+            for path in (self._folders.realm_file, self._folders.realm_copy):
+                write_private_file(path, data, replace=True)
+                reach("realm.file_written")
+        self._record, self._seen = record, data
+
+    @property
+    def _shared(self) -> Path:
+        """The file that all gateways of the realm see."""
+        return self._folders.realm_copy if self._folders.are_stores_elsewhere else self._folders.realm_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,32 @@ def test_bytes_after_the_realm_file_are_refused(place: Path, tmp_path: Path) -> 
         RealmRecord.read(tmp_path / "r")
 
 
+def test_a_process_that_stood_still_brings_no_older_wraps_back(tmp_path: Path) -> None:
+    start(settings_in(tmp_path))
+
+    async def move(gateway: Gateway) -> None:
+        opened = gateway.opened
+        slow, quick = (RealmFiles(opened.folders, opened.kms, opened.realm, deadline_s=5) for _ in range(2))
+        kms_key_id = (await opened.kms.describe(None)).kms_key_id
+        for files in (slow, quick):
+            await files.rewrap(kms_key_id)
+        quick.save()
+        quick.save()
+        written = (tmp_path / "data/realm.json").read_bytes()
+        with pytest.raises(KeyringError, match=r"another gateway wrote .* meanwhile: run the command again"):
+            slow.save()
+        with pytest.raises(KeyringError, match="meanwhile"):
+            await slow.set_recipients((), opened.realm_keys)
+        assert (tmp_path / "data/realm.json").read_bytes() == written
+        assert (tmp_path / "data-keys/realm.json").read_bytes() == written
+        slow.read_again(opened.realm_keys)
+        await slow.rewrap(kms_key_id)
+        slow.save()
+        assert (tmp_path / "data/realm.json").read_bytes() != written
+
+    with_gateway(tmp_path, move)
+
+
 class _KilledError(BaseException):
     """The process ends here."""
 
