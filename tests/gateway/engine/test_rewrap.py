@@ -295,21 +295,27 @@ def test_a_wrap_that_does_not_open_is_told_and_left(caplog: pytest.LogCaptureFix
     run_keys(body)
 
 
+async def begin_slowly(rig: Rig, object_key: bytes) -> tuple[asyncio.Task[Any], asyncio.Event]:
+    """A write that has its key, and ends once the event is set."""
+    gate, reached = asyncio.Event(), asyncio.Event()
+
+    class Slow(PieceBody):
+        async def __aiter__(self) -> Any:
+            yield b"be"
+            reached.set()
+            await gate.wait()
+            yield b"hind"
+
+    new = NewObject(object_key, ObjectAttributes(), Conditions())
+    writing = asyncio.create_task(rig.objects.put(rig.bucket, new, PayloadExpectation(), Slow()))
+    await reached.wait()
+    return writing, gate
+
+
 def test_a_write_under_way_counts_until_it_is_published() -> None:
     async def body(keys: KeysRig) -> None:
         rig = keys.rig
-        gate, reached = asyncio.Event(), asyncio.Event()
-
-        class Slow(PieceBody):
-            async def __aiter__(self) -> Any:
-                yield b"be"
-                reached.set()
-                await gate.wait()
-                yield b"hind"
-
-        new = NewObject(b"slow", ObjectAttributes(), Conditions())
-        writing = asyncio.create_task(rig.objects.put(rig.bucket, new, PayloadExpectation(), Slow()))
-        await reached.wait()
+        writing, gate = await begin_slowly(rig, b"slow")
         rig.kms.rotate_key()
         report = await keys.rewrap()
         assert (report.on_their_way_count, report.left_count) == (1, 1)
@@ -332,18 +338,7 @@ def test_a_write_that_arrives_where_the_walk_has_been_is_not_missed(monkeypatch:
         rig = keys.rig
         await rig.put(b"m", b"1")
         await rig.put(b"n", b"1")
-        gate, reached = asyncio.Event(), asyncio.Event()
-
-        class Slow(PieceBody):
-            async def __aiter__(self) -> Any:
-                yield b"be"
-                reached.set()
-                await gate.wait()
-                yield b"hind"
-
-        new = NewObject(b"a", ObjectAttributes(), Conditions())
-        writing = asyncio.create_task(rig.objects.put(rig.bucket, new, PayloadExpectation(), Slow()))
-        await reached.wait()
+        writing, gate = await begin_slowly(rig, b"a")
         rig.kms.rotate_key()
         assert (await keys.rewrap()).left_count == 1
         monkeypatch.setattr("gateway.engine.rewrap.PAGE_VERSIONS", 1)
