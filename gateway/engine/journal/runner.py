@@ -76,6 +76,10 @@ class Journal:
         self._observe = observe
         self._carry = carry
         self._head: Head | None = None
+        self._last: Change | None = None
+        """The last change that was journalled here and not noted yet."""
+        self._noted = 0
+        """The greatest cursor that the catalogue was seen with."""
         self._lease: Lease | None = None
         self._lock = asyncio.Lock()
         self._asked = 0
@@ -200,6 +204,7 @@ class Journal:
             self._head = await self.chain.append(segment, map(change_json, changes))
         except BlobExists:
             return await self._adopt(head)
+        self._last = changes[-1]
         return self._head
 
     async def _pack(self, changes: Sequence[Change]) -> tuple[bytes, ...]:
@@ -222,7 +227,7 @@ class Journal:
                 f" {head.through} that the catalogue has not; it was restored from an old copy."
                 " Put the right one in its place, or run `sealgate recover --replace`"
             )
-        self._head = Head.of(segment)
+        self._head, self._last = Head.of(segment), None
         _LOG.info("took up segment %d of the journal", head.count)
         return self._head
 
@@ -235,15 +240,27 @@ class Journal:
         return ours == list(segment.changes)
 
     async def _known_head(self) -> Head:
-        """Where the chain ends; found at the first call, and where the lease was another's meanwhile."""
+        """Where the chain ends; found anew where the lease was another's meanwhile, or the catalogue went back.
+
+        A database that fails over or is restored beneath us has other changes by the numbers that the chain tells of.
+        """
+        known = await self._catalogue.get_cursor(CURSOR)
+        if self._head is not None and not await self._still_has(self._head, known):
+            self._head = None
         if self._head is None:
-            known = await self._catalogue.get_cursor(CURSOR)
             count = await self.chain.count(known)
             head = await self.chain.head(known)
             while head.count < count:
                 head = await self._adopt(head)
             self._head = head
+        self._noted = known
         return self._head
+
+    async def _still_has(self, head: Head, known: int) -> bool:
+        """Whether the catalogue has what the chain tells up to a head: it noted that, or still has it in the outbox."""
+        if known < self._noted or known >= head.count or self._last is None:
+            return known >= self._noted
+        return await self._catalogue.read_changes(self._last.sequence - 1, 1) == (self._last,)
 
     async def _look(self) -> Head:
         """Where the chain ends, found without the lease; what comes behind it is another's to write."""
@@ -264,11 +281,12 @@ class Journal:
 
     async def _note(self) -> None:
         """Note in the catalogue how far the journal is, and drop lines that nobody needs any more."""
-        head = self._head
-        if head is None or not head.count or self._lease is None:
+        if self._head is None or not self._head.count or self._lease is None:
             return
-        if await self._catalogue.get_cursor(CURSOR) < head.count:
+        head = await self._known_head()
+        if self._noted < head.count:
             await self._catalogue.set_cursor(CURSOR, head.count)
+            self._noted, self._last = head.count, None
             reach("journal.noted")
         through = min([head.through, *[await self._catalogue.get_cursor(name) for name in self._readers]])
         if any(change.sequence <= through for change in await self._catalogue.read_changes(0, 1)):
@@ -293,9 +311,10 @@ class Journal:
 
     async def _is_journalled(self, sequence: int) -> bool:
         known = await self._catalogue.get_cursor(CURSOR)
-        count = await self.chain.count(known)
-        head = await self.chain.head(count)
-        return head.through >= sequence
+        if known < self._noted:
+            return (await self._look()).through >= sequence
+        self._noted = known
+        return (await self.chain.head(await self.chain.count(known))).through >= sequence
 
 
 def change_json(change: Change) -> Attributes:

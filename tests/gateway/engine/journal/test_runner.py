@@ -1,7 +1,7 @@
 """Every change once and in order, whatever the steps between outbox and journal a crash falls."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,64 @@ def test_an_old_catalogue_is_refused(tmp_path: Path) -> None:
         with pytest.raises(CatalogueBehind):
             await stage.journal().tend()
         assert len(await segments(stage)) == 2
+
+    on_stage(tmp_path, test)
+
+
+async def put_in_place(stage: Stage, catalogue: bytes | None, journals: Sequence[Journal]) -> bytes:
+    """Let these journals go on over an old copy of the catalogue, or over the same; what lay there before."""
+    path = stage.folder / "catalogue" / "catalogue.db"
+    await stage.catalogue.close()
+    before = path.read_bytes()
+    path.write_bytes(before if catalogue is None else catalogue)
+    stage.catalogue = stage.objects._catalogue = stage.open_again(path)
+    for journal in journals:
+        journal._catalogue = stage.catalogue
+    return before
+
+
+@pytest.mark.parametrize("write", ["tend", "settle"])
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_catalogue_that_goes_back_beneath_a_running_gateway_is_refused(
+    tmp_path: Path, write: str, count: int
+) -> None:
+    """As a database does that fails over to a standby which lagged behind: the lease is there, the changes are not."""
+
+    async def test(stage: Stage) -> None:
+        journal, other = stage.journal(), stage.journal("other")
+        await stage.put(b"kept", b"1")
+        await journal.tend()
+        old = await put_in_place(stage, None, [journal, other])
+        for number in range(3):
+            await stage.put(b"lost %d" % number, b"2")
+        await getattr(journal, write)()
+        if write == "tend":
+            assert await other._is_journalled(1)
+        await put_in_place(stage, old, [journal, other])
+        for number in range(count):
+            await stage.put(b"new %d" % number, b"3")
+        steps = [journal.settle, journal.check, journal.tend, stage.journal().check]
+        for step in [*steps, other.settle] if write == "tend" else steps:
+            with pytest.raises(CatalogueBehind):
+                await step()
+        assert len(await segments(stage)) == 2
+
+    on_stage(tmp_path, test)
+
+
+def test_a_catalogue_that_lost_no_more_than_a_note_is_taken(tmp_path: Path) -> None:
+    async def test(stage: Stage) -> None:
+        journal = stage.journal()
+        await stage.put(b"one", b"1")
+        await journal.settle()
+        old = await put_in_place(stage, None, [journal])
+        await journal.tend()
+        await put_in_place(stage, old, [journal])
+        await stage.put(b"two", b"2")
+        await journal.settle()
+        await journal.tend()
+        await check_whole(stage)
+        assert await stage.catalogue.get_cursor(CURSOR) == 2
 
     on_stage(tmp_path, test)
 
