@@ -153,7 +153,8 @@ class Snapshots:
         last_milestone = (head.count - 1) // MILESTONE * MILESTONE
         end = min(
             last_milestone,
-            head.count if anchored_count is None else anchored_count,
+            # The segment that an anchor names stays: what follows it is proved to by way of it.
+            head.count if anchored_count is None else max(0, anchored_count - 1),
             *(snapshot.head.begun_count for snapshot in kept),
         )
         needed = {part.blob_id for snapshot in kept for part in snapshot.head.parts}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.engine.journal.anchor import Anchor, AnchorRefused
-from gateway.engine.journal.chain import Head
+from gateway.engine.journal.chain import Head, JournalDamaged
 from gateway.engine.journal.runner import Journal
 from gateway.engine.journal.snapshots import Snapshots, read_part
 from storage.catalogue.base import Catalogue
@@ -18,7 +18,7 @@ from storage.catalogue.replay import Difference, Replay, key_of
 from storage.catalogue.rowlog import LOGGED, Written
 from storage.catalogue.rows import from_micros
 from storage.errors import Damaged
-from storage.sealed.journal import NO_SEGMENT
+from storage.sealed.journal import NO_SEGMENT, Segment
 
 ROUNDS: Final = 4
 """A row that commands write meanwhile differs for a moment; one that differs each time is told of."""
@@ -93,13 +93,33 @@ class Witness:
                 f" {anchor.at:%Y-%m-%d %H:%M:%S} UTC it had {anchor.count} segments and went to sequence"
                 f" {anchor.through}: catalogue and blob store are older than the anchor"
             )
-        if anchor.count and await self._chain.has(anchor.count - 1):
-            segment = await self._chain.read(anchor.count - 1)
-            if segment.digest != anchor.digest:
-                raise NotWitnessed(
-                    f"segment {anchor.count - 1} of the journal is another than on {anchor.at:%Y-%m-%d %H:%M:%S} UTC:"
-                    " what was done since some time before then was replaced by something else"
-                )
+        if anchor.count:
+            await self._check_follows(anchor, head)
+
+    async def _check_follows(self, anchor: Anchor, head: Head) -> None:
+        """See that the chain leads from the anchor to its end: behind a gap could be anything. Raises: NotWitnessed."""
+        position = anchor.count - 1
+        try:
+            async for segment in self._walk(position, head):
+                if segment.head.position == position and segment.digest != anchor.digest:
+                    raise NotWitnessed(
+                        f"segment {position} of the journal is another than on {anchor.at:%Y-%m-%d %H:%M:%S} UTC:"
+                        " what was done since some time before then was replaced by something else"
+                    )
+        except JournalDamaged as error:
+            raise NotWitnessed(
+                f"the journal does not lead from the anchor of {anchor.at:%Y-%m-%d %H:%M:%S} UTC to its end ({error}):"
+                " only where a newer anchor was exported its segments may be gone; verify with that"
+            ) from error
+
+    async def _walk(self, begin: int, head: Head) -> AsyncIterator[Segment]:
+        """Segments up to a head, which the last one must be: whoever reads twice sees the same chain twice."""
+        digest = head.digest
+        async for segment in self._chain.walk(begin, head.count):
+            digest = segment.digest
+            yield segment
+        if digest != head.digest:
+            raise NotWitnessed("the store gave another journal than a moment before")
 
     async def _start(self, head: Head) -> int:
         """Take the oldest state that is there; the position to go on from."""
@@ -125,7 +145,7 @@ class Witness:
 
     async def _follow(self, begin: int, head: Head) -> None:
         """Replay segments up to a head."""
-        async for segment in self._chain.walk(begin, head.count):
+        async for segment in self._walk(begin, head):
             if segment.head.position and segment.head.previous == NO_SEGMENT:
                 # A catalogue that blobs alone told of: what was before it is no longer what should be.
                 self._replay, self._began_anew = Replay(), segment.head.position

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.engine.journal import chain as chains
+from gateway.engine.journal import snapshots
 from gateway.engine.journal import witness as module
 from gateway.engine.journal.anchor import Anchor, AnchorRefused, anchor_path, newest_anchor
 from gateway.engine.journal.chain import CatalogueBehind
@@ -16,6 +18,7 @@ from gateway.engine.journal.witness import NotWitnessed, Witness
 from keys.journal import JournalKeys
 from keys.kms.memory import MemoryKms
 from keys.realm import RealmKeys
+from storage.blobs.memory import MemoryBlobReader
 from storage.catalogue.schema import ACCOUNTS, BUCKETS, VERSIONS
 from tests.gateway.engine.journal.stage import Stage, on_stage
 
@@ -158,6 +161,75 @@ def test_an_old_state_of_catalogue_and_store_is_found_by_the_anchor(tmp_path: Pa
         # And where something else was done since, the chain is another.
         await stage.put(b"other", b"3")
         with pytest.raises(NotWitnessed, match="segment 1 of the journal is another"):
+            await witness(stage).verify(anchored)
+
+    on_stage(tmp_path, test)
+
+
+async def _go_back(stage: Stage, catalogue: bytes | None = None) -> bytes:
+    """Put an old catalogue, or the same, in its place; what lay there before."""
+    path = stage.folder / "catalogue" / "catalogue.db"
+    await stage.catalogue.close()
+    before = path.read_bytes()
+    path.write_bytes(catalogue or before)
+    stage.catalogue = stage.objects._catalogue = stage.open_again(path)
+    return before
+
+
+def _showing(stage: Stage, honest: list[bytes]) -> Callable[[bytes], Any]:
+    """A store that shows the honest chain, from the anchor on, to the first who walks along it."""
+    ids = [stage.records().keys.segment_id(position) for position in range(len(honest))]
+    opened, left = stage.blobs.open, ids[3:]
+
+    async def lying(blob_id: bytes) -> Any:
+        if left and blob_id == left[0]:
+            left.pop(0)
+            return MemoryBlobReader(honest[ids.index(blob_id)])
+        return await opened(blob_id)
+
+    return lying
+
+
+@pytest.mark.parametrize("hides", ["the segment of the anchor", "what follows it", "that it is another"])
+def test_a_gap_behind_an_anchor_hides_no_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hides: str) -> None:
+    """A store of other deeds, without its segments up to a snapshot: so does one look that was cut."""
+    monkeypatch.setattr(chains, "MILESTONE", 4)
+    monkeypatch.setattr(snapshots, "MILESTONE", 4)
+
+    async def test(stage: Stage) -> None:
+        keys = stage.records().keys
+        await stage.put(b"one", b"1")
+        await stage.journal().tend()
+        old, blobs = await _go_back(stage), dict(stage.blobs._blobs)
+        for number in range(3):
+            await stage.put(b"to be undone %d" % number, b"2")
+            await stage.journal().tend()
+        anchored = await anchor_of(stage)
+        for number in range(8):
+            await stage.put(b"to be undone, too %d" % number, b"2")
+            await stage.journal().tend()
+        honest = dict(stage.blobs._blobs)
+        stage.blobs._blobs = blobs
+        await _go_back(stage, old)
+        for number in range(8):
+            await stage.put(b"other %d" % number, b"3")
+            await stage.journal().tend()
+        journal = stage.journal()
+        await Snapshots(stage.catalogue, journal).take()
+        await journal.release()
+        with pytest.raises(NotWitnessed, match="segment 3 of the journal is another"):
+            await witness(stage).verify(anchored)
+        for position in range(1, 8):
+            if position % 4:
+                await stage.blobs.delete(keys.segment_id(position))
+        await witness(stage).verify()
+        if hides == "what follows it":
+            stage.blobs._blobs[keys.segment_id(3)] = honest[keys.segment_id(3)]
+        if hides == "that it is another":
+            seen = [honest[keys.segment_id(position)][0] for position in range(10)]
+            monkeypatch.setattr(stage.blobs, "open", _showing(stage, seen))
+        told = "gave another journal" if hides == "that it is another" else "does not lead from the anchor"
+        with pytest.raises(NotWitnessed, match=told):
             await witness(stage).verify(anchored)
 
     on_stage(tmp_path, test)
