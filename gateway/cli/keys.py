@@ -43,7 +43,10 @@ def create_key(
 
 @_key.command("list")
 def list_keys(*, data: Data = None, keys: Keys = None, config: Config = None, as_json: AsJson = False) -> None:
-    """List every wrapping key; never their material."""
+    """List the keys of the local keyring, and the default one wherever it is; never their material.
+
+    Another KMS lists its own keys; `key describe` shows any of them.
+    """
     print_answer(run_command(settings_of(data, keys, config), "list_keys", {}), as_json=as_json)
 
 

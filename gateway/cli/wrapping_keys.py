@@ -17,7 +17,7 @@ from keys.kms.routing import local_kms
 NEXT_AFTER_ROTATION: Final = "run `sealgate key rewrap`, which moves what older versions wrapped; and back the keys up"
 
 
-_ELSEWHERE = "the wrapping keys of this KMS are made, listed and switched off there"
+_ELSEWHERE = "the wrapping keys of this KMS are made, rotated and switched off there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,17 @@ class WrappingKeys:
         return await self._shown(local, made)
 
     async def list_keys(self) -> Answer:
-        """Every wrapping key, oldest first. Raises: CommandError."""
-        local = self.local()
-        found = [local.keyring.find(kms_key_id) for kms_key_id in local.keyring.kms_key_ids]
-        return {"keys": [await self._shown(local, key) for key in found]}
+        """Every key of the local keyring, oldest first, and the default one where that is another KMS's.
+
+        Raises: KeysError.
+        """
+        local = local_kms(self.kms)
+        ids = () if local is None else local.keyring.kms_key_ids
+        shown = [] if local is None else [await self._shown(local, local.keyring.find(each)) for each in ids]
+        default = await self.kms.describe(None)
+        if default.kms_key_id not in ids:
+            shown.append(await self.describe_key(default.kms_key_id))
+        return {"keys": shown}
 
     async def describe_key(self, key: str) -> Answer:
         """One wrapping key, of whichever KMS, named as for `described`. Raises: CommandError, KeysError."""
