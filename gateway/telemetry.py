@@ -24,7 +24,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from keys.errors import KeysError
-from storage.catalogue.base import CatalogueStatistics
+from storage.catalogue.commands import CatalogueStatistics
 from storage.errors import CatalogueConflict, StorageError
 
 Field = str | int | float | bool | None

@@ -14,7 +14,7 @@ StorageError
 ├── RealmMismatch           catalogue, store and keys are not of one realm
 ├── CatalogueBusy           another process owns the catalogue
 ├── CatalogueUnsafe         version, format or settings that may lose data: refused at start
-└── CatalogueConflict       a command was refused; tree in `storage.catalogue.base`
+└── CatalogueConflict       a command was refused; all in `storage.catalogue.conflicts`
     └── LeaseLost           a job is another's by now
 """
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from storage.catalogue.base import Catalogue, NoSuchAccessKey
+from storage.catalogue.base import Catalogue
+from storage.catalogue.conflicts import NoSuchAccessKey
 from storage.catalogue.records import AccessKey, Account
 
 _REMEMBERED = 1024

@@ -14,7 +14,8 @@ from typing import Final
 from gateway.cli.control import Answer
 from gateway.cli.exits import CommandError, Exit
 from keys.realm import RealmKeys
-from storage.catalogue.base import AccountExists, Catalogue, NoSuchAccessKey, NoSuchAccount
+from storage.catalogue.base import Catalogue
+from storage.catalogue.conflicts import AccountExists, NoSuchAccessKey, NoSuchAccount
 from storage.catalogue.records import ID_SIZE, AccessKey, Account
 
 ACCESS_KEY_ID_SIZE: Final = 20

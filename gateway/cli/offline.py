@@ -35,7 +35,7 @@ from gateway.wiring.stores import open_blobs
 from keys.datakey import DataKey, WrappedKey
 from keys.errors import CustomerKeyMismatch, KeysError, KmsKeyError, UnwrapFailed
 from storage.blobs.base import BlobReader, BlobStore
-from storage.catalogue.base import ListQuery
+from storage.catalogue.commands import ListQuery
 from storage.errors import BlobMissing, StorageError
 from storage.sealed.header import BlobKind, parse_untrusted
 from storage.sealed.layout import HEADER_SIZE, TRAILER_SIZE

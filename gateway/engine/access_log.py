@@ -18,7 +18,9 @@ from gateway.engine.objects import NewObject, ObjectEngine
 from gateway.s3.access_log import Access, LoggingTarget, log_key, log_line, read_logging
 from gateway.s3.request import Request
 from gateway.s3.types import ObjectHeaders, PayloadExpectation
-from storage.catalogue.base import Catalogue, Conditions, NoSuchBucket
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions
+from storage.catalogue.conflicts import NoSuchBucket
 from storage.catalogue.records import Bucket
 
 _LOG = logging.getLogger(__name__)

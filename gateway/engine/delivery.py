@@ -12,7 +12,9 @@ from typing import Final, Protocol
 
 from gateway.engine.webhooks import DeliveryFailed, Webhook
 from gateway.s3.notifications import sequenced
-from storage.catalogue.base import Catalogue, Change, Lease, LeaseLost
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Change, Lease
+from storage.errors import LeaseLost
 
 _LOG = logging.getLogger(__name__)
 

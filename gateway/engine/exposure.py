@@ -15,7 +15,9 @@ from gateway.engine.rewrap import LeakedVersions
 from gateway.engine.whole import read_proved_slot, read_whole
 from keys.errors import KmsKeyError, UnwrapFailed
 from storage.blobs.base import BlobStore
-from storage.catalogue.base import Catalogue, KeptWrap, NoSuchVersion, WrapOwner, WrapsMark
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import KeptWrap, WrapOwner, WrapsMark
+from storage.catalogue.conflicts import NoSuchVersion
 from storage.catalogue.records import Blob, BlobRole, ObjectVersion
 from storage.errors import BlobError, SealedDamaged
 from storage.sealed.records import decode_link, decode_manifest

@@ -15,7 +15,8 @@ from gateway.engine.resealing import write_manifest
 from gateway.engine.sealing import BlobPlan, BlobWriter
 from gateway.s3.checksums import PayloadDigests
 from storage.blobs.base import BlobStore, Buffer
-from storage.catalogue.base import Catalogue, Lease, ReplaceContent, ReplacedVersion
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Lease, ReplaceContent, ReplacedVersion
 from storage.catalogue.records import Blob, BlobRole, Bucket, Content, ObjectVersion
 from storage.errors import CatalogueConflict, StorageError
 from storage.seams import reach

@@ -14,7 +14,8 @@ from gateway.engine.exposure import UNREADABLE, Exposed, Exposure
 from gateway.engine.journal.packs import Packs
 from gateway.engine.resealing import Destroyer, Resealer, ResealReport
 from gateway.engine.rewrap import LeakedVersions, Rewrapper
-from storage.catalogue.base import Catalogue, NoSuchUpload
+from storage.catalogue.base import Catalogue
+from storage.catalogue.conflicts import NoSuchUpload
 from storage.catalogue.records import Upload
 from storage.sealed.recovery import RecoveredBlob
 from storage.seams import reach

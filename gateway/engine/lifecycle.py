@@ -16,20 +16,11 @@ from gateway.engine.documents import REMEMBERED_BYTES, Documents
 from gateway.engine.notifying import NOBODY, Announcements
 from gateway.s3.lifecycle import REAL_DAYS, Age, Lifecycle
 from gateway.s3.lifecycle_document import decode_lifecycle
-from storage.catalogue.base import (
-    Catalogue,
-    CatalogueConflict,
-    Deleted,
-    DeleteVersion,
-    HistoryQuery,
-    Lease,
-    LockRefused,
-    NoSuchBucket,
-    NoSuchUpload,
-    Seen,
-    UploadsQuery,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Deleted, DeleteVersion, HistoryQuery, Lease, Seen, UploadsQuery
+from storage.catalogue.conflicts import LockRefused, NoSuchBucket, NoSuchUpload
 from storage.catalogue.records import ID_SIZE, NULL_VERSION_ID, Bucket, ObjectVersion, Upload, Versioning
+from storage.errors import CatalogueConflict
 
 KIND: Final = "lifecycle"
 """The configuration of a bucket that holds its rules."""

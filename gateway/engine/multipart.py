@@ -43,15 +43,9 @@ from gateway.s3.errors import (
 from gateway.s3.types import Body, Buffer, Checksum, ChecksumAlgorithm, ChecksumType, PayloadExpectation
 from gateway.s3.upload_types import CompletedPart
 from keys.datakey import DataKey
-from storage.catalogue.base import (
-    Catalogue,
-    CompleteUpload,
-    Conditions,
-    Found,
-    NoSuchUpload,
-    NoSuchVersion,
-    PartsChanged,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import CompleteUpload, Conditions, Found
+from storage.catalogue.conflicts import NoSuchUpload, NoSuchVersion, PartsChanged
 from storage.catalogue.records import (
     NO_LOCK,
     NULL_VERSION_ID,

@@ -20,7 +20,8 @@ from gateway.s3.notifications import (
     decode_notifications,
     event_record,
 )
-from storage.catalogue.base import Catalogue, DeleteVersion
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import DeleteVersion
 from storage.catalogue.records import NULL_VERSION_ID, Bucket, Notice, ObjectVersion
 
 KIND: Final = "notification"

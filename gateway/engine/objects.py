@@ -22,15 +22,8 @@ from gateway.engine.sealing import BlobPlan, BlobWriter
 from gateway.s3.checksums import PayloadDigests
 from gateway.s3.types import Body, Buffer, Checksum, PayloadExpectation
 from keys.datakey import DataKey
-from storage.catalogue.base import (
-    Catalogue,
-    CatalogueConflict,
-    Conditions,
-    Deleted,
-    DeleteVersion,
-    Found,
-    PublishVersion,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions, Deleted, DeleteVersion, Found, PublishVersion
 from storage.catalogue.records import (
     ID_SIZE,
     NO_LOCK,
@@ -43,7 +36,7 @@ from storage.catalogue.records import (
     ObjectVersion,
     Versioning,
 )
-from storage.errors import StorageUnavailable
+from storage.errors import CatalogueConflict, StorageUnavailable
 from storage.sealed.description import Description
 from storage.sealed.records import BlobReference, Link, link_pieces
 from storage.seams import reach

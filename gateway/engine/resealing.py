@@ -22,15 +22,9 @@ from gateway.s3.checksums import PayloadDigests
 from keys.datakey import DataKey
 from keys.errors import KmsKeyError, UnwrapFailed
 from storage.blobs.base import BlobStore, Buffer
-from storage.catalogue.base import (
-    Catalogue,
-    Found,
-    Lease,
-    NoSuchVersion,
-    ReplaceContent,
-    ReplacedVersion,
-    WrapsChanged,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Found, Lease, ReplaceContent, ReplacedVersion
+from storage.catalogue.conflicts import NoSuchVersion, WrapsChanged
 from storage.catalogue.records import Attributes, Blob, BlobRole, BlobState, Bucket, Content, ObjectVersion
 from storage.errors import BlobError, CatalogueConflict, Damaged, SealedDamaged, StorageError
 from storage.sealed.records import Manifest, manifest_pieces

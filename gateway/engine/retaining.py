@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from storage.blobs.base import BlobStore
-from storage.catalogue.base import (
-    Catalogue,
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import (
     CompleteUpload,
     HistoryQuery,
     Lease,

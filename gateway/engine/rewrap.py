@@ -25,18 +25,10 @@ from keys.errors import KmsKeyError, UnwrapFailed
 from keys.keyring import Keyring
 from keys.recovery import Recipients
 from storage.blobs.base import BlobStore
-from storage.catalogue.base import (
-    Catalogue,
-    KeptWrap,
-    Lease,
-    LeaseLost,
-    MoveWraps,
-    WrapMove,
-    WrapOwner,
-    WrapsMark,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import KeptWrap, Lease, MoveWraps, WrapMove, WrapOwner, WrapsMark
 from storage.catalogue.records import NO_LOCK
-from storage.errors import StorageError
+from storage.errors import LeaseLost, StorageError
 from storage.sealed.envelopes import MAX_ENVELOPES, Envelopes
 from storage.seams import reach
 

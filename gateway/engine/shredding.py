@@ -16,15 +16,9 @@ from gateway.engine.exposure import UNREADABLE
 from gateway.engine.journal.packs import Packs, PacksHeld
 from gateway.engine.resealing import Destroyer, Resealer, ResealReport
 from gateway.engine.rewrap import Rewrapper
-from storage.catalogue.base import (
-    Catalogue,
-    DeleteVersion,
-    HistoryQuery,
-    LockRefused,
-    NoSuchVersion,
-    UploadsQuery,
-    WrapsChanged,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import DeleteVersion, HistoryQuery, UploadsQuery
+from storage.catalogue.conflicts import LockRefused, NoSuchVersion, WrapsChanged
 from storage.catalogue.records import (
     NULL_VERSION_ID,
     Blob,

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from gateway.engine.rowless import find_rowless
 from storage.blobs.base import BlobStat, BlobStore
-from storage.catalogue.base import Catalogue, Lease
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Lease
 from storage.errors import BlobHeld, RealmMismatch, StorageError
 from storage.seams import reach
 

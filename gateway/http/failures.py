@@ -24,7 +24,7 @@ from gateway.s3.errors import (
 from gateway.telemetry import RequestRecord, Telemetry
 from keys import errors as keys
 from storage import errors as storage
-from storage.catalogue import base as catalogue
+from storage.catalogue import conflicts
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,12 +57,12 @@ _VERDICTS: dict[type[BaseException], _Verdict] = {
     storage.RealmMismatch: _Verdict(INTERNAL_ERROR, _Tell.ALARM),
     storage.CatalogueBusy: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
     # Conflicts belong to the operations; these are races that any write can lose between admission and commit.
-    catalogue.NoSuchBucket: _Verdict(NO_SUCH_BUCKET, _Tell.NOTHING),
-    catalogue.BlobCondemned: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
-    catalogue.ContentGone: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
-    catalogue.PartsChanged: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
-    catalogue.BucketStateRefused: _Verdict(INVALID_BUCKET_STATE, _Tell.NOTHING),
-    catalogue.VersioningChanged: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
+    conflicts.NoSuchBucket: _Verdict(NO_SUCH_BUCKET, _Tell.NOTHING),
+    conflicts.BlobCondemned: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
+    conflicts.ContentGone: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
+    conflicts.PartsChanged: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
+    conflicts.BucketStateRefused: _Verdict(INVALID_BUCKET_STATE, _Tell.NOTHING),
+    conflicts.VersioningChanged: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
     keys.KmsUnavailable: _Verdict(SERVICE_UNAVAILABLE, _Tell.KMS),
     keys.KmsDenied: _Verdict(ACCESS_DENIED, _Tell.KMS_REFUSED),
     keys.KmsMisconfigured: _Verdict(SERVICE_UNAVAILABLE, _Tell.KMS),

@@ -15,7 +15,8 @@ from gateway.moving.report import Outcome, Result
 from gateway.operations.context import Services
 from keys.datakey import DataKey
 from keys.errors import CustomerKeyMismatch
-from storage.catalogue.base import Found, HistoryQuery, ListQuery, NoSuchVersion
+from storage.catalogue.commands import Found, HistoryQuery, ListQuery
+from storage.catalogue.conflicts import NoSuchVersion
 from storage.catalogue.records import Bucket, ObjectVersion
 from storage.seams import reach
 

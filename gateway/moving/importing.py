@@ -30,14 +30,8 @@ from gateway.s3.parsing.tags import MAX_OBJECT_TAGS, check_tags
 from gateway.s3.request import Headers
 from gateway.s3.types import Buffer, EncryptionRequest, PayloadExpectation, Tags
 from gateway.s3.upload_types import CompletedPart
-from storage.catalogue.base import (
-    Conditions,
-    DeleteVersion,
-    Found,
-    NoSuchVersion,
-    PreconditionRefused,
-    UploadsQuery,
-)
+from storage.catalogue.commands import Conditions, DeleteVersion, Found, UploadsQuery
+from storage.catalogue.conflicts import NoSuchVersion, PreconditionRefused
 from storage.catalogue.records import NO_LOCK, Bucket, ObjectVersion, Part, Upload
 from storage.seams import reach
 

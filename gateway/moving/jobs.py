@@ -22,9 +22,11 @@ from gateway.moving.places import (
 from gateway.moving.report import Marks, Outcome, Progress, Result, State
 from gateway.s3.errors import S3Error
 from keys.errors import CustomerKeyMismatch, KeysError
-from storage.catalogue.base import Catalogue, CatalogueConflict, Lease, LeaseLost, NoSuchBucket
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Lease
+from storage.catalogue.conflicts import NoSuchBucket
 from storage.catalogue.records import Bucket
-from storage.errors import BlobError, Damaged, StorageError
+from storage.errors import BlobError, CatalogueConflict, Damaged, LeaseLost, StorageError
 from storage.seams import reach
 
 ATTEMPTS: Final = 3

@@ -28,19 +28,11 @@ from gateway.operations.encryption import protection_for
 from gateway.s3.errors import S3Error
 from gateway.s3.notifications import CREATED_PUT
 from gateway.s3.types import Buffer, EncryptionRequest
-from storage.catalogue.base import (
-    Catalogue,
-    Conditions,
-    HistoryQuery,
-    Lease,
-    LeaseLost,
-    NoSuchBucket,
-    NoSuchVersion,
-    PreconditionRefused,
-    WrapsChanged,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions, HistoryQuery, Lease
+from storage.catalogue.conflicts import NoSuchBucket, NoSuchVersion, PreconditionRefused, WrapsChanged
 from storage.catalogue.records import NO_LOCK, Bucket, ObjectVersion
-from storage.errors import BlobError, CatalogueConflict, Damaged, StorageError
+from storage.errors import BlobError, CatalogueConflict, Damaged, LeaseLost, StorageError
 from storage.seams import reach
 
 if TYPE_CHECKING:

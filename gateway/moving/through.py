@@ -22,7 +22,8 @@ from gateway.moving.endpoint import AccessKey, Endpoint, Patience
 from gateway.moving.places import Item
 from gateway.s3.types import Buffer
 from keys.errors import KeysError
-from storage.catalogue.base import Catalogue, NoSuchBucket
+from storage.catalogue.base import Catalogue
+from storage.catalogue.conflicts import NoSuchBucket
 from storage.catalogue.records import Bucket, ObjectVersion
 from storage.errors import StorageUnavailable
 

@@ -17,7 +17,8 @@ from gateway.s3.access_types import (
 from gateway.s3.acl import private
 from gateway.s3.errors import SERVICE_UNAVAILABLE, S3Error
 from gateway.s3.types import Body, BucketInput, EmptyOutput, GetObjectInput
-from storage.catalogue.base import NoSuchVersion, PreconditionRefused, VersionChange
+from storage.catalogue.commands import VersionChange
+from storage.catalogue.conflicts import NoSuchVersion, PreconditionRefused
 
 
 async def get_bucket_acl(context: Context, request: BucketInput, _: Body) -> GetAclOutput:

@@ -33,7 +33,8 @@ from gateway.s3.errors import (
 from gateway.s3.parsing.fields import EXPECTED_OWNER, expected_owner
 from gateway.s3.query import parse_query
 from gateway.s3.request import Request
-from storage.catalogue.base import Catalogue, NoSuchBucket, NoSuchVersion
+from storage.catalogue.base import Catalogue
+from storage.catalogue.conflicts import NoSuchBucket, NoSuchVersion
 from storage.catalogue.records import Bucket, ObjectVersion
 
 REGISTERING: Final = "registering"

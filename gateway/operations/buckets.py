@@ -19,7 +19,7 @@ from gateway.s3.errors import (
 )
 from gateway.s3.public_access import ALL_BLOCKED, ObjectOwnership
 from gateway.s3.types import Body, BucketInput, EmptyOutput
-from storage.catalogue.base import BucketExists, BucketNotEmpty, NoSuchBucket, TooManyBuckets
+from storage.catalogue.conflicts import BucketExists, BucketNotEmpty, NoSuchBucket, TooManyBuckets
 from storage.catalogue.records import Bucket, Versioning
 
 CLASSIC_REGION = "us-east-1"

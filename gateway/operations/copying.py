@@ -31,7 +31,8 @@ from gateway.s3.notifications import CREATED_COPY
 from gateway.s3.types import Body, CopyObjectInput, CopyObjectOutput, CopySource, PayloadExpectation, Tags
 from gateway.s3.upload_types import UploadPartCopyInput, UploadPartCopyOutput
 from keys.datakey import DataKey
-from storage.catalogue.base import ContentGone, Found, NoSuchUpload, NoSuchVersion, PreconditionRefused
+from storage.catalogue.commands import Found
+from storage.catalogue.conflicts import ContentGone, NoSuchUpload, NoSuchVersion, PreconditionRefused
 
 SHARE_ATTEMPTS = 3
 """Times that a copy looks its source up again when it was replaced meanwhile."""

@@ -9,7 +9,7 @@ from gateway.s3.errors import ACCESS_FORBIDDEN, BAD_REQUEST, NO_SUCH_CORS_CONFIG
 from gateway.s3.request import Request
 from gateway.s3.response import Response
 from gateway.s3.types import Body, BucketInput, EmptyOutput
-from storage.catalogue.base import NoSuchBucket
+from storage.catalogue.conflicts import NoSuchBucket
 from storage.catalogue.records import Bucket
 
 MAX_REQUEST_HEADERS = 100

@@ -8,7 +8,8 @@ from gateway.operations.context import Context
 from gateway.s3.acl import GROUPS, Acl, AclRequest, Grant, Permission, canned, private
 from gateway.s3.errors import ACCESS_CONTROL_LIST_NOT_SUPPORTED, ACCESS_DENIED, INVALID_ARGUMENT, S3Error
 from gateway.s3.public_access import ObjectOwnership, PublicAccessBlock
-from storage.catalogue.base import Catalogue, NoSuchAccount
+from storage.catalogue.base import Catalogue
+from storage.catalogue.conflicts import NoSuchAccount
 
 UNCHANGED_CANNED = frozenset({"private", "bucket-owner-full-control"})
 """Canned ACLs that say what is so anyway where there are none (AWS: "bucket owner full control ACLs or no ACL")."""

@@ -12,7 +12,7 @@ from gateway.s3.types import (
     ObjectEntry,
     Owner,
 )
-from storage.catalogue.base import ListPage, ListQuery
+from storage.catalogue.commands import ListPage, ListQuery
 from storage.catalogue.records import ObjectVersion
 
 MAX_KEYS = 1000

@@ -25,7 +25,8 @@ from gateway.s3.version_types import (
     PutObjectRetentionInput,
     VersionInput,
 )
-from storage.catalogue.base import BucketStateRefused, LockRefused, VersionChange
+from storage.catalogue.commands import VersionChange
+from storage.catalogue.conflicts import BucketStateRefused, LockRefused
 from storage.catalogue.records import ObjectLock, ObjectVersion, RetentionMode
 
 

@@ -9,7 +9,7 @@ from gateway.s3.access_log import logging_node
 from gateway.s3.bucket_types import LoggingOutput, PutBucketLoggingInput
 from gateway.s3.errors import INVALID_TARGET_BUCKET_FOR_LOGGING, S3Error
 from gateway.s3.types import Body, BucketInput, EmptyOutput
-from storage.catalogue.base import NoSuchBucket
+from storage.catalogue.conflicts import NoSuchBucket
 
 
 async def put_bucket_logging(context: Context, request: PutBucketLoggingInput, _: Body) -> EmptyOutput:

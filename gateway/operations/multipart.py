@@ -31,7 +31,8 @@ from gateway.s3.upload_types import (
     UploadPartInput,
     UploadPartOutput,
 )
-from storage.catalogue.base import NoSuchUpload, NoSuchVersion, PreconditionRefused, UploadsQuery
+from storage.catalogue.commands import UploadsQuery
+from storage.catalogue.conflicts import NoSuchUpload, NoSuchVersion, PreconditionRefused
 from storage.catalogue.records import ID_SIZE, Upload
 
 MAX_PAGE = 1000

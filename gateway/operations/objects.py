@@ -42,18 +42,10 @@ from gateway.s3.types import (
 )
 from gateway.s3.version_types import VersionInput
 from keys.datakey import DataKey
-from storage.catalogue.base import (
-    CatalogueConflict,
-    Conditions,
-    Deleted,
-    DeleteVersion,
-    Found,
-    LockRefused,
-    NoSuchVersion,
-    PreconditionRefused,
-    VersionChange,
-)
+from storage.catalogue.commands import Conditions, Deleted, DeleteVersion, Found, VersionChange
+from storage.catalogue.conflicts import LockRefused, NoSuchVersion, PreconditionRefused
 from storage.catalogue.records import BlobRole, Bucket, ObjectVersion, Versioning
+from storage.errors import CatalogueConflict
 
 
 def write_conditions(conditions_: WriteConditions) -> Conditions:

@@ -14,7 +14,7 @@ from gateway.s3.errors import (
 )
 from gateway.s3.sigv4 import Kind
 from gateway.s3.types import Body, BucketInput, EmptyOutput
-from storage.catalogue.base import NoSuchAccount
+from storage.catalogue.conflicts import NoSuchAccount
 
 
 async def put_bucket_policy(context: Context, request: PutBucketPolicyInput, _: Body) -> EmptyOutput:

@@ -16,7 +16,7 @@ from gateway.s3.version_types import (
     VersionInput,
     VersionOutput,
 )
-from storage.catalogue.base import VersionChange
+from storage.catalogue.commands import VersionChange
 
 CONFIGURATION = "tagging"
 """The kind under which a bucket's tags are kept."""

@@ -18,7 +18,8 @@ from gateway.s3.version_types import (
     PutBucketVersioningInput,
     VersionEntry,
 )
-from storage.catalogue.base import BucketStateRefused, Found, HistoryPage, HistoryQuery
+from storage.catalogue.commands import Found, HistoryPage, HistoryQuery
+from storage.catalogue.conflicts import BucketStateRefused
 from storage.catalogue.records import BlobRole, Versioning
 
 STORAGE_CLASS = "STANDARD"

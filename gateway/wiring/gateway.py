@@ -74,8 +74,8 @@ from keys.keyring import Keyring
 from keys.kms.routing import RoutingKms, local_kms, providers_of
 from keys.realm import RealmKeys
 from keys.recovery import Recipients
-from storage.catalogue.base import Change, Lease, LeaseLost
-from storage.errors import StorageError
+from storage.catalogue.commands import Change, Lease
+from storage.errors import LeaseLost, StorageError
 
 HASHING_THREADS: Final = 2
 """MD5 and SHA-256 release the interpreter lock; more threads than cores gain nothing."""

@@ -14,8 +14,8 @@ from gateway.engine.journal.witness import Witness
 from keys.errors import KeysError
 from keys.safe_files import write_private_file
 from storage.blobs.base import BlobStat
-from storage.catalogue.base import Catalogue, LeaseLost
-from storage.errors import StorageError
+from storage.catalogue.base import Catalogue
+from storage.errors import LeaseLost, StorageError
 
 LOOK_S: Final = 60.0
 """How often it is looked whether a snapshot is due."""

@@ -34,9 +34,10 @@ from gateway.operations.encryption import protection_for
 from gateway.s3.types import EncryptionRequest
 from gateway.wiring.customer_key import read_customer_key
 from keys.errors import KeysError
-from storage.catalogue.base import HistoryQuery, Lease, LeaseLost, NoSuchBucket
+from storage.catalogue.commands import HistoryQuery, Lease
+from storage.catalogue.conflicts import NoSuchBucket
 from storage.catalogue.records import Bucket, Versioning
-from storage.errors import StorageError
+from storage.errors import LeaseLost, StorageError
 
 _MIB: Final = 1024 * 1024
 

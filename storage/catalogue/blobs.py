@@ -8,7 +8,7 @@ DESIGN parts 2 and 4.
 from collections.abc import Iterable
 
 from storage.catalogue import rows
-from storage.catalogue.base import BlobCondemned, ContentGone
+from storage.catalogue.conflicts import BlobCondemned, ContentGone
 from storage.catalogue.records import Blob, BlobRole, BlobState, Content
 from storage.catalogue.schema import (
     BLOBS,

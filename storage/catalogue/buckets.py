@@ -4,7 +4,8 @@ Each function is one command or one read of the contract; names and refusals are
 """
 
 from storage.catalogue import rows, uploads
-from storage.catalogue.base import BucketExists, BucketNotEmpty, BucketStateRefused, Lease, NoSuchBucket, TooManyBuckets
+from storage.catalogue.commands import Lease
+from storage.catalogue.conflicts import BucketExists, BucketNotEmpty, BucketStateRefused, NoSuchBucket, TooManyBuckets
 from storage.catalogue.identities import require_account
 from storage.catalogue.jobs import require_lease
 from storage.catalogue.records import Bucket, Versioning

@@ -4,7 +4,7 @@ Each function is one command or one read of the contract; names and refusals are
 """
 
 from storage.catalogue import rows
-from storage.catalogue.base import AccountExists, NoSuchAccessKey, NoSuchAccount
+from storage.catalogue.conflicts import AccountExists, NoSuchAccessKey, NoSuchAccount
 from storage.catalogue.records import AccessKey, Account
 from storage.catalogue.schema import ACCESS_KEYS, ACCOUNTS, AccessKeyRow, AccountRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction

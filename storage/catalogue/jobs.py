@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from storage.catalogue import rows
-from storage.catalogue.base import Change, Lease, LeaseLost
+from storage.catalogue.commands import Change, Lease
 from storage.catalogue.records import Attributes, BlobRole, BlobState
 from storage.catalogue.rowlog import LOGGED, Written, put_json
 from storage.catalogue.schema import BLOBS, CURSORS, INLINE_BLOBS, LEASES, OUTBOX, CursorRow, LeaseRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
+from storage.errors import LeaseLost
 
 _ALL = 2**63 - 1
 _NOBODY = ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from storage.catalogue import rows
-from storage.catalogue.base import HistoryPage, HistoryQuery, ListPage, ListQuery, UploadsPage, UploadsQuery
+from storage.catalogue.commands import HistoryPage, HistoryQuery, ListPage, ListQuery, UploadsPage, UploadsQuery
 from storage.catalogue.records import Versioning
 from storage.catalogue.rules import after_prefix, rolled_up
 from storage.catalogue.schema import BUCKETS, UPLOADS, VERSIONS, UploadRow, VersionRow

@@ -4,7 +4,7 @@ No command awaits anything, so on one event loop each is atomic; nothing is dura
 other catalogues are compared with it. Source: `base`.
 """
 
-from storage.catalogue.base import CatalogueStatistics
+from storage.catalogue.commands import CatalogueStatistics
 from storage.catalogue.memory_buckets import MemoryBuckets
 from storage.catalogue.memory_jobs import MemoryJobs
 from storage.catalogue.memory_uploads import MemoryUploads

@@ -3,12 +3,12 @@
 from copy import deepcopy
 from dataclasses import replace
 
-from storage.catalogue.base import (
+from storage.catalogue.commands import Lease
+from storage.catalogue.conflicts import (
     AccountExists,
     BucketExists,
     BucketNotEmpty,
     BucketStateRefused,
-    Lease,
     NoSuchAccessKey,
     NoSuchAccount,
     NoSuchBucket,

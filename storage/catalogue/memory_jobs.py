@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from storage.catalogue.base import UPKEEP, Change, Lease
+from storage.catalogue.commands import UPKEEP, Change, Lease
 from storage.catalogue.memory_state import BlobEntry, MemoryState
 from storage.catalogue.records import Attributes, BlobRole, BlobState
 from storage.catalogue.rowlog import LOGGED

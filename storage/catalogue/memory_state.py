@@ -5,7 +5,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from storage.catalogue.base import BlobCondemned, Change, Conditions, Lease, LeaseLost, NoSuchBucket
+from storage.catalogue.commands import Change, Conditions, Lease
+from storage.catalogue.conflicts import BlobCondemned, NoSuchBucket
 from storage.catalogue.records import (
     NULL_VERSION_ID,
     AccessKey,
@@ -22,7 +23,7 @@ from storage.catalogue.records import (
     Upload,
 )
 from storage.catalogue.rules import check_conditions, check_lockable, check_newest, check_version_id
-from storage.errors import CatalogueConflict, StorageUnavailable
+from storage.errors import CatalogueConflict, LeaseLost, StorageUnavailable
 
 _OWN_WRAPS = frozenset({BlobRole.MANIFEST, BlobRole.LINK})
 

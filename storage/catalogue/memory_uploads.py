@@ -4,7 +4,8 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from storage.catalogue.base import UPKEEP, CompleteUpload, NoSuchUpload, PartsChanged, UploadsPage, UploadsQuery
+from storage.catalogue.commands import UPKEEP, CompleteUpload, UploadsPage, UploadsQuery
+from storage.catalogue.conflicts import NoSuchUpload, PartsChanged
 from storage.catalogue.memory_state import Held, MemoryState, Opened
 from storage.catalogue.records import ObjectVersion, Part, Upload
 from storage.catalogue.rules import rolled_up

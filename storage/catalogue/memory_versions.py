@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 
-from storage.catalogue.base import (
-    ContentGone,
+from storage.catalogue.commands import (
     Deleted,
     DeleteVersion,
     Found,
@@ -12,10 +11,10 @@ from storage.catalogue.base import (
     HistoryQuery,
     ListPage,
     ListQuery,
-    NoSuchVersion,
     PublishVersion,
     VersionChange,
 )
+from storage.catalogue.conflicts import ContentGone, NoSuchVersion
 from storage.catalogue.memory_state import Held, MemoryState, Version
 from storage.catalogue.records import NULL_VERSION_ID, ObjectVersion, Versioning
 from storage.catalogue.rules import (

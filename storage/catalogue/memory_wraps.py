@@ -4,18 +4,18 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 
-from storage.catalogue.base import (
+from storage.catalogue.commands import (
     KeptWrap,
     Lease,
     MoveWraps,
     ReplaceContent,
     WrapMove,
     WrapOwner,
-    WrapsChanged,
     WrapsMark,
     WrapsPage,
     WrapsStage,
 )
+from storage.catalogue.conflicts import WrapsChanged
 from storage.catalogue.memory_state import Held, MemoryState, Version
 from storage.catalogue.records import Blob, BlobRole, BlobState, Content, KeptEnvelopes, ObjectVersion
 

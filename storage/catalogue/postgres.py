@@ -22,8 +22,8 @@ from psycopg import AsyncConnection
 
 from storage.catalogue import audit, jobs, rows, verifying
 from storage.catalogue.address import PostgresAddress
-from storage.catalogue.base import CatalogueStatistics, Change
 from storage.catalogue.bridge import bridged, wait_for
+from storage.catalogue.commands import CatalogueStatistics, Change
 from storage.catalogue.findings import Findings
 from storage.catalogue.locks import Lock
 from storage.catalogue.postgres_connection import (

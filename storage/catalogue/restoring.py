@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.catalogue import rows
-from storage.catalogue.base import UPKEEP
+from storage.catalogue.commands import UPKEEP
 from storage.catalogue.connection import connect, translated
 from storage.catalogue.files import create_file
 from storage.catalogue.records import Attributes, BlobState

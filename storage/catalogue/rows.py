@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
-from storage.catalogue.base import Change, Lease
+from storage.catalogue.commands import Change, Lease
 from storage.catalogue.records import (
     NO_LOCK,
     AccessKey,

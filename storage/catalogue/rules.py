@@ -8,14 +8,12 @@ import hashlib
 from dataclasses import replace
 from datetime import datetime
 
-from storage.catalogue.base import (
+from storage.catalogue.commands import Conditions, Seen, VersionChange
+from storage.catalogue.conflicts import (
     BucketStateRefused,
-    Conditions,
     LockRefused,
     NoSuchVersion,
     PreconditionRefused,
-    Seen,
-    VersionChange,
     VersioningChanged,
 )
 from storage.catalogue.records import (

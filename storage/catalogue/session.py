@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from storage.catalogue import rows
-from storage.catalogue.base import UPKEEP
+from storage.catalogue.commands import UPKEEP
 from storage.catalogue.findings import Findings
 from storage.catalogue.records import Notice
 from storage.catalogue.rowlog import LOGGED, Written

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from storage.catalogue import buckets, identities, jobs, listing, locks, uploads, versions, wraps
-from storage.catalogue.base import (
+from storage.catalogue.commands import (
     CompleteUpload,
     Deleted,
     DeleteVersion,
@@ -22,7 +22,6 @@ from storage.catalogue.base import (
     ListPage,
     ListQuery,
     MoveWraps,
-    NoSuchBucket,
     PublishVersion,
     ReplaceContent,
     UploadsPage,
@@ -31,6 +30,7 @@ from storage.catalogue.base import (
     WrapsMark,
     WrapsPage,
 )
+from storage.catalogue.conflicts import NoSuchBucket
 from storage.catalogue.locks import Lock
 from storage.catalogue.records import (
     AccessKey,

@@ -17,11 +17,8 @@ import apsw
 
 from storage.catalogue import jobs, verifying
 from storage.catalogue.audit import Auditor
-from storage.catalogue.base import (
-    CatalogueStatistics,
-    Change,
-)
 from storage.catalogue.checkpoints import Checkpointer
+from storage.catalogue.commands import CatalogueStatistics, Change
 from storage.catalogue.connection import connect, translated
 from storage.catalogue.files import check_realm, create_file, migrate
 from storage.catalogue.findings import Findings

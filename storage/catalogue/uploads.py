@@ -5,7 +5,8 @@ it keeps. Source: `base`; S3 "Multipart upload overview".
 """
 
 from storage.catalogue import blobs, rows, versions
-from storage.catalogue.base import CompleteUpload, NoSuchUpload, PartsChanged
+from storage.catalogue.commands import CompleteUpload
+from storage.catalogue.conflicts import NoSuchUpload, PartsChanged
 from storage.catalogue.records import ObjectVersion, Part, Upload
 from storage.catalogue.schema import BLOBS, CONTENTS, PARTS, UPLOADS, PartRow, UploadRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction

@@ -8,16 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from storage.catalogue import blobs, rows
-from storage.catalogue.base import (
-    Conditions,
-    Deleted,
-    DeleteVersion,
-    Found,
-    NoSuchBucket,
-    NoSuchVersion,
-    PublishVersion,
-    VersionChange,
-)
+from storage.catalogue.commands import Conditions, Deleted, DeleteVersion, Found, PublishVersion, VersionChange
+from storage.catalogue.conflicts import NoSuchBucket, NoSuchVersion
 from storage.catalogue.jobs import require_lease
 from storage.catalogue.records import NULL_VERSION_ID, Blob, Notice, ObjectVersion, Versioning
 from storage.catalogue.rowmac import describe

@@ -11,18 +11,18 @@ from itertools import chain, islice
 from typing import TypeVar
 
 from storage.catalogue import blobs, rows
-from storage.catalogue.base import (
+from storage.catalogue.commands import (
     KeptWrap,
     Lease,
     MoveWraps,
     ReplaceContent,
     WrapMove,
     WrapOwner,
-    WrapsChanged,
     WrapsMark,
     WrapsPage,
     WrapsStage,
 )
+from storage.catalogue.conflicts import WrapsChanged
 from storage.catalogue.jobs import require_lease
 from storage.catalogue.records import Blob, BlobRole, BlobState, KeptEnvelopes, ObjectVersion
 from storage.catalogue.schema import (

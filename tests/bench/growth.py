@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from storage.catalogue.base import ListQuery, PublishVersion
+from storage.catalogue.commands import ListQuery, PublishVersion
 from storage.catalogue.records import NULL_VERSION_ID, Account, Blob, BlobRole, Bucket, Content, ObjectVersion
 from storage.catalogue.sqlite import SqliteCatalogue
 

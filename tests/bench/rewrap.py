@@ -36,7 +36,7 @@ from keys.kms.routing import Route, RoutingKms
 from keys.realm import RealmKeys, create_canary, rewrap_root
 from keys.recovery import Recipients
 from storage.blobs.disk import DiskBlobStore
-from storage.catalogue.base import PublishVersion
+from storage.catalogue.commands import PublishVersion
 from storage.catalogue.records import Account, Blob, BlobRole, Bucket, Content, ObjectVersion
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.sealed.envelopes import Envelopes

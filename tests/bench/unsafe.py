@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from gateway.cli.main import main
-from storage.catalogue.base import PublishVersion
+from storage.catalogue.commands import PublishVersion
 from storage.catalogue.records import ObjectVersion
 from storage.catalogue.sqlite import SqliteCatalogue
 

@@ -19,7 +19,8 @@ from gateway.telemetry import (
     redact,
 )
 from keys.errors import KmsUnavailable
-from storage.catalogue.base import CatalogueStatistics, NoSuchBucket
+from storage.catalogue.commands import CatalogueStatistics
+from storage.catalogue.conflicts import NoSuchBucket
 from storage.errors import SealedDamaged, StorageFull
 
 
@@ -109,7 +110,7 @@ def test_messages_that_promise_to_hold_no_secret_are_shown() -> None:
     assert describe_error(KmsUnavailable("the KMS did not answer")).endswith(": the KMS did not answer")
     assert describe_error(StorageFull("no space\nforged")) == "storage.errors.StorageFull: no space\\nforged"
     assert describe_error(FileNotFoundError(2, "x", "/SECRET")).endswith("FileNotFoundError: No such file or directory")
-    assert describe_error(NoSuchBucket("SECRET")) == "storage.catalogue.base.NoSuchBucket"
+    assert describe_error(NoSuchBucket("SECRET")) == "storage.catalogue.conflicts.NoSuchBucket"
 
 
 def test_a_circle_of_causes_ends() -> None:

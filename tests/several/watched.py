@@ -21,8 +21,9 @@ from typing import Any, Final
 from gateway.cli.main import main
 from gateway.engine import delivery, lifecycle, rewrap, sweep
 from gateway.engine.journal import packs, runner
-from storage.catalogue.base import Lease, LeaseLost
+from storage.catalogue.commands import Lease
 from storage.catalogue.postgres import PostgresCatalogue
+from storage.errors import LeaseLost
 from tests.blackbox.process import Gateway, Process
 from tests.tooling.places import ROOT
 

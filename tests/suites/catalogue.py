@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from storage.catalogue.base import Catalogue, CompleteUpload, Conditions, PublishVersion
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import CompleteUpload, Conditions, PublishVersion
 from storage.catalogue.records import (
     NO_LOCK,
     NULL_VERSION_ID,

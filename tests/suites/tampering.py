@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from storage.catalogue.base import Catalogue, Conditions, HistoryQuery, ListQuery
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions, HistoryQuery, ListQuery
 from storage.errors import RowDamaged
 from tests.suites.catalogue import BUCKET, OTHER, Maker, populate
 

@@ -6,24 +6,22 @@ from datetime import timedelta
 
 import pytest
 
-from storage.catalogue.base import (
-    BlobCondemned,
-    Catalogue,
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import (
     DeleteVersion,
     KeptWrap,
     Lease,
-    LeaseLost,
     MoveWraps,
-    NoSuchVersion,
     ReplaceContent,
     ReplacedVersion,
     VersionChange,
     WrapMove,
     WrapOwner,
-    WrapsChanged,
     WrapsMark,
 )
+from storage.catalogue.conflicts import BlobCondemned, NoSuchVersion, WrapsChanged
 from storage.catalogue.records import Blob, BlobRole, BlobState, Content, ObjectLock, RetentionMode, Versioning
+from storage.errors import LeaseLost
 from tests.suites.catalogue import BUCKET, MINUTE, OTHER, REALM, START, FakeClock, Maker
 
 FAR = timedelta(hours=10)

@@ -20,9 +20,10 @@ from gateway.engine.rowless import find_rowless
 from keys.errors import UnwrapFailed
 from storage.blobs.base import BlobStat
 from storage.blobs.memory import MemoryBlobReader
-from storage.catalogue.base import Catalogue, Lease, LeaseLost
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Lease
 from storage.catalogue.records import ID_SIZE, BlobState
-from storage.errors import BlobMissing, SealedDamaged, StorageError
+from storage.errors import BlobMissing, LeaseLost, SealedDamaged, StorageError
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack, pack_entry
 from storage.sealed.recovery import RecoveredBlob

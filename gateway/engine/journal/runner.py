@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from gateway.engine.journal.chain import CatalogueBehind, Chain, Head, check_follows
 from gateway.engine.journal.packs import write_packs
-from storage.catalogue.base import Catalogue, Change, Lease, LeaseLost
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Change, Lease
 from storage.catalogue.records import Attributes, BlobState
 from storage.catalogue.rowlog import Written
 from storage.catalogue.schema import BLOBS, BlobRow
-from storage.errors import BlobExists, StorageUnavailable
+from storage.errors import BlobExists, LeaseLost, StorageUnavailable
 from storage.sealed.journal import Segment, SegmentHead
 from storage.seams import reach
 

@@ -8,19 +8,13 @@ from collections.abc import Iterable, Sequence
 
 from gateway.engine.envelopes import EnvelopesBlobs
 from storage.catalogue import rows
-from storage.catalogue.base import (
-    Catalogue,
-    CatalogueConflict,
-    Change,
-    Lease,
-    MoveWraps,
-    NoSuchUpload,
-    WrapMove,
-    WrapOwner,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Change, Lease, MoveWraps, WrapMove, WrapOwner
+from storage.catalogue.conflicts import NoSuchUpload
 from storage.catalogue.records import Upload
 from storage.catalogue.rowlog import Written
 from storage.catalogue.schema import UPLOADS
+from storage.errors import CatalogueConflict
 from storage.sealed.envelopes import MAX_ENVELOPES, Envelopes
 from storage.seams import reach
 

@@ -31,7 +31,7 @@ from keys.kms.local import LocalKms
 from keys.kms.routing import local_kms
 from keys.root_secret import encode_root_file
 from storage import seams
-from storage.catalogue.base import NoSuchAccount
+from storage.catalogue.conflicts import NoSuchAccount
 from storage.catalogue.records import Bucket
 from tests.gateway.cli.helpers import digests, settings_in, start
 from tests.gateway.wiring.opened import with_gateway

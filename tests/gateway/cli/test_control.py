@@ -14,7 +14,7 @@ import pytest
 from gateway.cli import control
 from gateway.cli.control import SOCKET_NAME, Answer, Command, ask_gateway, peer_uid, serve_control
 from gateway.cli.exits import CommandError, Exit
-from storage.catalogue.base import NoSuchAccount
+from storage.catalogue.conflicts import NoSuchAccount
 
 
 async def echo(**arguments: str) -> Answer:

@@ -19,7 +19,9 @@ from tests.servers.ports import free_ports
 _CLIENTS = frozenset({"boto3", "botocore", "minio", "urllib3", "requests", "hvac", "pkcs11", "psycopg", "greenlet"})
 """What remote KMSs, S3 stores and PostgreSQL take."""
 _SERVER = frozenset({"starlette", "uvicorn", "uvloop", "httptools", "prometheus_client", "awscrt", "isal"})
-_STORES = frozenset({"apsw", "aiofiles", "cryptography", "storage.catalogue.base", "storage.blobs", "storage.sealed"})
+_STORES = frozenset(
+    {"apsw", "aiofiles", "cryptography", "storage.catalogue.commands", "storage.blobs", "storage.sealed"}
+)
 _JOINED = frozenset(
     {"gateway.engine", "gateway.operations", "gateway.s3", "gateway.http.server", "gateway.wiring.gateway"}
 )

@@ -15,10 +15,10 @@ from gateway.cli.exits import EXITS, Exit, exit_of
 from gateway.cli.main import app, run
 from gateway.config import setting_rows, settings_markdown
 from keys.errors import KeysError, KmsUnavailable, UnwrapFailed
-from storage.catalogue.base import LeaseLost
 from storage.errors import (
     CatalogueBusy,
     CatalogueUnsafe,
+    LeaseLost,
     RealmMismatch,
     RowDamaged,
     SealedDamaged,

@@ -14,7 +14,7 @@ from keys.datakey import WrappedKey
 from keys.journal import JournalKeys
 from keys.realm import RealmKeys, copy_root, create_canary, rewrap_root
 from keys.recovery import NO_COPIES, Copies
-from storage.catalogue.base import KeptWrap, WrapsMark
+from storage.catalogue.commands import KeptWrap, WrapsMark
 from tests.gateway.engine.rig import Rig, rig_parts
 
 T = TypeVar("T")

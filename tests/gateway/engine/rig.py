@@ -21,7 +21,7 @@ from keys.keyring import Keyring
 from keys.kms.memory import MemoryKms
 from storage.blobs.base import BlobReader, Buffer
 from storage.blobs.memory import MemoryBlobStore
-from storage.catalogue.base import Conditions
+from storage.catalogue.commands import Conditions
 from storage.catalogue.memory import MemoryCatalogue
 from storage.catalogue.records import Account, Bucket, ObjectVersion
 

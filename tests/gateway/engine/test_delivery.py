@@ -12,7 +12,7 @@ import pytest
 from gateway.engine import delivery as module
 from gateway.engine.delivery import FIRST_REST, LONGEST_REST, Delivery
 from gateway.engine.webhooks import DeliveryFailed
-from storage.catalogue.base import DeleteVersion
+from storage.catalogue.commands import DeleteVersion
 from storage.catalogue.memory import MemoryCatalogue
 from storage.catalogue.records import Notice
 from tests.gateway.engine.hook import Hook

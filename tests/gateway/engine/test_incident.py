@@ -19,7 +19,7 @@ from keys.keyring import Keyring
 from keys.kms.base import KeyState
 from keys.kms.memory import DEFAULT_KEY_ID, MemoryKms, _MemoryKey
 from storage.blobs.memory import MemoryBlobReader
-from storage.catalogue.base import Conditions, DeleteVersion
+from storage.catalogue.commands import Conditions, DeleteVersion
 from storage.sealed.header import BlobKind
 from storage.sealed.layout import HEADER_SIZE
 from storage.sealed.records import decode_link, decode_manifest

@@ -20,7 +20,8 @@ from gateway.engine.rowless import find_rowless
 from gateway.engine.shredding import Scope, Shredder, ShredRefused, ShredReport
 from keys.kms.memory import DEFAULT_KEY_ID
 from storage import seams
-from storage.catalogue.base import DeleteVersion, HistoryQuery, NoSuchVersion
+from storage.catalogue.commands import DeleteVersion, HistoryQuery
+from storage.catalogue.conflicts import NoSuchVersion
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack
 from tests.gateway.engine.keys_rig import KeysRig, run_keys

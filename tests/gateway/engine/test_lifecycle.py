@@ -15,9 +15,11 @@ from gateway.engine.notifying import Announcements
 from gateway.s3.lifecycle import Age, Filter, Lifecycle, Rule
 from gateway.s3.lifecycle_document import encode_lifecycle
 from gateway.s3.notifications import Configuration, Destination, Notifications, notifications_node
-from storage.catalogue.base import DeleteVersion, HistoryQuery, LeaseLost, NoSuchBucket, UploadsQuery
+from storage.catalogue.commands import DeleteVersion, HistoryQuery, UploadsQuery
+from storage.catalogue.conflicts import NoSuchBucket
 from storage.catalogue.memory import MemoryCatalogue
 from storage.catalogue.records import NULL_VERSION_ID, ObjectLock, ObjectVersion, Versioning
+from storage.errors import LeaseLost
 from tests.suites.catalogue import BUCKET, OTHER, REALM, START, FakeClock, Maker, populate
 
 DAY = timedelta(days=1)

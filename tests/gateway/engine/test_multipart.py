@@ -25,7 +25,8 @@ from gateway.s3.checksums import CRC32, CRC64NVME, PayloadDigests
 from gateway.s3.errors import S3Error
 from gateway.s3.types import Checksum, ChecksumAlgorithm, ChecksumType, PayloadExpectation
 from gateway.s3.upload_types import CompletedPart
-from storage.catalogue.base import CompleteUpload, Conditions, NoSuchUpload, NoSuchVersion, PreconditionRefused
+from storage.catalogue.commands import CompleteUpload, Conditions
+from storage.catalogue.conflicts import NoSuchUpload, NoSuchVersion, PreconditionRefused
 from storage.catalogue.records import ObjectVersion, Part, Upload
 from tests.gateway.engine.rig import PieceBody, Rig, run
 

@@ -15,7 +15,8 @@ from gateway.engine.objects import REFERENCES_PER_TURN, NewObject, blob_referenc
 from gateway.s3.errors import S3Error
 from gateway.s3.types import Checksum, ChecksumAlgorithm, ObjectHeaders, PayloadExpectation
 from keys.errors import CanaryFailed
-from storage.catalogue.base import Conditions, DeleteVersion, NoSuchVersion, PreconditionRefused
+from storage.catalogue.commands import Conditions, DeleteVersion
+from storage.catalogue.conflicts import NoSuchVersion, PreconditionRefused
 from storage.errors import BlobMissing, SealedDamaged
 from tests.gateway.engine.rig import PieceBody, Rig, run
 

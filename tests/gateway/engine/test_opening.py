@@ -18,7 +18,7 @@ from gateway.engine.opening import MIN_TURN_BYTES, SLICE_BYTES, TURN_BYTES, plan
 from gateway.s3.types import ChecksumAlgorithm, PayloadExpectation
 from keys.errors import KmsUnavailable
 from keys.kms.memory import Fault
-from storage.catalogue.base import Conditions, Found
+from storage.catalogue.commands import Conditions, Found
 from storage.catalogue.records import Blob
 from storage.errors import BlobMissing, BlobReadFailed, SealedDamaged, StorageFull
 from storage.sealed.layout import CHUNK_SIZE

@@ -9,7 +9,8 @@ from gateway.engine.objects import NewObject
 from gateway.engine.retaining import AT_ONCE, retaining
 from gateway.s3.types import PayloadExpectation
 from gateway.s3.upload_types import CompletedPart
-from storage.catalogue.base import Conditions, DeleteVersion, HistoryQuery, PreconditionRefused, VersionChange
+from storage.catalogue.commands import Conditions, DeleteVersion, HistoryQuery, VersionChange
+from storage.catalogue.conflicts import PreconditionRefused
 from storage.catalogue.records import ObjectLock, RetentionMode, Versioning
 from storage.errors import BlobHeld, StorageUnavailable
 from tests.gateway.engine.rig import PieceBody, Rig, run

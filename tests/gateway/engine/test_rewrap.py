@@ -24,19 +24,10 @@ from keys.kms.memory import DEFAULT_KEY_ID, Fault
 from keys.realm import RealmKeys, check_canary
 from keys.recovery import Copies, Recipient, RecoverySecret
 from storage import seams
-from storage.catalogue.base import (
-    Conditions,
-    DeleteVersion,
-    Lease,
-    LeaseLost,
-    MoveWraps,
-    NoSuchVersion,
-    WrapOwner,
-    WrapsMark,
-    WrapsPage,
-)
+from storage.catalogue.commands import Conditions, DeleteVersion, Lease, MoveWraps, WrapOwner, WrapsMark, WrapsPage
+from storage.catalogue.conflicts import NoSuchVersion
 from storage.catalogue.records import BlobRole, BlobState, ObjectLock, RetentionMode, Upload, Versioning
-from storage.errors import StorageUnavailable
+from storage.errors import LeaseLost, StorageUnavailable
 from tests.gateway.engine.keys_rig import KeysRig, run_keys
 from tests.gateway.engine.rig import PieceBody, Rig
 

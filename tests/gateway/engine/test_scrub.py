@@ -17,7 +17,7 @@ from gateway.engine.scrub import DAMAGED, DESCRIBED, GONE, SHAPED, WHOLE, Scrubb
 from gateway.s3.types import PayloadExpectation
 from gateway.s3.upload_types import CompletedPart
 from keys.datakey import DataKey
-from storage.catalogue.base import Conditions
+from storage.catalogue.commands import Conditions
 from tests.gateway.engine.journal.stage import Stage, on_stage
 from tests.gateway.engine.rig import PieceBody
 

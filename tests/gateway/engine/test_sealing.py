@@ -14,7 +14,8 @@ from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.objects import NewObject
 from gateway.engine.sealing import HASH_BATCH_BYTES, INLINE_HASH_SIZE, SEAL_SLICE_SIZE, blob_kind
 from gateway.s3.types import PayloadExpectation
-from storage.catalogue.base import Conditions, PreconditionRefused
+from storage.catalogue.commands import Conditions
+from storage.catalogue.conflicts import PreconditionRefused
 from storage.catalogue.records import BlobRole
 from storage.errors import StorageFull, StorageUnavailable
 from tests.gateway.engine.rig import CountingPool, PieceBody, Rig, run

@@ -11,9 +11,10 @@ from gateway.engine import sweep as module
 from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.objects import new_id
 from gateway.engine.sweep import LEASE_DURATION, LEASE_NAME, SweepReport, TooManyOrphans
-from storage.catalogue.base import BlobCondemned, Conditions, DeleteVersion, LeaseLost, NoSuchUpload
+from storage.catalogue.commands import Conditions, DeleteVersion
+from storage.catalogue.conflicts import BlobCondemned, NoSuchUpload
 from storage.catalogue.records import BlobState
-from storage.errors import RealmMismatch, StorageUnavailable
+from storage.errors import LeaseLost, RealmMismatch, StorageUnavailable
 from tests.gateway.engine.rig import Rig, run
 
 LONG, DAY = b"x" * 20_000, timedelta(days=1, hours=1)

@@ -20,7 +20,7 @@ from gateway.operations.context import BodyUse, Context, Operation, Services
 from gateway.s3.response import Response
 from gateway.s3.types import Body
 from gateway.telemetry import Telemetry
-from storage.catalogue.base import NoSuchBucket
+from storage.catalogue.conflicts import NoSuchBucket
 from storage.catalogue.records import Account, Bucket
 
 ACCESS_KEY_ID = "AKIDTESTTESTTESTTEST"

@@ -18,7 +18,8 @@ from gateway.s3.response import Response
 from gateway.s3.types import Body
 from keys import errors as keys
 from storage import errors as storage
-from storage.catalogue import base as catalogue
+from storage.catalogue import conflicts
+from storage.errors import LeaseLost
 from tests.gateway.http.asgi import (
     ACCESS_KEY_ID,
     HOST,
@@ -97,11 +98,11 @@ FAILURES = [
     (storage.RealmMismatch("x"), 500, "InternalError", {"sealgate_damaged_total": {"kind": "RealmMismatch"}}),
     (storage.CatalogueBusy("x"), 503, "ServiceUnavailable", {}),
     (storage.BlobExists("x"), 500, "InternalError", {"sealgate_unexpected_errors_total": {}}),
-    (catalogue.NoSuchBucket(), 404, "NoSuchBucket", {}),
-    (catalogue.BlobCondemned(), 503, "ServiceUnavailable", {}),
-    (catalogue.ContentGone(), 503, "ServiceUnavailable", {}),
-    (catalogue.PartsChanged(), 503, "ServiceUnavailable", {}),
-    (catalogue.LeaseLost(), 500, "InternalError", {"sealgate_unexpected_errors_total": {}}),
+    (conflicts.NoSuchBucket(), 404, "NoSuchBucket", {}),
+    (conflicts.BlobCondemned(), 503, "ServiceUnavailable", {}),
+    (conflicts.ContentGone(), 503, "ServiceUnavailable", {}),
+    (conflicts.PartsChanged(), 503, "ServiceUnavailable", {}),
+    (LeaseLost(), 500, "InternalError", {"sealgate_unexpected_errors_total": {}}),
     (keys.KmsUnavailable("x"), 503, "ServiceUnavailable", {"sealgate_kms_errors_total": {"kind": "KmsUnavailable"}}),
     (
         keys.KmsMisconfigured("x"),

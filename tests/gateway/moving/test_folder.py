@@ -13,7 +13,7 @@ from gateway.moving import folder, jobs, places
 from gateway.moving.folder import INDEX_NAME, FolderSource
 from gateway.moving.places import Item, PlaceFailed
 from gateway.moving.tree import Tree
-from storage.catalogue.base import DeleteVersion
+from storage.catalogue.commands import DeleteVersion
 from tests.gateway.moving.moving import bring, send, why
 from tests.gateway.operations.stage import MIB, Stage
 

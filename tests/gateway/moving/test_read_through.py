@@ -25,7 +25,7 @@ from gateway.moving.registering import Closed, Sealing
 from gateway.moving.report import IMPORT, Progress, State
 from gateway.moving.through import SOURCE, ReadThrough, Registered
 from gateway.operations.admission import REGISTERING
-from storage.catalogue.base import Conditions, DeleteVersion, VersionChange
+from storage.catalogue.commands import Conditions, DeleteVersion, VersionChange
 from storage.errors import StorageUnavailable
 from tests.blackbox.clients import payload
 from tests.gateway.moving.lying import BODY, LARGE, Lying, lying_server

@@ -14,7 +14,7 @@ from gateway.operations.buckets import create_bucket
 from gateway.operations.context import Context
 from gateway.s3.bucket_types import CreateBucketInput
 from gateway.s3.errors import S3Error
-from storage.catalogue.base import NoSuchBucket
+from storage.catalogue.conflicts import NoSuchBucket
 from tests.gateway.operations.stage import ALICE, MAX_BUCKETS, Stage, headers_of, refused, status_of
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.engine.integrity import MAX_SINGLE_UPLOAD_BYTES
 from gateway.operations import copying
-from storage.catalogue.base import ContentGone, Found
+from storage.catalogue.commands import Found
+from storage.catalogue.conflicts import ContentGone
 from tests.gateway.operations.stage import Stage, checksum_of, headers_of, refused, status_of
 
 BODY = bytes(range(256)) * 200

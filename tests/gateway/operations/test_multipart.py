@@ -10,7 +10,8 @@ from gateway.operations import multipart as operations
 from gateway.s3.checksums import ALGORITHMS
 from gateway.s3.checksums import composite as composite_of
 from gateway.s3.upload_types import CompletedPart
-from storage.catalogue.base import Conditions, NoSuchUpload
+from storage.catalogue.commands import Conditions
+from storage.catalogue.conflicts import NoSuchUpload
 from tests.gateway.operations.stage import MIB, Stage, checksum_of, headers_of, refused, status_of
 
 FIRST, SECOND = bytes(range(256)) * (5 * MIB // 256), b"the end" * 1000

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.engine.custody import WrappingMode
 from gateway.engine.integrity import EtagMode
-from storage.catalogue.base import BlobCondemned, NoSuchVersion
+from storage.catalogue.conflicts import BlobCondemned, NoSuchVersion
 from tests.gateway.http.asgi import call, signed_headers
 from tests.gateway.operations.stage import (
     Stage,

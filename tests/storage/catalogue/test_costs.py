@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage.catalogue import rows
-from storage.catalogue.base import HistoryQuery, ListQuery
+from storage.catalogue.commands import HistoryQuery, ListQuery
 from storage.catalogue.rowmac import RowMac
 from storage.catalogue.schema import VERSIONS
 from storage.catalogue.sqlite import SqliteCatalogue

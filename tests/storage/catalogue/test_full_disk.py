@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.catalogue.base import DeleteVersion, ListQuery, NoSuchVersion
+from storage.catalogue.commands import DeleteVersion, ListQuery
+from storage.catalogue.conflicts import NoSuchVersion
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.errors import StorageFull
 from tests.suites.catalogue import BUCKET, REALM, FakeClock, Maker, populate

@@ -15,7 +15,7 @@ from tests.tooling.tools import program
 _LOAD = """
 import asyncio, json, sys
 from pathlib import Path
-from storage.catalogue.base import NoSuchVersion
+from storage.catalogue.conflicts import NoSuchVersion
 from storage.catalogue.sqlite import SqliteCatalogue
 from storage.errors import StorageError
 from tests.suites.catalogue import BUCKET, REALM, FakeClock, Maker, populate

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage import seams
-from storage.catalogue.base import ListQuery, MoveWraps, UploadsQuery, WrapOwner, WrapsMark
+from storage.catalogue.commands import ListQuery, MoveWraps, UploadsQuery, WrapOwner, WrapsMark
 from storage.catalogue.connection import connect
 from storage.catalogue.files import peek
 from storage.catalogue.rowmac import RowMac

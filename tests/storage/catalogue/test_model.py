@@ -13,17 +13,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from storage.catalogue.base import (
-    Catalogue,
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import (
     Conditions,
     Deleted,
     DeleteVersion,
     HistoryQuery,
     ListQuery,
-    NoSuchVersion,
     UploadsQuery,
     VersionChange,
 )
+from storage.catalogue.conflicts import NoSuchVersion
 from storage.catalogue.memory import MemoryCatalogue
 from storage.catalogue.records import NULL_VERSION_ID, Part, Upload, Versioning
 from storage.catalogue.replay import Replay, key_of

@@ -13,14 +13,9 @@ import apsw
 import pytest
 
 from storage.catalogue import rows, verifying
-from storage.catalogue.base import (
-    Catalogue,
-    Conditions,
-    ListQuery,
-    NoSuchVersion,
-    PreconditionRefused,
-    UploadsQuery,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions, ListQuery, UploadsQuery
+from storage.catalogue.conflicts import NoSuchVersion, PreconditionRefused
 from storage.catalogue.connection import check_library, connect
 from storage.catalogue.owner import Reserve
 from storage.catalogue.records import Notice

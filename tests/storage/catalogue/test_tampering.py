@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from storage.catalogue import audit
-from storage.catalogue.base import (
-    Catalogue,
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import (
     Conditions,
     Deleted,
     DeleteVersion,

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from storage.catalogue.base import (
+from storage.catalogue.base import Catalogue
+from storage.catalogue.conflicts import (
     BucketExists,
     BucketNotEmpty,
     BucketStateRefused,
-    Catalogue,
     NoSuchAccount,
     NoSuchBucket,
     NoSuchUpload,

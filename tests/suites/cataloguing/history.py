@@ -5,18 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from storage.catalogue.base import (
-    BucketNotEmpty,
-    Catalogue,
-    Conditions,
-    Deleted,
-    DeleteVersion,
-    HistoryQuery,
-    ListQuery,
-    NoSuchVersion,
-    PreconditionRefused,
-    VersioningChanged,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions, Deleted, DeleteVersion, HistoryQuery, ListQuery
+from storage.catalogue.conflicts import BucketNotEmpty, NoSuchVersion, PreconditionRefused, VersioningChanged
 from storage.catalogue.records import NULL_VERSION_ID, ObjectLock, ObjectVersion, RetentionMode, Versioning
 from storage.errors import CatalogueConflict
 from tests.suites.catalogue import BUCKET, MINUTE, START, FakeClock, Maker

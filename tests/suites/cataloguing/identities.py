@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from storage.catalogue.base import AccountExists, Catalogue, NoSuchAccessKey, NoSuchAccount
+from storage.catalogue.base import Catalogue
+from storage.catalogue.conflicts import AccountExists, NoSuchAccessKey, NoSuchAccount
 from storage.catalogue.records import AccessKey
 from storage.errors import CatalogueConflict
 from tests.suites.catalogue import ALICE, BOB, MINUTE, REALM, START

@@ -3,7 +3,8 @@
 import asyncio
 import random
 
-from storage.catalogue.base import Catalogue, DeleteVersion, ListQuery
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import DeleteVersion, ListQuery
 from tests.suites.catalogue import BUCKET, OTHER, Maker
 
 

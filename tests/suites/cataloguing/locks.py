@@ -4,16 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from storage.catalogue.base import (
-    BucketStateRefused,
-    Catalogue,
-    Deleted,
-    DeleteVersion,
-    LockRefused,
-    NoSuchBucket,
-    NoSuchVersion,
-    VersionChange,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Deleted, DeleteVersion, VersionChange
+from storage.catalogue.conflicts import BucketStateRefused, LockRefused, NoSuchBucket, NoSuchVersion
 from storage.catalogue.records import NO_LOCK, NULL_VERSION_ID, ObjectLock, RetentionMode, Versioning
 from tests.suites.catalogue import BUCKET, MINUTE, START, FakeClock, Maker
 

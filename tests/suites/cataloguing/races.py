@@ -5,17 +5,9 @@ from collections.abc import Awaitable
 
 import pytest
 
-from storage.catalogue.base import (
-    BlobCondemned,
-    BucketExists,
-    Catalogue,
-    Conditions,
-    ContentGone,
-    DeleteVersion,
-    ListQuery,
-    NoSuchUpload,
-    PreconditionRefused,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions, DeleteVersion, ListQuery
+from storage.catalogue.conflicts import BlobCondemned, BucketExists, ContentGone, NoSuchUpload, PreconditionRefused
 from storage.catalogue.records import BlobState, Bucket, ObjectVersion
 from storage.errors import CatalogueConflict, StorageUnavailable
 from tests.suites.catalogue import ALICE, BUCKET, MINUTE, START, Maker

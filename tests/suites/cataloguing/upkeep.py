@@ -5,19 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from storage.catalogue.base import (
-    UPKEEP,
-    BlobCondemned,
-    Catalogue,
-    Conditions,
-    DeleteVersion,
-    Lease,
-    LeaseLost,
-    ListQuery,
-    NoSuchVersion,
-    PreconditionRefused,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import UPKEEP, Conditions, DeleteVersion, Lease, ListQuery
+from storage.catalogue.conflicts import BlobCondemned, NoSuchVersion, PreconditionRefused
 from storage.catalogue.records import BlobState, Notice, Versioning
+from storage.errors import LeaseLost
 from tests.suites.catalogue import BUCKET, MINUTE, START, FakeClock, Maker
 
 

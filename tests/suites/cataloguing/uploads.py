@@ -4,16 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from storage.catalogue.base import (
-    Catalogue,
-    Conditions,
-    NoSuchBucket,
-    NoSuchUpload,
-    NoSuchVersion,
-    PartsChanged,
-    PreconditionRefused,
-    UploadsQuery,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions, UploadsQuery
+from storage.catalogue.conflicts import NoSuchBucket, NoSuchUpload, NoSuchVersion, PartsChanged, PreconditionRefused
 from storage.catalogue.records import Upload
 from storage.errors import CatalogueConflict
 from tests.suites.catalogue import BUCKET, MINUTE, OTHER, START, FakeClock, Maker

@@ -4,18 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from storage.catalogue.base import (
-    Catalogue,
-    Conditions,
-    ContentGone,
-    Deleted,
-    DeleteVersion,
-    NoSuchBucket,
-    NoSuchVersion,
-    PreconditionRefused,
-    Seen,
-    VersionChange,
-)
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions, Deleted, DeleteVersion, Seen, VersionChange
+from storage.catalogue.conflicts import ContentGone, NoSuchBucket, NoSuchVersion, PreconditionRefused
 from storage.catalogue.records import NULL_VERSION_ID, BlobState, Versioning
 from storage.errors import CatalogueConflict
 from tests.suites.catalogue import BUCKET, MINUTE, OTHER, START, FakeClock, Maker

@@ -24,7 +24,8 @@ from keys.keyring import Keyring
 from keys.kms.memory import MemoryKms
 from keys.realm import RealmKeys
 from storage.blobs.memory import MemoryBlobStore
-from storage.catalogue.base import Catalogue, Conditions, DeleteVersion
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import Conditions, DeleteVersion
 from storage.catalogue.records import AccessKey, Account, Bucket
 from storage.catalogue.restoring import Restoration, Restored
 from storage.catalogue.rows import to_micros

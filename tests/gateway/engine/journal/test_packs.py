@@ -11,8 +11,8 @@ from gateway.engine.journal.packs import LEASE_DURATION, LEASE_NAME, Packs, Pack
 from gateway.engine.rowless import find_rowless
 from storage import seams
 from storage.blobs.base import BlobStat
-from storage.catalogue.base import LeaseLost, ListQuery
-from storage.errors import SealedDamaged, StorageUnavailable
+from storage.catalogue.commands import ListQuery
+from storage.errors import LeaseLost, SealedDamaged, StorageUnavailable
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack
 from storage.sealed.recovery import RecoveredBlob

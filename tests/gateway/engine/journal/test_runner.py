@@ -14,11 +14,11 @@ from gateway.engine.journal.chain import CatalogueBehind, Head, JournalDamaged, 
 from gateway.engine.journal.runner import CURSOR, Journal
 from gateway.engine.journal.synced import synced
 from storage import seams
-from storage.catalogue.base import Lease, LeaseLost
+from storage.catalogue.commands import Lease
 from storage.catalogue.records import Versioning
 from storage.catalogue.replay import Replay, key_of
 from storage.catalogue.rowlog import LOGGED
-from storage.errors import StorageUnavailable
+from storage.errors import LeaseLost, StorageUnavailable
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import NO_SEGMENT, Segment, SegmentHead, decode_pack
 from tests.gateway.engine.journal.stage import Stage, on_stage

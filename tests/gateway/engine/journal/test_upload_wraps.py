@@ -16,8 +16,9 @@ from gateway.engine.journal.witness import Witness
 from gateway.s3.types import PayloadExpectation
 from gateway.s3.upload_types import CompletedPart
 from storage import seams
-from storage.catalogue.base import Conditions, LeaseLost, UploadsQuery
+from storage.catalogue.commands import Conditions, UploadsQuery
 from storage.catalogue.records import BlobState, Part, Upload
+from storage.errors import LeaseLost
 from tests.gateway.engine.journal.stage import Stage, on_stage
 from tests.gateway.engine.rig import PieceBody
 

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from storage.catalogue.address import PostgresAddress
-from storage.catalogue.base import Conditions, PreconditionRefused
+from storage.catalogue.commands import Conditions
+from storage.catalogue.conflicts import PreconditionRefused
 from storage.catalogue.postgres import PostgresCatalogue
 from tests.suites.catalogue import REALM, Maker
 

@@ -20,7 +20,7 @@ from gateway.wiring import stores
 from gateway.wiring.stores import ConnectionTurns
 from storage.catalogue import locks, postgres
 from storage.catalogue.address import PostgresAddress
-from storage.catalogue.base import Conditions, DeleteVersion, HistoryQuery, ListQuery
+from storage.catalogue.commands import Conditions, DeleteVersion, HistoryQuery, ListQuery
 from storage.catalogue.postgres import PostgresCatalogue
 from storage.catalogue.postgres_connection import conninfo
 from storage.catalogue.postgres_wire import Answer, Statement, Wire

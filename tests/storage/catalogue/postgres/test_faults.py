@@ -14,13 +14,13 @@ import pytest
 
 from storage.catalogue import locks, postgres, postgres_connection
 from storage.catalogue.address import PostgresAddress
-from storage.catalogue.base import LeaseLost, ListQuery
 from storage.catalogue.bridge import wait_for
+from storage.catalogue.commands import ListQuery
 from storage.catalogue.postgres import PostgresCatalogue
 from storage.catalogue.postgres_connection import conninfo
 from storage.catalogue.schema import CONTENTS
 from storage.catalogue.session import Transaction
-from storage.errors import CatalogueUnsafe, StorageUnavailable
+from storage.errors import CatalogueUnsafe, LeaseLost, StorageUnavailable
 from tests.storage.catalogue.postgres.conftest import DATABASE
 from tests.storage.catalogue.postgres.proxy import Fault, Proxy
 from tests.suites.catalogue import BUCKET, REALM, Maker, populate

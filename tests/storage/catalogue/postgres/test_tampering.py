@@ -7,7 +7,8 @@ import pytest
 
 from storage.catalogue import audit, postgres, postgres_files
 from storage.catalogue.address import PostgresAddress
-from storage.catalogue.base import Catalogue, DeleteVersion, ListQuery
+from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import DeleteVersion, ListQuery
 from storage.catalogue.postgres import PostgresCatalogue
 from storage.catalogue.postgres_schema import TABLES, clear_columns
 from storage.catalogue.records import AccessKey
