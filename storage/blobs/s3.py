@@ -29,6 +29,11 @@ _LOG = logging.getLogger(__name__)
 _REALM: Final = "realm"
 _BLOBS: Final = "b/"
 _BLOB_NAME: Final = re.compile(r"b/([0-9a-f]{2})/(\1[0-9a-f]{30})", re.ASCII)
+_LISTED: Final = ("Contents/Key", "CommonPrefixes/Prefix")
+_IDLE_PAGES: Final = 100
+"""So many pages that lead to no further name may come one after the other."""
+_UPLOAD_PAGES: Final = 1000
+"""Pages of unfinished uploads, each of 1,000, that one sweep looks at; what was aborted is not listed by the next."""
 _MISSING_PAUSES_S: Final = (0.0, 0.05, 0.2)
 _OK, _NO_CONTENT, _NOT_FOUND = 200, 204, 404
 
@@ -135,12 +140,14 @@ class S3BlobStore:
                 break
         else:
             raise BlobMissing("a blob is missing")
-        headers = answer.expect(doing, _OK).headers
+        size = answer.expect(doing, _OK).length
         try:
-            modified_at = parsedate_to_datetime(headers["last-modified"]).astimezone(UTC)
-            return BlobStat(blob_id, int(headers["content-length"]), modified_at)
-        except (KeyError, ValueError) as error:
-            raise BlobReadFailed("the backend tells no size or time of a blob") from error
+            modified_at = parsedate_to_datetime(answer.headers["last-modified"]).astimezone(UTC)
+        except (KeyError, ValueError, OverflowError) as error:
+            raise BlobReadFailed("the backend tells no time of a blob") from error
+        if size < 0:
+            raise BlobReadFailed("the backend tells no size of a blob")
+        return BlobStat(blob_id, size, modified_at)
 
     async def delete(self, blob_id: bytes) -> None:
         """Remove a blob with all its versions. Raises: BlobHeld, StorageUnavailable."""
@@ -163,13 +170,17 @@ class S3BlobStore:
         return traits.locks
 
     async def iterate(self) -> AsyncIterator[BlobStat]:
-        """Every blob, a page of names at a time. Raises: BlobReadFailed, StorageUnavailable."""
+        """Every blob once, a page of names at a time. Raises: BlobReadFailed, StorageUnavailable."""
         prefix = self._backend.target.prefix
-        async for page in self._pages({"list-type": "2", "prefix": prefix + _BLOBS}, "ListBucketResult"):
+        last = ""
+        async for page in self._pages({"list-type": "2", "prefix": prefix + _BLOBS}):
             for entry in page.iterfind("Contents"):
                 found = _BLOB_NAME.fullmatch((entry.findtext("Key") or "").removeprefix(prefix))
                 if found is None:
                     continue
+                if found[2] <= last:
+                    raise BlobReadFailed("the backend lists a name twice, or in another order than S3 does")
+                last = found[2]
                 try:
                     size, modified_at = int(entry.findtext("Size") or ""), parsed_time(entry.findtext("LastModified"))
                 except ValueError as error:
@@ -177,25 +188,27 @@ class S3BlobStore:
                 # As HEAD tells it, in whole seconds.
                 yield BlobStat(bytes.fromhex(found[2]), size, modified_at.replace(microsecond=0))
 
-    async def _pages(self, query: dict[str, str], root: str) -> AsyncIterator[ET.Element]:
-        """The pages of ListObjectsV2. Raises: BlobReadFailed where they lead in a circle."""
-        doing, seen, more = "walking the store", set[str](), dict[str, str]()
+    async def _pages(self, query: dict[str, str]) -> AsyncIterator[ET.Element]:
+        """The pages of ListObjectsV2. Raises: BlobReadFailed where they lead nowhere."""
+        doing, more = "walking the store", dict[str, str]()
+        last, idle = "", 0
         while True:
             answer = await self._backend.ask(Call("GET", None, query | more), doing)
-            page = answer.expect(doing, _OK).document(doing, root)
+            page = answer.expect(doing, _OK).document(doing, "ListBucketResult")
             yield page
             if page.findtext("IsTruncated") != "true":
                 return
             token = page.findtext("NextContinuationToken") or ""
-            if not token or token in seen:
-                raise BlobReadFailed("the backend's pages of names lead in a circle")
-            seen.add(token)
+            newest = max((name.text or "" for path in _LISTED for name in page.iterfind(path)), default="")
+            last, idle = (newest, 0) if newest > last else (last, idle + 1)
+            if token in ("", more.get("continuation-token")) or idle > _IDLE_PAGES:
+                raise BlobReadFailed("the backend's pages of names lead in a circle, or nowhere")
             more = {"continuation-token": token}
 
     async def stranger(self) -> str | None:
         """A name behind the prefix that is none of ours, looked for by first words. Raises: StorageUnavailable."""
         prefix = self._backend.target.prefix
-        async for page in self._pages({"list-type": "2", "prefix": prefix, "delimiter": "/"}, "ListBucketResult"):
+        async for page in self._pages({"list-type": "2", "prefix": prefix, "delimiter": "/"}):
             listed = [entry.findtext("Key") or "" for entry in page.iterfind("Contents")]
             listed += [entry.findtext("Prefix") or "" for entry in page.iterfind("CommonPrefixes")]
             for name in listed:
@@ -210,8 +223,7 @@ class S3BlobStore:
         doing, count = "looking for unfinished uploads", 0
         prefix = self._backend.target.prefix
         more: dict[str, str] = {}
-        seen = set[tuple[str, str]]()
-        while True:
+        for _ in range(_UPLOAD_PAGES):
             answer = await self._backend.ask(Call("GET", None, {"uploads": ""} | more), doing)
             page = answer.expect(doing, _OK).document(doing, "ListMultipartUploadsResult")
             for upload in page.iterfind("Upload"):
@@ -224,10 +236,10 @@ class S3BlobStore:
                     ended.expect("aborting an upload", _OK, _NO_CONTENT)
                     count += 1
             marker = (page.findtext("NextKeyMarker") or "", page.findtext("NextUploadIdMarker") or "")
-            if page.findtext("IsTruncated") != "true" or marker in seen:
-                return count
-            seen.add(marker)
+            if page.findtext("IsTruncated") != "true" or marker == tuple(more.values()):
+                break
             more = {"key-marker": marker[0], "upload-id-marker": marker[1]}
+        return count
 
     async def check(self) -> None:
         """Probe the backend anew, and write, read and delete one small blob. Raises: StorageError."""

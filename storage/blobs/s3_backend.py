@@ -56,6 +56,7 @@ _TRANSIENT_CODES: Final = frozenset(
 )
 _FULL_CODES: Final = frozenset({"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "EntityTooLarge"})
 _CODE: Final = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+_LENGTH: Final = re.compile(r"\d{1,19}", re.ASCII)
 
 _T = TypeVar("_T")
 
@@ -125,6 +126,12 @@ class Answer:
         found = _CODE.search(self.body[:4096]) if b"<Error" in self.body[:1024] else None
         return found[1].decode("ascii") if found else ""
 
+    @property
+    def length(self) -> int:
+        """The length that the head tells; -1 where it tells none."""
+        told = self.headers.get("content-length", "")
+        return int(told) if _LENGTH.fullmatch(told) else -1
+
     def expect(self, doing: str, *statuses: int) -> "Answer":
         """Return itself if it has one of these statuses and no error inside. Raises: StorageError."""
         if self.status in statuses and not self.code:
@@ -133,11 +140,13 @@ class Answer:
 
     def document(self, doing: str, root: str) -> ET.Element:
         """The XML of the body, names without their namespace. Raises: StorageUnavailable."""
-        if b"<!DOCTYPE" in self.body:
-            raise StorageUnavailable(f"the backend gave a document type while {doing}")
         try:
-            parsed = ET.fromstring(self.body)  # noqa: S314 - no document type, so no entities; bounded in size
-        except ET.ParseError as error:
+            # Whatever encoding it claims: in another one a document type would not be seen.
+            text = self.body.decode("utf-8")
+            if "<!DOCTYPE" in text:
+                raise StorageUnavailable(f"the backend gave a document type while {doing}")
+            parsed = ET.fromstring(text)  # noqa: S314 - no document type, so no entities; bounded in size
+        except (ET.ParseError, UnicodeDecodeError) as error:
             raise StorageUnavailable(f"the backend gave no XML while {doing}") from error
         for element in parsed.iter():
             element.tag = element.tag.rpartition("}")[2]

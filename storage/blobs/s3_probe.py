@@ -17,6 +17,8 @@ _REFUSED: Final = frozenset({400, 403, 409, 412, 422})
 _CONTENT: Final = b"0123456789" * 100
 PROBES: Final = "probe/"
 """What the names of all that a probe makes begin with."""
+_VERSION_PAGES: Final = 100
+"""Pages of versions of one object, each of 1,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +179,23 @@ async def delete_object(backend: Backend, name: str, *, versioned: bool) -> None
             answer.expect(doing, _OK, _NO_CONTENT)
         return
     query = {"versions": "", "prefix": backend.target.prefix + name}
-    answer = await backend.ask(Call("GET", None, query), doing)
-    if answer.status in (400, 405, 501):
-        await delete_object(backend, name, versioned=False)
-        return
-    for entry in answer.expect(doing, _OK).document(doing, "ListVersionsResult"):
-        if entry.tag not in ("Version", "DeleteMarker") or entry.findtext("Key") != backend.target.prefix + name:
-            continue
-        version_id = entry.findtext("VersionId") or "null"
-        removed = await backend.ask(Call("DELETE", name, {"versionId": version_id}), doing)
-        if removed.status != _NOT_FOUND:
-            removed.expect(doing, _OK, _NO_CONTENT)
+    for _ in range(_VERSION_PAGES):
+        answer = await backend.ask(Call("GET", None, query), doing)
+        if answer.status in (400, 405, 501):
+            await delete_object(backend, name, versioned=False)
+            return
+        page = answer.expect(doing, _OK).document(doing, "ListVersionsResult")
+        for entry in page:
+            if entry.tag not in ("Version", "DeleteMarker") or entry.findtext("Key") != backend.target.prefix + name:
+                continue
+            version_id = entry.findtext("VersionId") or "null"
+            removed = await backend.ask(Call("DELETE", name, {"versionId": version_id}), doing)
+            if removed.status != _NOT_FOUND:
+                removed.expect(doing, _OK, _NO_CONTENT)
+        if page.findtext("IsTruncated") != "true":
+            return
+        query |= {
+            "key-marker": page.findtext("NextKeyMarker") or "",
+            "version-id-marker": page.findtext("NextVersionIdMarker") or "",
+        }
+    raise StorageUnavailable("the backend lists versions of a blob without end")

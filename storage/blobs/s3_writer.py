@@ -186,7 +186,7 @@ class Putting:
         doing = "storing a part of a blob"
         answer = (await self._backend.ask(Call("PUT", self._name, query, sums, body), doing)).expect(doing, _OK)
         etag = answer.headers.get("etag")
-        if etag is None:
+        if etag is None or not etag.isascii():
             raise StorageUnavailable("the backend acknowledged a part without an ETag")
         crc = sums.get("x-amz-checksum-crc32c")
         told = f"<ChecksumCRC32C>{crc}</ChecksumCRC32C>" if crc else ""
@@ -229,7 +229,7 @@ class Putting:
             answer = await self._backend.ask(Call("HEAD", self._name), doing)
             if answer.status != _NOT_FOUND:
                 answer.expect(doing, _OK)
-                return answer.headers.get(TOKEN_HEADER, ""), int(answer.headers.get("content-length", "-1"))
+                return answer.headers.get(TOKEN_HEADER, ""), answer.length
         return None
 
     async def undo(self) -> None:
