@@ -36,6 +36,7 @@ from keys.kms.routing import LOCAL_PROVIDER
 from keys.realm import RealmKeys, create_canary
 from keys.safe_files import write_private_file
 from storage.seams import reach
+from storage.syncing import sync_folder
 
 FIRST_ACCOUNT: Final = "main"
 EARLIEST: Final = datetime(2025, 1, 1, tzinfo=UTC)
@@ -191,7 +192,7 @@ def _make_durably(folder: Path) -> None:
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for place in missing:
-        _sync(place.parent)
+        sync_folder(place.parent)
 
 
 _NO_CATALOGUE: Final = (
@@ -326,7 +327,7 @@ async def first_start(settings: Settings, folders: Folders) -> None:
     await _make_stores(settings, folders, realm_keys, now)
     reach("first-start.stores")
     marker.unlink()
-    _sync(folders.data)
+    sync_folder(folders.data)
 
 
 def _check_begun_together(folders: Folders) -> None:
@@ -465,11 +466,3 @@ async def prepare(settings: Settings, folders: Folders) -> bool:
         return True
     follow_realm(folders)
     return False
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

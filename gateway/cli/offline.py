@@ -41,6 +41,7 @@ from storage.sealed.header import BlobKind, parse_untrusted
 from storage.sealed.layout import HEADER_SIZE, TRAILER_SIZE
 from storage.sealed.recovery import RecoveredBlob
 from storage.sealed.stream import parse_untrusted_trailer
+from storage.syncing import sync_folder
 
 INDEX_NAME: Final = "INDEX.jsonl"
 """One JSON line for each object: what it is called and where its bytes went. No bucket can have this name."""
@@ -267,9 +268,14 @@ class _Unsealed:
         return path
 
     def finish(self) -> Answer:
-        """Write the index and sum up."""
+        """Write the index, make all names durable, and sum up: who reads the sum may give up the store."""
         with (self.folder / INDEX_NAME).open("w", encoding="utf-8") as index:
             index.writelines(json.dumps(line) + "\n" for line in self.lines)
+            index.flush()
+            os.fsync(index.fileno())
+        for folder, _, _ in os.walk(self.folder):
+            sync_folder(Path(folder))
+        sync_folder(self.folder.absolute().parent)
         return {
             "written": self.written,
             "failed": self.failed,

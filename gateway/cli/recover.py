@@ -32,6 +32,7 @@ from gateway.wiring.recovering import Recovered, Recovery, open_recovery
 from gateway.wiring.stores import utc_now
 from keys.safe_files import write_private_file
 from storage.seams import reach
+from storage.syncing import sync_folder
 
 NEW: Final = "catalogue.recovering"
 """Where the new catalogue is made; what an interrupted recovery left there is begun anew."""
@@ -163,11 +164,7 @@ def _put_in_place(folders: Folders, new: Path, place: Path) -> Path | None:
         place.rename(kept)
         reach("recover.moved_aside")
     new.rename(place)
-    descriptor = os.open(folders.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folders.data)
     return kept
 
 
@@ -185,6 +182,9 @@ def _write_report(path: Path, recovered: Recovered) -> None:
         for kind, blobs in (("missing", recovered.missing), ("damaged", recovered.damaged)):
             for blob_id, why in blobs:
                 report.write(json.dumps({"blob_id": blob_id.hex(), "mark": kind, "why": why}) + "\n")
+        report.flush()
+        os.fsync(report.fileno())
+    sync_folder(path.parent)
 
 
 @contextmanager

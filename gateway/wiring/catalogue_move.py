@@ -5,7 +5,6 @@ leaves the file in place and the database empty, or the file aside and the datab
 goes on.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from storage.catalogue.sqlite_session import SqliteSession
 from storage.catalogue.transfer import digests, reading
 from storage.errors import CatalogueUnsafe
 from storage.seams import reach
+from storage.syncing import sync_folder
 
 if TYPE_CHECKING:
     from storage.catalogue.postgres import PostgresCatalogue
@@ -100,8 +100,4 @@ async def _settle(folders: Folders, realm_keys: RealmKeys) -> None:
 
 def _rename(old: Path, new: Path) -> None:
     old.rename(new)
-    descriptor = os.open(new.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(new.parent)

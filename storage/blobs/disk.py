@@ -30,6 +30,7 @@ from storage.errors import (
     StorageUnavailable,
 )
 from storage.seams import reach
+from storage.syncing import sync_folder
 
 WRITE_BYTES = 1024 * 1024
 """Bytes gathered before one write is handed to the pool: an executor hop costs as much as sealing 64 KiB."""
@@ -73,14 +74,6 @@ def _as_read_error(error: OSError, doing: str) -> StorageError:
     if error.errno in _EXHAUSTED:
         return _as_storage_error(error, doing)
     return BlobReadFailed(f"the disk failed while {doing}: {os.strerror(error.errno or 0)}")
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _write_all(fd: int, buffers: list[Buffer]) -> None:
@@ -248,7 +241,7 @@ class DiskBlobStore:
             raise RealmMismatch("the blob store belongs to another realm")
         try:
             self._realm_file.unlink()
-            _sync_folder(self._root)
+            sync_folder(self._root)
         except OSError as error:
             raise _as_storage_error(error, "releasing the store") from error
 
@@ -264,7 +257,7 @@ class DiskBlobStore:
         finally:
             os.close(fd)
         temporary.rename(self._realm_file)
-        _sync_folder(self._root)
+        sync_folder(self._root)
 
     async def _acquire(self, function: Callable[..., _T], release: Callable[[_T], None], *arguments: object) -> _T:
         """Run `function`; if the caller is cancelled meanwhile, `release` what it gives, so that nothing leaks."""
@@ -345,7 +338,7 @@ class DiskBlobStore:
             with contextlib.suppress(FileExistsError):
                 step.mkdir(mode=_FOLDER_MODE)
             # Also where it was there: the crash that an earlier process died of may have come before its sync.
-            _sync_folder(step.parent)
+            sync_folder(step.parent)
         self._made_folders.add(folder)
 
     @staticmethod
@@ -376,7 +369,7 @@ class DiskBlobStore:
         reach("blob.linked")
         try:
             temporary.unlink()
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         except OSError as error:
             # Its entry may not survive a crash, so it must not be seen now either.
             _withdraw(final)
@@ -421,7 +414,7 @@ class DiskBlobStore:
                 path.unlink(missing_ok=True)
                 # Also where it was gone: whoever removed it may have failed, or died, before this sync.
                 with contextlib.suppress(FileNotFoundError):
-                    _sync_folder(path.parent)
+                    sync_folder(path.parent)
             except OSError as error:
                 raise _as_storage_error(error, "deleting a blob") from error
 

@@ -16,6 +16,7 @@ from storage.catalogue.sqlite_session import SqliteSession
 from storage.catalogue.verifying import REFERENCES, SQLITE_REFERENCES, check_reference, verify_rows
 from storage.errors import CatalogueUnsafe, RealmMismatch, RowDamaged, StorageUnavailable
 from storage.seams import reach
+from storage.syncing import sync_folder
 
 _CACHE_KIB = 2 << 10
 _MIGRATION_CACHE_KIB = 64 << 10
@@ -40,11 +41,7 @@ def create_file(path: Path, realm_id: bytes, database_key: bytes, mac: RowMac) -
         os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         _fill(new, realm_id, database_key, mac)
         new.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageUnavailable(f"the catalogue cannot be made: {error.strerror}") from error
 

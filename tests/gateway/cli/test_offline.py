@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -90,6 +91,22 @@ def test_a_whole_store_by_its_catalogue(place: Path) -> None:
     outside = {path for path in place.rglob("*escape*") if place / "out" not in path.parents}
     assert not outside
     assert {path.stat().st_mode & 0o777 for path in (place / "out/photos").rglob("*") if path.is_file()} == {0o600}
+
+
+def test_what_is_told_to_be_written_outlives_a_power_loss(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert run(["unseal", "-o", str(place / "out"), "--data", str(place / "data")]) == Exit.OK
+    files = sum(path.is_file() for path in (place / "out").rglob("*"))
+    folders = {path for path in (place / "out").rglob("*") if path.is_dir()} | {place / "out", place}
+    assert folders <= set(synced)
+    assert sum(place / "out" in path.parents and path not in folders for path in synced) == files
 
 
 def test_a_whole_store_without_its_catalogue(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
