@@ -176,7 +176,7 @@ class KeyLife:
                 "recovery_recipients": [each.recipient_id.hex() for each in self.recipients],
             },
         )
-        left = report.refused_count + report.remaining_blob_count + report.unread_pack_count
+        left = report.present_count + report.remaining_blob_count + report.unread_pack_count
         return report.told() | {"left_count": left, "record": record}
 
     async def signing_key(self) -> str:

@@ -48,7 +48,7 @@ def test_a_prefix_goes_and_survivors_stay(gateway: Gateway, ground: Ground, clie
     client.upload_part(Bucket=BUCKET, Key="gone/open", UploadId=upload, PartNumber=1, Body=payload(70_000, 5))
     before = content_blobs(shelf)
     report, path = shred(gateway, "--bucket", BUCKET, "--prefix", "gone/")
-    assert (report["destroyed_count"], report["refused_count"], report["left_count"]) == (3, 0, 0)
+    assert (report["destroyed_count"], report["present_count"], report["left_count"]) == (3, 0, 0)
     assert (report["aborted_upload_count"], report["inline_count"]) == (1, 1)
     assert (report["rewritten_pack_count"], report["damaged_pack_count"]) == (1, 0)
     assert report["sealed_count"] == 2, "two contents were shared with what stays"

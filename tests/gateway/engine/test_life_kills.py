@@ -20,7 +20,7 @@ from gateway.engine.rowless import find_rowless
 from gateway.engine.shredding import Scope, Shredder, ShredRefused, ShredReport
 from keys.kms.memory import DEFAULT_KEY_ID
 from storage import seams
-from storage.catalogue.commands import DeleteVersion, HistoryQuery
+from storage.catalogue.commands import DeleteVersion, HistoryPage, HistoryQuery
 from storage.catalogue.conflicts import NoSuchVersion
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack
@@ -281,6 +281,30 @@ def test_a_shredding_is_refused_while_a_backup_keeps_the_packs(monkeypatch: pyte
         await rig.catalogue.acquire_lease(LEASE_NAME, "another", timedelta(hours=1))  # it was given back at the end
         assert report.destroyed_count == len(before)
         assert (report.unread_pack_count, report.rewritten_pack_count) == (packs, 0)
+
+    run_keys(test)
+
+
+def test_a_shredding_tells_what_came_behind_its_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(keys: KeysRig) -> None:
+        rig = keys.rig
+        await rig.put(b"shred/m", b"goes")
+        bucket_id, list_history, walks = rig.bucket.bucket_id, rig.catalogue.list_history, 0
+
+        async def listed(of_bucket: bytes, query: HistoryQuery) -> HistoryPage:
+            nonlocal walks
+            walks += 1
+            page = await list_history(of_bucket, query)
+            if walks == 2:  # the first looked for locks
+                await rig.put(b"shred/a", b"written where the walk has been")
+            return page
+
+        monkeypatch.setattr(rig.catalogue, "list_history", listed)
+        report = await shred(keys, b"shred/")
+        assert (report.destroyed_count, report.present_count) == (1, 1)
+        report = await shred(keys, b"shred/")
+        assert (report.destroyed_count, report.present_count) == (1, 0)
+        assert (await list_history(bucket_id, HistoryQuery(prefix=b"shred/"))).versions == ()
 
     run_keys(test)
 
