@@ -5,19 +5,30 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from gateway.engine.attributes import ObjectAttributes
 from gateway.engine.custody import sized
 from gateway.engine.envelopes import EnvelopesBlobs
 from gateway.engine.journal.packs import Packs
 from gateway.engine.journal.records import RecordBlobs
+from gateway.engine.objects import NewObject
+from gateway.engine.protection import Mode, Protection
 from gateway.engine.rewrap import MoveToCurrent, Rewrapper, RewrapReport, Under
+from gateway.s3.types import PayloadExpectation
+from gateway.s3.upload_types import CompletedPart
 from keys.datakey import WrappedKey
 from keys.journal import JournalKeys
+from keys.kms.memory import DEFAULT_KEY_ID
 from keys.realm import RealmKeys, copy_root, create_canary, rewrap_root
 from keys.recovery import NO_COPIES, Copies
-from storage.catalogue.commands import KeptWrap, WrapsMark
-from tests.gateway.engine.rig import Rig, rig_parts
+from storage.catalogue.commands import Conditions, KeptWrap, WrapsMark
+from storage.catalogue.records import Upload
+from tests.gateway.engine.rig import PieceBody, Rig, rig_parts
 
 T = TypeVar("T")
+BIG = bytes(range(251)) * 200
+SSE_KMS = ObjectAttributes(
+    protection=Protection(Mode.KMS, DEFAULT_KEY_ID, "arn", context='{"team":"ü"}'),
+)
 
 
 @dataclass
@@ -132,3 +143,47 @@ def run_keys(test: Callable[[KeysRig], Coroutine[Any, Any, T]], *, batch: int = 
 
     with rig_parts(**options) as make:
         return asyncio.run(body(make))
+
+
+async def begin(rig: Rig, object_key: bytes, attributes: ObjectAttributes | None = None) -> Upload:
+    return await rig.multipart.create(rig.bucket, object_key, attributes or ObjectAttributes())
+
+
+async def complete(rig: Rig, upload: Upload, *pieces: bytes) -> None:
+    named = []
+    for number, piece in enumerate(pieces, start=1):
+        part = await rig.multipart.put_part(rig.bucket, upload, number, PayloadExpectation(), PieceBody(piece))
+        named.append(CompletedPart(number, part.part.etag))
+    await rig.multipart.complete(rig.bucket, upload, named, Conditions())
+
+
+async def copy(rig: Rig, source: bytes, target: bytes) -> None:
+    found = await rig.objects.find(rig.bucket, source)
+    new = NewObject(target, ObjectAttributes.decode(found.version.attributes), Conditions())
+    await rig.objects.copy(found, rig.bucket, new)
+
+
+async def fill(rig: Rig) -> dict[bytes, bytes]:
+    """Every kind of record that the KMS wraps, and one that a client does; what the objects hold."""
+    small, big = b"small", BIG
+    await rig.put(b"small", small)
+    await rig.put(b"big", big)
+    await rig.put(b"kms", big, attributes=SSE_KMS)
+    await copy(rig, b"big", b"copy")
+    await copy(rig, b"small", b"copy of small")
+    await complete(rig, await begin(rig, b"whole"), BIG)
+    return {
+        b"small": small,
+        b"big": big,
+        b"kms": big,
+        b"copy": big,
+        b"copy of small": small,
+        b"whole": big,
+    }
+
+
+async def check_all(keys: KeysRig, contents: dict[bytes, bytes]) -> None:
+    """Read everything as a gateway would that has just started."""
+    keys.forget_keys()
+    for object_key, content in contents.items():
+        assert await keys.rig.get(object_key) == content, object_key

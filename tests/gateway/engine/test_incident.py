@@ -23,10 +23,9 @@ from storage.catalogue.commands import Conditions, DeleteVersion
 from storage.sealed.header import BlobKind
 from storage.sealed.layout import HEADER_SIZE
 from storage.sealed.records import decode_link, decode_manifest
-from tests.gateway.engine.keys_rig import KeysRig, run_keys
+from tests.gateway.engine.keys_rig import BIG, KeysRig, begin, check_all, complete, copy, fill, run_keys
 from tests.gateway.engine.rig import PieceBody
 from tests.gateway.engine.test_life_kills import pack_all, run_incident
-from tests.gateway.engine.test_rewrap import BIG, begin, check_all, complete, copy, fill
 
 BOTH = pytest.mark.parametrize("wrapping", list(WrappingMode))
 OTHER = "another-key"

@@ -24,8 +24,7 @@ from storage.catalogue.commands import DeleteVersion, HistoryPage, HistoryQuery
 from storage.catalogue.conflicts import NoSuchVersion
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack
-from tests.gateway.engine.keys_rig import KeysRig, run_keys
-from tests.gateway.engine.test_rewrap import check_all, fill
+from tests.gateway.engine.keys_rig import KeysRig, check_all, fill, run_keys
 
 BOTH = pytest.mark.parametrize("wrapping", list(WrappingMode))
 
