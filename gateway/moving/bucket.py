@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError
@@ -42,6 +42,13 @@ _ORDER: Final = "Order"
 T = TypeVar("T")
 
 
+class _Answer(dict[str, Any]):
+    """What an endpoint answered, which may lack what every S3 sends."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ItemFailed(f"the endpoint answers without {name}")
+
+
 class Calls:
     """Blocking calls of one client, in threads of their own."""
 
@@ -57,9 +64,9 @@ class Calls:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     async def ask(self, operation: str, **arguments: Any) -> Any:
-        """One call about the bucket. Raises: MoveError."""
+        """One call about the bucket. Raises: MoveError, also where what is looked up in the answer is not there."""
         call = getattr(self.client, operation)
-        return await self.run(lambda: asking(call, Bucket=self.endpoint.bucket, **arguments))
+        return _Answer(await self.run(lambda: asking(call, Bucket=self.endpoint.bucket, **arguments)))
 
     async def pages(self, operation: str, **arguments: Any) -> AsyncGenerator[Any]:
         """Answers of a listing, page by page. Raises: PlaceFailed."""
@@ -231,8 +238,7 @@ class BucketSource:
             "x-amz-tagging-count" not in answer["ResponseMetadata"]["HTTPHeaders"]
         ):
             return ()
-        told = await self._calls.ask("get_object_tagging", **arguments)
-        return tuple((tag["Key"], tag["Value"]) for tag in told["TagSet"])
+        return tags_of(await self._calls.ask("get_object_tagging", **arguments))
 
     async def look(self, item: Item) -> "Looked":
         """What is told of it, without its bytes, as it is now. Raises: MoveError, ItemGone."""
@@ -240,7 +246,7 @@ class BucketSource:
         head = await self._calls.ask("head_object", **arguments)
         sent = head["ResponseMetadata"]["HTTPHeaders"]
         etag = str(head.get("ETag", "")).strip('"')
-        now = Item(item.object_key, int(head["ContentLength"]), etag, head["LastModified"].astimezone(UTC))
+        now = Item(item.object_key, int(head["ContentLength"]), etag, _utc(head["LastModified"]))
         is_proven = not _hides(sent) and (_MD5.fullmatch(etag) or _PARTS.fullmatch(etag)) is not None
         return Looked(now, _kept(sent), await self._tags(head, arguments), is_proven)
 
@@ -270,12 +276,20 @@ def _item(entry: Any, *, is_delete_marker: bool = False) -> Item:
             entry["Key"].encode("utf-8", "surrogateescape"),
             0 if is_delete_marker else int(entry["Size"]),
             str(entry.get("ETag", "")).strip('"'),
-            entry["LastModified"].astimezone(UTC),
+            _utc(entry["LastModified"]),
             entry.get("VersionId"),
             is_delete_marker,
         )
     except (KeyError, AttributeError, ValueError, TypeError):
         raise PlaceFailed("the list of objects is not as S3 writes it") from None
+
+
+def _utc(told: datetime) -> datetime:
+    """A time that an answer tells. One at the end of the calendar has no other clock's: it stays as it is."""
+    try:
+        return told.astimezone(UTC)
+    except OverflowError:
+        return told
 
 
 def _keep_order(
@@ -297,6 +311,11 @@ def in_order(page: Any) -> list[Item]:
     return [
         _item(next(versions)) if kind == b"Version" else _item(next(markers), is_delete_marker=True) for kind in kinds
     ]
+
+
+def tags_of(answer: Any) -> Tags:
+    """The tags in an answer. Raises: ItemFailed."""
+    return tuple((tag["Key"], tag["Value"]) for tag in map(_Answer, answer["TagSet"]))
 
 
 def check_etag(item: Item, answer: Any) -> None:

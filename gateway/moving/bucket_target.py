@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from gateway.errors import MoveError
-from gateway.moving.bucket import Calls, in_order
+from gateway.moving.bucket import Calls, in_order, tags_of
 from gateway.moving.endpoint import Endpoint, Patience
 from gateway.moving.places import (
     PIECE_BYTES,
@@ -112,7 +112,7 @@ class BucketTarget:
         if not outgoing.tags:
             return True
         tagging = await self._calls.ask("get_object_tagging", Key=self._key(outgoing), **version)
-        return {tag["Key"]: tag["Value"] for tag in tagging["TagSet"]} == dict(outgoing.tags)
+        return dict(tags_of(tagging)) == dict(outgoing.tags)
 
     async def put(self, outgoing: Outgoing, opened: Opened, *, read_back: bool) -> None:
         """Write a version or a delete marker. Raises: MoveError."""

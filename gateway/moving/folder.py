@@ -189,18 +189,17 @@ class FolderSource:
 
     async def open(self, item: Item) -> _FileReading:
         """Open the file. Raises: ItemFailed, ItemChanged."""
-        line = None if self._index is None else self._index[item.object_key]
-        names = item.object_key.split(b"/") if line is None else _names_of(line)
+        if self._index is None:
+            names, told = item.object_key.split(b"/"), _Told(_guessed(item.object_key))
+        else:
+            names, told = _names_of(self._index[item.object_key]), _told_by(self._index[item.object_key])
         descriptor, status = await self._pool.run(self._tree.open_file, names)
         if (status.st_size, _etag(status)) != (item.size, item.etag):
             os.close(descriptor)
             raise ItemChanged("the file was written since it was listed")
-        headers = _guessed(item.object_key) if line is None else _headers_of(line)
-        reading = _FileReading(self._pool, descriptor, status, headers, parts=part_sizes(item.size))
-        if line is not None:
-            reading.tags = tuple((str(name), str(value)) for name, value in line.get("tags", {}).items())
-            if reading.part_count == 1 and line.get("md5"):
-                reading.md5 = bytes.fromhex(line["md5"])
+        reading = _FileReading(self._pool, descriptor, status, told.headers, told.tags, parts=part_sizes(item.size))
+        if reading.part_count == 1:
+            reading.md5 = told.md5
         return reading
 
     async def close(self) -> None:
@@ -217,9 +216,11 @@ def _etag(status: os.stat_result) -> str:
 
 
 def _item(object_key: bytes, status: os.stat_result, trouble: str | None) -> Item:
-    return Item(
-        object_key, status.st_size, _etag(status), datetime.fromtimestamp(status.st_mtime, UTC), trouble=trouble
-    )
+    try:
+        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+    except (ValueError, OverflowError):  # behind the year 9999; the ETag tells it all the same
+        modified_at = _EPOCH
+    return Item(object_key, status.st_size, _etag(status), modified_at, trouble=trouble)
 
 
 def _guessed(object_key: bytes) -> Headers:
@@ -252,6 +253,25 @@ def _names_of(line: dict[str, Any]) -> list[bytes]:
     if any(name in (b"", b".", b"..") or b"\0" in name for name in names):
         raise ItemFailed(f"{INDEX_NAME} names no path below the folder")
     return names
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is known of a file besides its bytes."""
+
+    headers: Headers
+    tags: Tags = ()
+    md5: bytes | None = None
+
+
+def _told_by(line: dict[str, Any]) -> _Told:
+    """What a line of the index tells. Raises: ItemFailed."""
+    try:
+        tags = tuple((str(name), str(value)) for name, value in line.get("tags", {}).items())
+        md5 = bytes.fromhex(line["md5"]) if line.get("md5") else None
+        return _Told(_headers_of(line), tags, md5)
+    except (AttributeError, TypeError, ValueError):
+        raise ItemFailed(f"its line in {INDEX_NAME} is not as an export writes it") from None
 
 
 def _headers_of(line: dict[str, Any]) -> Headers:

@@ -16,6 +16,7 @@ from botocore.awsrequest import AWSHTTPSConnection, AWSHTTPSConnectionPool
 
 from gateway.moving.endpoint import Patience
 from gateway.moving.places import ItemFailed
+from storage.entities import may_have_entities
 
 MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
 """No answer that is read whole is longer: 1,000 keys of 1,024 bytes, encoded as in URLs, take less than 4 MiB."""
@@ -106,6 +107,17 @@ def limit(client: Any, patience: Patience) -> None:
     # No public way leads there; a test sees that answers are limited.
     client._endpoint.http_session._manager.pool_classes_by_scheme = {"https": Pool}  # noqa: SLF001  # as said
     client.meta.events.register("before-send.s3", _note)
+    client.meta.events.register("before-parse.s3", _refuse_entities)
+
+
+def _refuse_entities(response_dict: Any, **_: Any) -> None:
+    """Called before an answer is read: of a short document with entities an enormous one would be made.
+
+    Raises: ItemFailed.
+    """
+    body = response_dict["body"]
+    if isinstance(body, bytes) and may_have_entities(body):
+        raise ItemFailed("the endpoint's answer has a document type")
 
 
 def _note(request: Any, **_: Any) -> None:

@@ -21,7 +21,7 @@ from gateway.s3.errors import (
     S3Error,
 )
 from gateway.s3.headers import check_field_value, joined, parse_http_date, single, unquote_etag
-from gateway.s3.query import Query, effective_headers, parse_query
+from gateway.s3.query import HEADER_NAME, Query, effective_headers, parse_query
 from gateway.s3.ranges import parse_range
 from gateway.s3.request import Headers, Request
 from gateway.s3.sigv4.chunked import decoded_content_length
@@ -215,8 +215,8 @@ def metadata(headers: Headers) -> Mapping[str, str]:
     """Collect user metadata: names in lower case, repeats joined by a comma as AWS does.
 
     Raises:
-        S3Error: MetadataTooLarge where names and values have more than 2 KiB; InvalidArgument for an empty name or a
-            value that no answer could carry.
+        S3Error: MetadataTooLarge where names and values have more than 2 KiB; InvalidArgument for a name or a value
+            that no answer could carry.
     """
     found: dict[str, str] = {}
     for wire_name, value in headers:
@@ -224,6 +224,9 @@ def metadata(headers: Headers) -> Mapping[str, str]:
             name = wire_name.removeprefix(_META)
             if not name:
                 raise invalid(wire_name, "User metadata needs a name.")
+            if not HEADER_NAME.fullmatch(name):
+                # It comes back as a header's name: one with a line end in it would write headers of its own.
+                raise invalid(wire_name, "The name of user metadata cannot stand for a header.")
             check_field_value(value, wire_name)
             found[name] = f"{found[name]},{value}" if name in found else value
     # One ISO-8859-1 character is one byte of the wire.

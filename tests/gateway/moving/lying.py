@@ -67,6 +67,8 @@ class _Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     drips: bool = False
     """Whether a byte of it comes now and then."""
+    lacks: tuple[str, ...] = ()
+    """Headers that every S3 sends."""
 
 
 _ANSWERS: Final = {
@@ -83,6 +85,9 @@ _ANSWERS: Final = {
     "large": _Answer(LARGE, headers={"ETag": f'"{_etag(LARGE)}"'}),
     "drip": _Answer(drips=True),
     "parts": _Answer(PART, 206, headers=_IN_PARTS),
+    "lengthless": _Answer(lacks=("Content-Length",)),
+    "tagging": _Answer(b"<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>"),
+    "tagged": _Answer(headers={"x-amz-tagging-count": "1"}),
 }
 
 
@@ -110,7 +115,8 @@ def _handler(lying: Lying) -> type[BaseHTTPRequestHandler]:
                     )
                 )
             else:
-                self._answer(_ANSWERS.get(url.path.removeprefix("/source/"), _Answer()))
+                asked = "tagging" if url.query == "tagging" else url.path.removeprefix("/source/")
+                self._answer(_ANSWERS.get(asked, _Answer()))
 
         def _answer(self, answer: _Answer) -> None:
             self.send_response(answer.status)
@@ -118,13 +124,13 @@ def _handler(lying: Lying) -> type[BaseHTTPRequestHandler]:
             told = {**_TOLD, **answer.headers, "Content-Length": str(length)}
             if answer.status == 307:
                 told["Location"] = f"{lying.elsewhere}/source/redirect"
-            for name, value in told.items():
-                self.send_header(name, value)
+            for name in told.keys() - answer.lacks:
+                self.send_header(name, told[name])
             self.end_headers()
             if self.command != "HEAD":
                 _send(self.wfile, answer, lying.is_over)
             self.wfile.flush()
-            self.close_connection = answer.drips or answer.length is not None
+            self.close_connection = answer.drips or answer.length is not None or bool(answer.lacks)
 
     return Handler
 

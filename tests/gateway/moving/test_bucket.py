@@ -23,10 +23,12 @@ LIES = {
     "cut": "failed: the source broke off",
     "error": "changed_at_the_source: the source has another length than it listed",
     "gone": "failed: the endpoint answered 404 NoSuchKey",
+    "lengthless": "failed: the endpoint answers without ContentLength",
     "long": "changed_at_the_source: the source has another length than it listed",
     "metadata": "failed: MetadataTooLarge",
     "parts": "failed: the bytes of the source are not those of its ETag",
     "redirect": "",
+    "tagged": "failed: the endpoint answers without Value",
     "short": "changed_at_the_source: the source has another length than it listed",
     "wrong-bytes": "failed: BadDigest",
 }
@@ -77,6 +79,22 @@ def test_hostile_names_come_as_they_are_or_not_at_all(stage: Stage, lying: Lying
     assert set(NAMES) <= there <= {*NAMES, *dots}
     assert set(why(answer)) == {*NO_NAMES, *dots} - there
     assert all(stage.body_of(key) == BODY for key in NAMES)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+def test_a_list_with_entities_stops_the_import(stage: Stage, lying: Lying, encoding: str) -> None:
+    """Of 3 MB one would make 570 MB of memory."""
+    entities = (
+        f'<!DOCTYPE x [<!ENTITY a "{"a" * 30_000}">]><ListBucketResult><Name>{"&a;" * 90}</Name></ListBucketResult>'
+    )
+    lying.listing = f'<?xml version="1.0" encoding="{encoding}"?>{entities}'.encode(encoding)
+    answer = bring(stage, "s3://source", **lying.place)
+    assert answer["state"] == "stopped"
+
+
+def test_times_at_the_end_of_the_calendar_move_nothing_away(stage: Stage, lying: Lying) -> None:
+    lying.listing = _listing(["a"]).replace(b"2026-01-01T00:00:00.000Z", b"9999-12-31T23:59:59-12:00")
+    assert bring(stage, "s3://source", **lying.place)["moved"] == 1
 
 
 def test_a_listing_without_end_stops_the_import(stage: Stage, lying: Lying) -> None:

@@ -329,6 +329,40 @@ def test_an_index_reaches_nothing_outside(stage: Stage, tmp_path: Path, line: di
     assert stage.keys() == []
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"headers": []},
+        {"headers": {"content_type": "\u20ac"}},
+        {"metadata": 5},
+        {"metadata": {"a": "\u20ac"}},
+        {"metadata": {"a": "x\r\nset-cookie: y"}},
+        {"metadata": {"a\r\nset-cookie": "y"}},
+        {"metadata": {"\u00e9": "y"}},
+        {"tags": []},
+        {"tags": {"a": {"b": 1}}},
+        {"md5": 5},
+        {"md5": "zz"},
+    ],
+)
+def test_an_odd_line_of_an_index_fails_alone(stage: Stage, tmp_path: Path, told: dict[str, Any]) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).write_bytes(b"1")
+    lines = [{"object_key": "x", "path": "x", **told}, {"object_key": "y", "path": "y"}]
+    (tmp_path / INDEX_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    answer = bring(stage, tmp_path, index=True)
+    assert (answer["moved"], answer["failed"], set(why(answer))) == (1, 1, {"x"})
+    assert stage.keys() == ["y"]
+
+
+def test_a_file_of_no_time_that_a_calendar_has_is_taken(tmp_path: Path) -> None:
+    """As file systems with 64 bits for it can have; the tests run on any."""
+    (tmp_path / "x").write_bytes(b"1")
+    fields = list((tmp_path / "x").stat())
+    status = os.stat_result(fields, {"st_mtime": 2.0**38, "st_mtime_ns": 10**9 * 2**38})
+    assert folder._item(b"x", status, None).etag == f"{10**9 * 2**38:x}"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"object_key": 5}', '{"path": "x"}', "x" * 70_000])
 def test_an_index_that_is_none_stops_the_import(stage: Stage, tmp_path: Path, text: str) -> None:
     if text:

@@ -108,10 +108,11 @@ _BOMB = '<!DOCTYPE x [<!ENTITY a "b">]><ListBucketResult><IsTruncated>&a;</IsTru
         (b"<Other/>", StorageUnavailable),
         (_BOMB.encode(), StorageUnavailable),
         (_BOMB.encode("utf-16"), StorageUnavailable),
+        (_BOMB.encode("utf-16-le"), StorageUnavailable),
         (f'<?xml version="1.0" encoding="cp037"?>{_BOMB}'.encode("cp037"), StorageUnavailable),
         (b"<ListBucketResult>" + b" " * (8 * 1024 * 1024) + b"</ListBucketResult>", StorageUnavailable),
     ],
-    ids=["a circle", "no token", "an error inside", "no end", "another document", *["entities"] * 3, "no end of it"],
+    ids=["a circle", "no token", "an error inside", "no end", "another document", *["entities"] * 4, "no end of it"],
 )
 async def test_a_list_that_cannot_be_right_ends_the_walk(
     proxy: S3FaultProxy, store: S3BlobStore, body: bytes, error: type[Exception]
