@@ -22,7 +22,7 @@ from gateway.engine.scrub import DAMAGED, Finding, Scrubber, Throttle, behind, n
 from gateway.wiring.folders import Folders
 from gateway.wiring.realm import open_keys
 from gateway.wiring.scrubbing import scrub_keys
-from gateway.wiring.stores import open_blobs
+from gateway.wiring.stores import check_same_realm, open_blobs
 
 SAVE_EVERY_S: Final = 5.0
 _MEGABYTE: Final = 1_000_000
@@ -71,6 +71,9 @@ async def _scrub(
         blobs = open_blobs(folders)
         stack.push_async_callback(blobs.close)
         opened = None if without_keys else await open_keys(settings, folders, realm_file=folders.realm_copy)
+        if opened is not None:
+            # Else blobs that were left behind by a migration would be proved in place of those that count.
+            check_same_realm(await blobs.realm_id(), opened.realm_keys, f"the blob store {folders.blobs_place}")
         scrubber = Scrubber(
             blobs,
             keys=None if opened is None else scrub_keys(opened, blobs),
@@ -78,6 +81,7 @@ async def _scrub(
         )
         kept = _Report(report, scrubber)
         last = kept.load() if resume else None
+        kept.save(is_done=False)  # what cannot be written is told before hours of reading
         ids = [stat.blob_id async for stat in blobs.iterate()]
         with progress("manifests", len(ids)) as advance:
             async for _ in scrubber.prepare(ids):
@@ -115,10 +119,15 @@ class _Report:
         self._saved_at = time.monotonic()
 
     def load(self) -> bytes | None:
-        """Take over what an interrupted scrub found; the blob that it was done with last. Raises: CommandError."""
+        """Take over what an interrupted scrub found; the blob that it was done with last. Raises: CommandError.
+
+        Of one that was done nothing is taken over: all is read anew.
+        """
         assert self._path is not None, "asked for with a report alone"
         try:
             kept: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+            if kept["is_done"]:
+                return None
             report = self._scrubber.report
             report.counts = Counter(kept["counts"])
             report.byte_count = int(kept["bytes"])
@@ -142,7 +151,7 @@ class _Report:
             self.save(is_done=False)
 
     def save(self, *, is_done: bool) -> None:
-        """Write it, whole or not at all."""
+        """Write it, whole or not at all. Raises: SetupError."""
         if self._path is None:
             return
         report = self._scrubber.report
@@ -158,6 +167,9 @@ class _Report:
             ],
         }
         new = self._path.with_name(f".{self._path.name}.new")
-        new.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        new.replace(self._path)
+        try:
+            new.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            new.replace(self._path)
+        except OSError as error:
+            raise SetupError(f"{self._path} cannot be written ({error.strerror}): give another --report") from None
         self._saved_at = time.monotonic()

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.cli import scrub as module
 from gateway.cli.main import run
+from gateway.engine.scrub import Scrubber
 from tests.gateway.cli.process import Running
 
 
@@ -96,6 +97,33 @@ def test_it_goes_on_from_its_report(
     report.write_text("{}")
     assert scrubbed(place, capsys, "--report", str(report), "--resume")[0] == 2
     assert run(["scrub", "--data", str(place / "nothing")]) == 4
+
+
+def test_after_one_that_was_done_it_begins_anew(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--report", str(place / "report.json"))
+    assert scrubbed(place, capsys, *options)[0] == 0
+    first = large(place)[0]
+    first.write_bytes(first.read_bytes()[:-1])
+    code, answer = scrubbed(place, capsys, *options, "--resume")
+    assert (code, answer["damaged"]) == (7, 1)
+    first.unlink()
+    code, answer = scrubbed(place, capsys, *options, "--resume")
+    assert (code, answer["damaged"]) == (0, 0), "what an earlier one found is not counted again"
+
+
+def test_a_report_that_cannot_be_written_is_told_before_all_is_read(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scrubber, "prepare", None)
+    for report in (place / "none/report.json", place):
+        assert run(["scrub", "--data", str(place / "data"), "--report", str(report)]) == 4
+        assert f"{report} cannot be written" in capsys.readouterr().err
+
+
+def test_a_store_that_gave_up_its_claim_is_not_proved(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "data/blobs/realm").unlink()
+    assert run(["scrub", "--data", str(place / "data")]) == 6
+    assert "where `sealgate migrate` moved it" in capsys.readouterr().err
 
 
 def test_it_reads_no_faster_than_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
