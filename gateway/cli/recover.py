@@ -115,10 +115,10 @@ async def rebuild(
     """
     place, new = folders.catalogue.parent, folders.data / NEW
     if folders.database is None and folders.catalogue.exists() and not replace:
-        raise CommandError(
-            f"{folders.catalogue} is there: `sealgate verify` says whether it is whole;"
-            " with --replace it is kept aside and a new one takes its place"
-        )
+        way = "with --replace it is kept aside and a new one takes its place"
+        if prepare is not None:
+            way = f"where it is not, move {place} away and give the command again"
+        raise CommandError(f"{folders.catalogue} is there: `sealgate verify` says whether it is whole; {way}")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
     try:

@@ -33,6 +33,8 @@ KINDS = frozenset({BlobKind.JOURNAL, BlobKind.SNAPSHOT, BlobKind.PACK})
 _LOOKS: Final = 100
 """Blobs that are looked at between two times that the right to it is taken anew."""
 
+_REMEDY: Final = "put it back from a copy of the store, or from an older backup (docs/RECOVERY.md)"
+
 _log = logging.getLogger(__name__)
 
 
@@ -123,8 +125,14 @@ class Backup:
     async def _copy(
         self, target: BlobStore, kind: BlobKind, blob_id: bytes, report: BackupReport, *, replacing: bool
     ) -> None:
-        sealed = await _whole(self._records.blobs, blob_id)
-        await _prove(self._records, kind, blob_id, sealed)
+        name = f"blob {blob_id.hex()} of the store, which the backup needs,"
+        try:
+            sealed = await _whole(self._records.blobs, blob_id)
+            await _prove(self._records, kind, blob_id, sealed)
+        except BlobMissing:
+            raise BlobMissing(f"{name} is missing: {_REMEDY}") from None
+        except (SealedDamaged, UnwrapFailed) as error:
+            raise SealedDamaged(f"{name} is damaged ({error}): {_REMEDY}") from error
         if replacing:
             await target.delete(blob_id)
             report.damaged_count += 1

@@ -193,7 +193,8 @@ async def replay(chain: Chain, restoration: Restoration, progress: Progress) -> 
     count = await chain.count()
     if not count:
         raise JournalDamaged(
-            "the blob store has no journal of this realm; `sealgate recover --from-blobs` takes what blobs alone say"
+            "the blob store has no journal of this realm: `sealgate restore FOLDER` brings it back from a backup;"
+            " without one `sealgate recover --from-blobs` takes what blobs alone say"
         )
     last = await chain.read(count - 1)
     begin = 0

@@ -58,3 +58,20 @@ def test_an_interrupted_recovery_is_begun_anew(place: Path, tmp_path: Path, seam
     kept = [path.name for path in (tmp_path / "data").iterdir() if ".before-" in path.name]
     assert len(kept) == int(is_there)
     assert not (tmp_path / "data/catalogue.recovering").exists()
+
+
+def test_what_is_refused_is_told_with_a_way_that_the_command_has(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(place / "data", tmp_path / "data", ignore=shutil.ignore_patterns("*.sock"))
+    shutil.copytree(place / "data-keys", tmp_path / "data-keys")
+    folders = ("--data", str(tmp_path / "data"))
+    assert run(["backup", str(tmp_path / "backup"), *folders]) == 0
+    assert run(["restore", str(tmp_path / "backup"), *folders]) == 3
+    told = capsys.readouterr().err
+    assert ("--replace" in told, "move" in told) == (False, True)
+    shutil.rmtree(tmp_path / "data/catalogue")
+    shutil.rmtree(tmp_path / "data/blobs/b")
+    assert run(["recover", *folders]) == 6
+    assert "`sealgate restore FOLDER`" in capsys.readouterr().err
+    assert run(["restore", str(tmp_path / "backup"), *folders]) == 0

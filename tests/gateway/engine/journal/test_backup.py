@@ -18,7 +18,7 @@ from gateway.engine.journal.snapshots import Snapshots
 from gateway.engine.rowless import find_rowless
 from storage import seams
 from storage.blobs.memory import MemoryBlobStore
-from storage.errors import BlobReadFailed, SealedDamaged
+from storage.errors import BlobMissing, BlobReadFailed, SealedDamaged
 from storage.sealed.header import BlobKind, parse_untrusted
 from storage.sealed.layout import HEADER_SIZE
 from tests.gateway.engine.journal.stage import Stage, on_stage
@@ -261,6 +261,20 @@ def test_what_is_not_whole_puts_nothing_back(tmp_path: Path, harm: str) -> None:
         with pytest.raises(NoWholeBackup):
             await kept.put_back()
         assert await records_of(stage) == set()
+
+    on_stage(tmp_path, test)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_the_store_itself_lost_is_named(tmp_path: Path, is_there: bool) -> None:
+    async def test(stage: Stage) -> None:
+        await fill(stage, 0, 2)
+        segment = stage.records().keys.segment_id(0)
+        data, at = stage.blobs._blobs.pop(segment)
+        if is_there:
+            stage.blobs._blobs[segment] = _flipped(data, len(data) - 20), at
+        with pytest.raises(SealedDamaged if is_there else BlobMissing, match=segment.hex()):
+            await Kept(stage).make()
 
     on_stage(tmp_path, test)
 
