@@ -259,13 +259,15 @@ def test_blobs_alone_give_back_every_version(deployment: tuple[Gateway, Credenti
     refused = gateway.run("recover")
     assert (refused.returncode, "--from-blobs" in refused.stderr) == (6, True)
     follow(gateway, "Nothing is left but blobs")
-    made = json.loads((gateway.folder / "access-key.json").read_text())
+    made = gateway.client_variables()
     report = [json.loads(line) for line in (gateway.data / "catalogue/recovery-report.jsonl").read_text().splitlines()]
     gateway.start()
     try:
         accounts = json.loads((gateway.folder / "accounts.json").read_text())["accounts"]
         assert len(accounts) == 2
-        keys = {accounts[0]["name"]: made}
+        keys = {
+            accounts[0]["name"]: {name: made[f"AWS_{name.upper()}"] for name in ("access_key_id", "secret_access_key")}
+        }
         keys[accounts[1]["name"]] = json.loads(
             gateway.run("access-key", "create", "--account", accounts[1]["name"], "--json").stdout
         )
