@@ -55,6 +55,8 @@ class BucketTarget:
             await self._calls.ask("head_bucket")
             if self.keeps_versions and (await self._calls.ask("get_bucket_versioning")).get("Status") != "Enabled":
                 raise PlaceFailed(f"{self.name} is not versioned: enable its versioning, or leave --versions out")
+        except ItemGone:
+            raise PlaceFailed(f"there is no {self.name}: make the bucket there first") from None
         except (ItemFailed, Interrupted) as error:
             raise PlaceFailed(f"{self.name} cannot be used: {error}") from None
 

@@ -15,7 +15,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as SESSION_VARIABLES
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError, SSLError
 
 from gateway.errors import MoveError
 from gateway.moving.endpoint import AccessKey, Endpoint, Patience
@@ -29,6 +29,7 @@ ATTEMPTS: Final = 4
 MAX_CREDENTIALS_BYTES: Final = 64 * 1024
 _EXPORT = re.compile(r"(?:export )?(AWS_[A-Z_]+)=(.*)", re.ASCII)
 
+_NOT_TRUSTED: Final = "no TLS with it (the file of --ca-file must hold the private authority of its certificate)"
 _OF_THE_ITEM: Final = frozenset({403, 405, 400, 409, 411, 413, 416, 501})
 """Statuses by which a server refuses this object; without credentials that count every object is refused, though."""
 _OF_THE_PLACE: Final = frozenset(
@@ -121,14 +122,16 @@ def asking(call: Callable[..., Any], **arguments: Any) -> Any:
         cause = getattr(error, "kwargs", {}).get("error")
         if isinstance(cause, MoveError):
             raise cause from None
-        raise Interrupted(f"the endpoint cannot be used: {type(error).__name__}") from None
+        why = _NOT_TRUSTED if isinstance(error, SSLError) else type(error).__name__
+        raise Interrupted(f"the endpoint cannot be used: {why}") from None
 
 
 def refused(error: ClientError) -> MoveError:
     """What a server's refusal means for a move."""
     code = str(error.response.get("Error", {}).get("Code", ""))[:64]
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    said = f"the endpoint answered {status} {code}"
+    # An answer to HEAD has no document, and its code is the status once more.
+    said = f"the endpoint answered {status}" if code in ("", str(status)) else f"the endpoint answered {status} {code}"
     if code in _OF_THE_PLACE or 300 <= status < 400:
         return PlaceFailed(said)
     if status == 404:

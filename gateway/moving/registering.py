@@ -76,7 +76,8 @@ class Registrar:
         except NoSuchBucket:
             raise
         except (Interrupted, ItemFailed, ItemChanged, S3Error, Damaged, BlobError, CatalogueConflict) as error:
-            raise PlaceFailed(f"{item.object_key!r} cannot be registered: {error}") from error
+            name = item.object_key.decode("utf-8", "backslashreplace")
+            raise PlaceFailed(f"{name!r} cannot be registered: {error}") from error
 
     async def _register(self, item: Item) -> Result:
         looked = await self._source.look(item)

@@ -74,7 +74,10 @@ def require_tables(tx: PostgresTransaction, realm_id: bytes) -> None:
     """See that there is a catalogue, whosever it is; nothing is changed. Raises: CatalogueUnsafe."""
     del realm_id
     if not _is_there(tx):
-        raise CatalogueUnsafe("the database holds no catalogue")
+        raise CatalogueUnsafe(
+            "the database holds no catalogue: correct the settings that name it (postgres_...); `sealgate migrate"
+            " --catalogue` moves one from a file into it, `sealgate recover` makes it anew from the journal"
+        )
 
 
 def migrate(tx: PostgresTransaction, realm_id: bytes) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from botocore.exceptions import ClientError
 
 from gateway.errors import MoveError
 from gateway.moving import jobs, wire
+from gateway.moving.bucket import Calls
 from gateway.moving.bucket_target import BucketTarget
-from gateway.moving.client import read_credentials
-from gateway.moving.places import ItemChanged, Outgoing
+from gateway.moving.client import read_credentials, refused
+from gateway.moving.endpoint import Endpoint, Patience
+from gateway.moving.places import ItemChanged, ItemGone, Outgoing, PlaceFailed
 from keys.errors import KeysError
 from tests.gateway.moving.lying import BODY, Lying, lying_server
 from tests.gateway.moving.moving import bring, give_up_soon, why
@@ -103,6 +106,39 @@ def test_a_listing_without_end_stops_the_import(stage: Stage, lying: Lying) -> N
     assert answer["state"] == "stopped"
     assert set(stage.keys()) <= {"a", "b"}
     assert sum("list-type" in request for request in lying.requests) == 2
+
+
+def test_a_certificate_that_is_not_trusted_is_told_with_the_flag_for_it(stage: Stage, lying: Lying) -> None:
+    answer = bring(stage, "s3://source", **lying.place | {"ca_file": ""})
+    assert answer["state"] == "stopped"
+    assert "--ca-file" in answer["problem"]
+
+
+def test_an_answer_without_a_code_is_told_by_its_status_alone() -> None:
+    error = ClientError({"Error": {"Code": "404"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "HeadObject")
+    assert str(refused(error)) == "the endpoint answered 404"
+
+
+def test_a_bucket_that_is_not_there_is_named_before_anything_is_written(
+    lying: Lying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(self: Any, _call: str) -> Any:
+        raise ItemGone("the endpoint answered 404")
+
+    async def test() -> None:
+        place = lying.place
+        endpoint = Endpoint(
+            place["endpoint"], "none", "", "us-east-1", Path(place["ca_file"]), Path(place["credentials"]), "default"
+        )
+        target = BucketTarget(endpoint, 1, Patience(), versions=False)
+        try:
+            with pytest.raises(PlaceFailed, match="make the bucket there first"):
+                await target.check()
+        finally:
+            await target.close()
+
+    monkeypatch.setattr(Calls, "ask", gone)
+    asyncio.run(test())
 
 
 def test_a_source_that_drips_is_given_up(stage: Stage, lying: Lying, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ async def test_an_existing_catalogue_is_never_made_anew_nor_a_missing_one_opened
     await catalogue.verify()
     server.create_database("bare")
     for look in (PostgresCatalogue.open, PostgresCatalogue.peek):
-        with pytest.raises(CatalogueUnsafe, match="holds no catalogue"):
+        with pytest.raises(CatalogueUnsafe, match=r"holds no catalogue: .*`sealgate migrate --catalogue`"):
             await look(server.address("bare"), REALM, *KEYS)
     server.sql("DROP DATABASE bare")
 
