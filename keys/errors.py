@@ -69,6 +69,10 @@ class KeyringError(KeysError):
     """The keyring cannot be read or is unsafe; the message says what to do."""
 
 
+class NotWritten(KeyringError):
+    """The system does not let a private file or folder be made there; the message says what to do."""
+
+
 class AliasTaken(KeyringError):
     """A wrapping key was to get a name that another one has."""
 

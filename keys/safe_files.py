@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from keys.errors import KeyringError
+from keys.errors import KeyringError, NotWritten
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -22,7 +22,7 @@ def make_private_folder(folder: Path) -> None:
     """Make a folder with mode 0700, durably; one that is there must already be private.
 
     Raises:
-        KeyringError: it cannot be made, or it is not private.
+        NotWritten: it cannot be made. KeyringError: it is not private.
     """
     try:
         folder.mkdir(mode=0o700, parents=True)
@@ -31,7 +31,9 @@ def make_private_folder(folder: Path) -> None:
     except FileExistsError:
         check_private_folder(folder)
     except OSError as error:
-        _refuse(folder, f"cannot be made ({error.strerror}); choose a folder that this user may write")
+        raise NotWritten(
+            f"{folder} cannot be made ({error.strerror}); choose a folder that this user may write"
+        ) from None
 
 
 def check_private_folder(folder: Path) -> None:
@@ -111,7 +113,7 @@ def write_private_file(path: Path, data: bytes, *, replace: bool) -> None:
     stray file, which the next write removes; writers of one folder must take turns.
 
     Raises:
-        KeyringError: it exists (without `replace`), or the system refuses.
+        KeyringError: it exists (without `replace`). NotWritten: the system refuses.
     """
     temporary = path.with_name(f".{path.name}.new")
     try:
@@ -128,7 +130,9 @@ def write_private_file(path: Path, data: bytes, *, replace: bool) -> None:
     except FileExistsError:
         _refuse(path, "already exists; Sealgate never replaces it")
     except OSError as error:
-        _refuse(path, f"cannot be written ({error.strerror}); check space and permissions of its folder")
+        raise NotWritten(
+            f"{path} cannot be written ({error.strerror}); check space and permissions of its folder"
+        ) from None
 
 
 def _write_durably(path: Path, data: bytes) -> None:

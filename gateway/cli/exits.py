@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from gateway.errors import MoveError, ServeError, SettingsError, TlsError
-from keys.errors import AliasTaken, KeysError, KmsUnavailable
+from keys.errors import AliasTaken, KeysError, KmsUnavailable, NotWritten
 from storage.errors import (
     CatalogueBusy,
     CatalogueConflict,
@@ -64,6 +64,7 @@ EXITS: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     (MoveError, Exit.REFUSED),
     (KmsUnavailable, Exit.BUSY),
     (AliasTaken, Exit.REFUSED),
+    (NotWritten, Exit.SETUP),
     (KeysError, Exit.KEYS),
     (Damaged, Exit.DAMAGED),
     (CatalogueBusy, Exit.BUSY),

@@ -75,3 +75,12 @@ def test_what_is_refused_is_told_with_a_way_that_the_command_has(
     assert run(["recover", *folders]) == 6
     assert "`sealgate restore FOLDER`" in capsys.readouterr().err
     assert run(["restore", str(tmp_path / "backup"), *folders]) == 0
+
+
+def test_where_nothing_can_be_written_is_no_matter_of_keys(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "data", tmp_path / "data", ignore=shutil.ignore_patterns("*.sock"))
+    shutil.copytree(place / "data-keys", tmp_path / "data-keys")
+    (tmp_path / "file").touch()
+    nowhere = str(tmp_path / "file/there")
+    assert run(["backup", nowhere, "--data", str(tmp_path / "data")]) == 4
+    assert run(["anchor", "export", nowhere, "--data", str(tmp_path / "data")]) == 4
