@@ -42,6 +42,7 @@ from gateway.telemetry import configure_logging
 from gateway.wiring.folders import Folders
 from gateway.wiring.gateway import Gateway, open_gateway
 from gateway.wiring.listeners import server_settings
+from gateway.wiring.stores import check_shareable
 from keys.errors import CanaryFailed
 from storage.blobs.base import BlobStore
 from storage.errors import StorageFull
@@ -117,6 +118,7 @@ async def serve_here(
             check_certificate(settings, folders)
             outdated = ClientEnv.outdated(settings, folders)
             await _prove(gateway.stores.blobs)
+            await check_shareable(folders, gateway.stores.blobs)
             await gateway.journal.check()
             refresh_certificate(settings, folders)
             server = Server(gateway.app, gateway.telemetry.registry, gateway.is_ready, told_server, gateway.hosts, told)

@@ -54,6 +54,27 @@ def open_blobs(folders: Folders) -> BlobStore:
     return DiskBlobStore(folders.blobs)
 
 
+async def check_shareable(folders: Folders, blobs: BlobStore) -> None:
+    """See that gateways which share a catalogue cannot replace each other's blobs.
+
+    A segment of the journal has no random id: one gateway that stood still would write over what another has written
+    since, and the journal would be broken there.
+
+    Raises:
+        CatalogueUnsafe: they can. StorageError: the backend cannot be asked.
+    """
+    from storage.blobs.s3 import S3BlobStore  # noqa: PLC0415  # as below
+
+    if not folders.are_shared or not isinstance(blobs, S3BlobStore):
+        return
+    traits = await blobs.traits()
+    if not (traits.conditional_put and traits.conditional_complete):
+        raise CatalogueUnsafe(
+            "the blob backend replaces objects despite If-None-Match, so that gateways over one database would write"
+            " over each other's journal: choose another backend, or keep the catalogue in a file (catalogue = sqlite)"
+        )
+
+
 async def lacks_of(blobs: BlobStore) -> tuple[str, ...]:
     """What the backend of a blob store cannot do, a line for each; it is tried on objects of its own.
 

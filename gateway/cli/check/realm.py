@@ -16,7 +16,14 @@ from gateway.config import Settings
 from gateway.wiring.folders import Folders
 from gateway.wiring.kms import EXPERIMENTAL, ProviderCanaries, provider_canaries, remote_kms
 from gateway.wiring.realm import OpenedKeys, open_keys
-from gateway.wiring.stores import check_same_realm, lacks_of, look_at_places, open_blobs, peek_catalogue
+from gateway.wiring.stores import (
+    check_same_realm,
+    check_shareable,
+    lacks_of,
+    look_at_places,
+    open_blobs,
+    peek_catalogue,
+)
 from keys.context import Purpose, WrapContext
 from keys.datakey import DataKey
 from keys.deadline import within
@@ -155,6 +162,7 @@ async def _check_stores(report: Report, folders: Folders, opened: OpenedKeys) ->
         blobs = open_blobs(folders)
         try:
             check_same_realm(await blobs.realm_id(), keys, f"the blob store {folders.blobs_place}")
+            await check_shareable(folders, blobs)
             for lack in await lacks_of(blobs):
                 report.warn("blob store", lack, "keep that in mind, or choose another backend or bucket")
         finally:
