@@ -62,7 +62,7 @@ async def _take(blobs: BlobStore, catalogue: Catalogue, batch: list[BlobStat], f
     for stat in batch:
         if stat.blob_id in states:
             continue
-        kind = await _kind(blobs, stat.blob_id)
+        kind = await kind_of(blobs, stat.blob_id)
         if kind not in ROWLESS_KINDS:
             found.orphans.append(stat.blob_id)
             continue
@@ -73,8 +73,8 @@ async def _take(blobs: BlobStore, catalogue: Catalogue, batch: list[BlobStat], f
             found.parts.append(stat)
 
 
-async def _kind(blobs: BlobStore, blob_id: bytes) -> BlobKind | None:
-    """What a blob says that it is. Who lies so only keeps his own debris."""
+async def kind_of(blobs: BlobStore, blob_id: bytes) -> BlobKind | None:
+    """What a blob says that it is; None where it is gone or says nothing. Who lies so only keeps his own debris."""
     try:
         reader = await blobs.open(blob_id)
     except BlobMissing:

@@ -15,17 +15,15 @@ from typing import Final
 from gateway.engine.journal.anchor import Anchor
 from gateway.engine.journal.chain import MILESTONE, Chain, Head, JournalDamaged
 from gateway.engine.journal.packs import Packs
-from gateway.engine.journal.records import RecordBlobs, recovered_from
+from gateway.engine.journal.records import RecordBlobs
 from gateway.engine.journal.runner import Journal
 from gateway.engine.journal.snapshots import Snapshots
-from gateway.engine.rowless import find_rowless
+from gateway.engine.rowless import find_rowless, kind_of
 from keys.errors import UnwrapFailed
 from storage.blobs.base import BlobStore
-from storage.blobs.memory import MemoryBlobReader
 from storage.catalogue.base import Catalogue
 from storage.errors import BlobExists, BlobMissing, BlobReadFailed, Damaged, SealedDamaged
-from storage.sealed.header import BlobKind, parse_untrusted
-from storage.sealed.layout import HEADER_SIZE
+from storage.sealed.header import BlobKind
 from storage.seams import reach
 
 KINDS = frozenset({BlobKind.JOURNAL, BlobKind.SNAPSHOT, BlobKind.PACK})
@@ -127,8 +125,7 @@ class Backup:
     ) -> None:
         name = f"blob {blob_id.hex()} of the store, which the backup needs,"
         try:
-            sealed = await _whole(self._records.blobs, blob_id)
-            await _prove(self._records, kind, blob_id, sealed)
+            sealed = await self._records.sealed(kind, blob_id)
         except BlobMissing:
             raise BlobMissing(f"{name} is missing: {_REMEDY}") from None
         except (SealedDamaged, UnwrapFailed) as error:
@@ -166,24 +163,33 @@ async def put_back_blobs(source: RecordBlobs, target: RecordBlobs, anchor: Ancho
     kinds = {blob_id: await _proved(source, blob_id) for blob_id in ids}
     report = PutBack()
     for blob_id, kind in kinds.items():
-        sealed = await _whole(source.blobs, blob_id)
+        sealed = await source.sealed(kind, blob_id)
         try:
-            held = await _whole(target.blobs, blob_id)
+            is_there = await _holds(target.blobs, blob_id, sealed)
         except BlobMissing:
             await put_bytes(target.blobs, blob_id, sealed)
             report.put_back_count += 1
             reach("restore.blob")
         else:
-            if held != sealed:
-                await _heal(target, kind, blob_id, held, sealed)
+            if not is_there:
+                await _heal(target, kind, blob_id, sealed)
                 report.healed_count += 1
         tell()
     return report
 
 
-async def _heal(target: RecordBlobs, kind: BlobKind, blob_id: bytes, held: bytes, sealed: bytes) -> None:
+async def _holds(blobs: BlobStore, blob_id: bytes, sealed: bytes) -> bool:
+    """Whether a blob has these very bytes. Raises: BlobMissing, StorageError."""
+    reader = await blobs.open(blob_id)
     try:
-        await _prove(target, kind, blob_id, held)
+        return reader.sealed_size == len(sealed) and await reader.read(0, len(sealed)) == sealed
+    finally:
+        await reader.close()
+
+
+async def _heal(target: RecordBlobs, kind: BlobKind, blob_id: bytes, sealed: bytes) -> None:
+    try:
+        await target.sealed(kind, blob_id)
     except (SealedDamaged, UnwrapFailed):
         # Blobs are never replaced. This one is none: it opens for nobody, and what belongs there is at hand.
         await target.blobs.delete(blob_id)
@@ -214,29 +220,14 @@ async def _check_whole(source: RecordBlobs, anchor: Anchor) -> None:
 
 async def _proved(source: RecordBlobs, blob_id: bytes) -> BlobKind:
     """The kind of a blob of a backup, authentic to its last byte."""
-    sealed = await _whole(source.blobs, blob_id)
+    kind = await kind_of(source.blobs, blob_id)
+    if kind not in KINDS:
+        raise NoWholeBackup(f"blob {blob_id.hex()} of the backup is damaged, or of no kind that a backup holds")
     try:
-        kind = parse_untrusted(sealed[:HEADER_SIZE]).kind
-        await _prove(source, kind, blob_id, sealed)
+        await source.sealed(kind, blob_id)
     except (SealedDamaged, UnwrapFailed) as error:
         raise NoWholeBackup(f"blob {blob_id.hex()} of the backup is damaged: {error}") from error
-    if kind not in KINDS:
-        raise NoWholeBackup(f"blob {blob_id.hex()} is of no kind that a backup holds")
     return kind
-
-
-async def _prove(records: RecordBlobs, kind: BlobKind, blob_id: bytes, sealed: bytes) -> None:
-    """See that these bytes are the blob of that kind and id. Raises: SealedDamaged, UnwrapFailed."""
-    reader = MemoryBlobReader(sealed)
-    await records.open(await recovered_from(reader, *records.identity), reader, kind, blob_id)
-
-
-async def _whole(blobs: BlobStore, blob_id: bytes) -> bytes:
-    reader = await blobs.open(blob_id)
-    try:
-        return await reader.read(0, reader.sealed_size)
-    finally:
-        await reader.close()
 
 
 async def put_bytes(blobs: BlobStore, blob_id: bytes, sealed: bytes) -> None:

@@ -131,6 +131,20 @@ class RecordBlobs:
         finally:
             await reader.close()
 
+    async def sealed(self, kind: BlobKind, blob_id: bytes) -> bytes:
+        """A blob as it lies in the store, every check made. Only what its description bears out is read into memory.
+
+        Raises: as `read`.
+        """
+        reader = await self.blobs.open(blob_id)
+        try:
+            _check_is(await recovered_from(reader, self._realm_id, self._description_key), kind, blob_id)
+            sealed = MemoryBlobReader(await reader.read(0, reader.sealed_size))
+        finally:
+            await reader.close()
+        await self.open(await recovered_from(sealed, *self.identity), sealed, kind, blob_id)
+        return await sealed.read(0, sealed.sealed_size)
+
     async def open(
         self, recovered: RecoveredBlob, reader: BlobReader | MemoryBlobReader, kind: BlobKind, blob_id: bytes
     ) -> bytes:

@@ -17,12 +17,35 @@ from gateway.engine.journal.packs import LEASE_DURATION, LEASE_NAME, Packs
 from gateway.engine.journal.snapshots import Snapshots
 from gateway.engine.rowless import find_rowless
 from storage import seams
-from storage.blobs.memory import MemoryBlobStore
+from storage.blobs.memory import MemoryBlobReader, MemoryBlobStore
 from storage.errors import BlobMissing, BlobReadFailed, SealedDamaged
 from storage.sealed.header import BlobKind, parse_untrusted
 from storage.sealed.layout import HEADER_SIZE
 from tests.gateway.engine.journal.stage import Stage, on_stage
 from tests.gateway.engine.journal.test_packs import Crash, bodies
+
+
+class _Endless(MemoryBlobReader):
+    """A blob that says that it is larger than any memory, as a sparse file does."""
+
+    @property
+    def sealed_size(self) -> int:
+        return 1 << 50
+
+    async def read(self, offset: int, length: int) -> bytes:
+        assert length <= 1 << 20, "what nothing bears out is not read into memory"
+        return (await super().read(0, super().sealed_size))[offset : offset + length].ljust(length, b"\0")
+
+
+def make_endless(blobs: MemoryBlobStore, blob_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a store have that instead of a blob, until it is deleted."""
+    opened, sealed = blobs.open, blobs._blobs[blob_id]
+
+    async def lying(wanted: bytes) -> MemoryBlobReader:
+        is_it = wanted == blob_id and blobs._blobs.get(wanted) is sealed
+        return _Endless(sealed[0]) if is_it else await opened(wanted)
+
+    monkeypatch.setattr(blobs, "open", lying)
 
 
 class Kept:
@@ -99,6 +122,30 @@ def test_all_that_a_catalogue_is_made_of_comes_back(tmp_path: Path) -> None:
         assert (done.put_back_count, done.healed_count) == (len(kept.held), 0)
         assert await recovered(stage, tmp_path) == wanted
         assert await kept.put_back() == PutBack()
+
+    on_stage(tmp_path, test)
+
+
+@pytest.mark.parametrize("kind", [BlobKind.JOURNAL, BlobKind.SNAPSHOT, BlobKind.PACK])
+def test_no_blob_is_read_into_memory_for_the_size_that_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: BlobKind
+) -> None:
+    async def test(stage: Stage) -> None:
+        kept, newer = Kept(stage), Kept(stage)
+        await fill(stage, 0, 5)
+        await kept.make()
+        chosen = next(
+            blob_id for blob_id, data in kept.held.items() if parse_untrusted(data[:HEADER_SIZE]).kind is kind
+        )
+        with monkeypatch.context() as patched:
+            make_endless(stage.blobs, chosen, patched)
+            with pytest.raises((SealedDamaged, JournalDamaged)):
+                await newer.make()
+            assert (await kept.put_back()).healed_count == 1
+        with monkeypatch.context() as patched:
+            make_endless(kept.blobs, chosen, patched)
+            with pytest.raises(NoWholeBackup):
+                await kept.put_back()
 
     on_stage(tmp_path, test)
 
