@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -53,6 +54,10 @@ _NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What the process or the machine lacks for a moment; it says nothing about the blob."""
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""To open a file that others may have put there: of a named pipe the end would be waited for without end."""
+_REALM_BYTES = 256
+"""Nothing longer is a realm's id."""
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 _TEMPORARY_SUFFIX = ".tmp"
@@ -205,8 +210,12 @@ class DiskBlobStore:
 
     def _read_realm(self) -> bytes | None:
         try:
-            text = self._realm_file.read_text("ascii")
-            return bytes.fromhex(text.strip())
+            fd = os.open(self._realm_file, _READ)
+            try:
+                text = os.read(fd, _REALM_BYTES)
+            finally:
+                os.close(fd)
+            return bytes.fromhex(text.decode("ascii").strip())
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -384,16 +393,20 @@ class DiskBlobStore:
     @staticmethod
     def _open(path: Path) -> tuple[int, int]:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(path, _READ)
         except FileNotFoundError as error:
             raise BlobMissing("a blob is missing") from error
         except OSError as error:
             raise _as_read_error(error, "opening") from error
         try:
-            return fd, os.fstat(fd).st_size
+            status = os.fstat(fd)
         except OSError as error:
             os.close(fd)
             raise _as_read_error(error, "opening") from error
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise BlobReadFailed("what lies in a blob's place is no file")
+        return fd, status.st_size
 
     async def stat(self, blob_id: bytes) -> BlobStat:
         """Size and time. Raises: BlobMissing, BlobReadFailed, StorageUnavailable."""
@@ -428,8 +441,8 @@ class DiskBlobStore:
     async def iterate(self) -> AsyncIterator[BlobStat]:
         """Every blob, folder by folder. Raises: BlobReadFailed, StorageUnavailable."""
         for folder in await self._run(self._folders):
-            for stat in await self._run(self._stats, folder):
-                yield stat
+            for found in await self._run(self._stats, folder):
+                yield found
 
     def _folders(self) -> list[Path]:
         try:

@@ -155,6 +155,25 @@ async def test_short_reads_are_completed(store: DiskBlobStore, monkeypatch: pyte
 
 
 @pytest.mark.anyio
+async def test_what_is_no_file_is_never_waited_for(store: DiskBlobStore) -> None:
+    """Who writes to the disk can put a named pipe in a blob's place, and one for each thread stopped every read."""
+    await store.put(blob_id(0), chunks(b"x"))
+    for number in range(1, disk.POOL_SIZE + 2):
+        await store.put(blob_id(number), chunks(b"x"))
+        path = store._path(blob_id(number))
+        path.unlink()
+        path.mkdir() if number == 1 else os.mkfifo(path)
+    async with asyncio.timeout(5):
+        for number in range(1, disk.POOL_SIZE + 2):
+            with pytest.raises(BlobReadFailed):
+                await store.open(blob_id(number))
+        assert await read_all(store, blob_id(0)) == b"x"
+        store._realm_file.unlink(missing_ok=True)
+        os.mkfifo(store._realm_file)
+        assert await store.realm_id() != REALM
+
+
+@pytest.mark.anyio
 async def test_a_file_cut_short_under_a_reader_is_told(store: DiskBlobStore, tmp_path: Path) -> None:
     await store.put(blob_id(1), chunks(content(1000)))
     reader = await store.open(blob_id(1))
