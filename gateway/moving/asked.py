@@ -59,6 +59,13 @@ class Asked:
         """What makes a move that goes on the same move."""
         return {name: value for name, value in asdict(self).items() if name not in (*_HOW, "restart")}
 
+    def unlike(self, progress: Progress) -> str:
+        """What makes it another move than one that began, for messages."""
+        other = [name for name, value in self.kept().items() if progress.options.get(name) != value]
+        return ", ".join(
+            sorted("source or target" if name == "place" else f"--{name.replace('_', '-')}" for name in other)
+        )
+
     def how(self) -> dict[str, Any]:
         """The rest of it."""
         return {name: value for name, value in asdict(self).items() if name in _HOW}

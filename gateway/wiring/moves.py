@@ -124,7 +124,8 @@ class MoveCommands:
             return self._begun(wanted)
         if progress.options != wanted.kept():
             raise PlaceFailed(
-                f"another {kind} of this bucket did not end ({progress.place}): finish it, or give --restart"
+                f"another {kind} of this bucket did not end ({progress.place}), with other {wanted.unlike(progress)}:"
+                " give its command again, or --restart to begin with this one"
             )
         progress.begin(wanted.how())
         return progress

@@ -108,6 +108,15 @@ def test_a_listing_without_end_stops_the_import(stage: Stage, lying: Lying) -> N
     assert sum("list-type" in request for request in lying.requests) == 2
 
 
+def test_a_move_that_did_not_end_is_told_with_what_was_asked_otherwise(stage: Stage, lying: Lying) -> None:
+    lying.listing = b"none"
+    assert bring(stage, "s3://source", **lying.place)["state"] == "stopped"
+    with pytest.raises(PlaceFailed, match=r"s3://source.* other --update: .*--restart"):
+        bring(stage, "s3://source", update=True, **lying.place)
+    with pytest.raises(PlaceFailed, match=r"s3://source.* other --endpoint, source or target: "):
+        bring(stage, "s3://sauce", **lying.place | {"endpoint": "https://localhost:1"})
+
+
 def test_a_certificate_that_is_not_trusted_is_told_with_the_flag_for_it(stage: Stage, lying: Lying) -> None:
     answer = bring(stage, "s3://source", **lying.place | {"ca_file": ""})
     assert answer["state"] == "stopped"
