@@ -86,6 +86,7 @@ class Sweeper:
         Raises:
             RealmMismatch: store and catalogue are not of one realm.
             TooManyOrphans: more than `MAX_ORPHAN_SHARE` of the blobs, unless that is declared right.
+            RowDamaged: the catalogue has not all rows of blobs; nothing was condemned.
             LeaseLost: another process sweeps.
         """
         if await self._blobs.realm_id() != await self._catalogue.realm_id():
@@ -100,6 +101,9 @@ class Sweeper:
                     f"{len(orphans)} of {scanned} blobs look orphaned, more than {MAX_ORPHAN_SHARE:.0%}: is this the "
                     f"right catalogue? If it is, sweep again with --accept-many-orphans"
                 )
+            if orphans:
+                # Else a blob would go for good because its row was taken away, though a recovery could bring that back.
+                await self._catalogue.check_live_blobs()
             if dry_run:
                 return SweepReport(scanned, len(orphans), 0, 0, 0, 0, found.record_count)
             condemned = 0

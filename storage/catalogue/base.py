@@ -260,6 +260,12 @@ class Catalogue(Protocol):
     async def count_live_blobs(self) -> int:
         """Live rows whose bytes rest in the blob store."""
 
+    async def check_live_blobs(self) -> None:
+        """See that these rows are there: each verified, and as many as there are counted. Slow.
+
+        Raises: RowDamaged.
+        """
+
     async def condemn_orphans(self, blob_ids: Sequence[bytes], lease: Lease) -> tuple[bytes, ...]:
         """Give each id that has no row a condemned one, so that no later publish can use it; return those.
 

@@ -12,7 +12,7 @@ from storage.catalogue.records import Attributes, BlobRole, BlobState
 from storage.catalogue.rowlog import LOGGED, Written, put_json
 from storage.catalogue.schema import BLOBS, CURSORS, INLINE_BLOBS, LEASES, OUTBOX, CursorRow, LeaseRow
 from storage.catalogue.session import SLICE_ROWS, Scan, Session, Transaction
-from storage.errors import LeaseLost
+from storage.errors import LeaseLost, RowDamaged
 
 _ALL = 2**63 - 1
 _NOBODY = ""
@@ -30,6 +30,17 @@ def blob_states(session: Session, blob_ids: Sequence[bytes]) -> Scan[dict[bytes,
         if number % SLICE_ROWS == 0:
             yield
     return states
+
+
+def check_live_blobs(session: Session, counted: int) -> Scan[None]:
+    """See `Catalogue.check_live_blobs`; `counted` of the same state."""
+    there = 0
+    for _ in session.walk(BLOBS, "WHERE state = 'live' AND is_inline = 0"):
+        there += 1
+        if there % SLICE_ROWS == 0:
+            yield
+    if there != counted:
+        raise RowDamaged(f"{counted} live blobs are counted, and {there} have a row: rows were taken away or added")
 
 
 def condemn_orphans(tx: Transaction, blob_ids: Sequence[bytes], lease: Lease) -> tuple[bytes, ...]:

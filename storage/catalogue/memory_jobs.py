@@ -24,6 +24,10 @@ class MemoryJobs(MemoryState):
         self._check_open()
         return sum(entry.state is BlobState.LIVE and not entry.is_inline for entry in self._blobs.values())
 
+    async def check_live_blobs(self) -> None:
+        """See `Catalogue.check_live_blobs`. Nobody takes rows away here."""
+        self._check_open()
+
     async def condemn_orphans(self, blob_ids: Sequence[bytes], lease: Lease) -> tuple[bytes, ...]:
         """See `Catalogue.condemn_orphans`."""
         self._require_lease(lease)

@@ -448,6 +448,15 @@ class PostgresCatalogue(SqlCatalogue):
         """See `Catalogue.count_live_blobs`."""
         return await self._snapshot(lambda session: session.total(self._realm_id))
 
+    async def check_live_blobs(self) -> None:
+        """See `Catalogue.check_live_blobs`."""
+
+        def check(session: Session) -> Scan[None]:
+            assert isinstance(session, PostgresSession), "as all of this catalogue"
+            return jobs.check_live_blobs(session, session.total(self._realm_id))
+
+        await self._scan(check)
+
     async def read_changes(self, after: int, limit: int) -> tuple[Change, ...]:
         """See `Catalogue.read_changes`. Lines whose turn may still come hold up those behind them."""
         self._check_open()

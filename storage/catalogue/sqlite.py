@@ -254,6 +254,15 @@ class SqliteCatalogue(SqlCatalogue):
         """See `Catalogue.count_live_blobs`."""
         return await self._read(lambda _: self._point.realm().live_blob_count)
 
+    async def check_live_blobs(self) -> None:
+        """See `Catalogue.check_live_blobs`."""
+
+        def check(session: Session) -> Scan[None]:
+            assert isinstance(session, SqliteSession), "as all of this catalogue"
+            return jobs.check_live_blobs(session, session.realm().live_blob_count)
+
+        await self._scan(check)
+
     async def read_changes(self, after: int, limit: int) -> tuple[Change, ...]:
         """See `Catalogue.read_changes`."""
         return await self._scan(lambda session: jobs.read_changes(session, after, limit))

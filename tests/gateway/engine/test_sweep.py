@@ -14,7 +14,7 @@ from gateway.engine.sweep import LEASE_DURATION, LEASE_NAME, SweepReport, TooMan
 from storage.catalogue.commands import Conditions, DeleteVersion
 from storage.catalogue.conflicts import BlobCondemned, NoSuchUpload
 from storage.catalogue.records import BlobState
-from storage.errors import LeaseLost, RealmMismatch, StorageUnavailable
+from storage.errors import LeaseLost, RealmMismatch, RowDamaged, StorageUnavailable
 from tests.gateway.engine.rig import Rig, run
 
 LONG, DAY = b"x" * 20_000, timedelta(days=1, hours=1)
@@ -48,6 +48,24 @@ def test_an_orphan_is_condemned_after_its_grace_and_deleted_after_another() -> N
         assert lost not in rig.stored()
         assert await rig.catalogue.blob_states([lost]) == {}
         assert await rig.get(b"k") == LONG
+
+    run(body)
+
+
+def test_nothing_is_condemned_where_rows_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blob of a row that somebody took away looks as an orphan does."""
+
+    async def body(rig: Rig) -> None:
+        lost = await orphan(rig)
+        later(rig, DAY)
+
+        async def check() -> None:
+            raise RowDamaged("rows were taken away")
+
+        monkeypatch.setattr(rig.catalogue, "check_live_blobs", check)
+        with pytest.raises(RowDamaged):
+            await rig.sweeper.sweep()
+        assert await rig.catalogue.blob_states([lost]) == {}
 
     run(body)
 

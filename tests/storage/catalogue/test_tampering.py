@@ -373,6 +373,23 @@ async def test_a_change_beside_a_running_catalogue_is_found_by_a_whole_listing(
     await catalogue.close()
 
 
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM blobs WHERE is_inline = 0", "UPDATE blobs SET state = 'condemned' WHERE is_inline = 0"]
+)
+async def test_rows_of_blobs_that_were_taken_away_are_found(original: Path, tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "catalogue.db"
+    shutil.copy(original, path)
+    catalogue = reopen(path)
+    await catalogue.check_live_blobs()
+    connection = connect(path, DATABASE_KEY, cache_kib=100)
+    connection.pragma("foreign_keys", 0)
+    connection.execute(statement)
+    connection.close()
+    with pytest.raises(RowDamaged):
+        await catalogue.check_live_blobs()
+    await catalogue.close()
+
+
 async def test_a_long_audit_goes_on_beside(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With no time before serving and snapshots of one row, the last row of the last table is found all the same."""
     monkeypatch.setattr(audit, "FOREGROUND_S", 0.0)

@@ -35,6 +35,7 @@ class HistorySuite:
             await ready.get_version(BUCKET.bucket_id, b"key", make.version_id())
         assert len((await ready.list_versions(BUCKET.bucket_id, ListQuery())).versions) == 1
         assert await ready.count_live_blobs() == 3
+        await ready.check_live_blobs()
         with pytest.raises(CatalogueConflict):  # an id is given once
             await ready.publish_version(make.publish(b"key", version_id=one))
         await ready.verify()
@@ -51,6 +52,7 @@ class HistorySuite:
         with pytest.raises(NoSuchVersion):
             await ready.get_version(BUCKET.bucket_id, b"key")
         assert await ready.count_live_blobs() == 0
+        await ready.check_live_blobs()
         await ready.verify()
         await ready.delete_bucket(BUCKET.bucket_id)
 
@@ -113,10 +115,12 @@ class HistorySuite:
         await ready.set_versioning(BUCKET.bucket_id, Versioning.SUSPENDED)
         await ready.publish_version(make.publish(b"key", etag="null two"))
         assert await ready.count_live_blobs() == 2
+        await ready.check_live_blobs()
         history = (await ready.list_history(BUCKET.bucket_id, HistoryQuery())).versions
         assert [(version.etag, version.is_latest) for version in history] == [("null two", True), ("named", False)]
         await ready.publish_version(make.publish(b"key", etag="null three"))
         assert await ready.count_live_blobs() == 2
+        await ready.check_live_blobs()
         unused = make.version_id()
         assert await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key", marker_id=unused)]) == (
             Deleted(b"key", marker_version_id=NULL_VERSION_ID),
@@ -124,6 +128,7 @@ class HistorySuite:
         history = (await ready.list_history(BUCKET.bucket_id, HistoryQuery())).versions
         assert [version.is_delete_marker for version in history] == [True, False]
         assert await ready.count_live_blobs() == 1
+        await ready.check_live_blobs()
         await ready.delete_versions(BUCKET.bucket_id, [DeleteVersion(b"key")])
         assert len((await ready.list_history(BUCKET.bucket_id, HistoryQuery())).versions) == 2
         await ready.publish_version(make.publish(b"key", etag="null four"))

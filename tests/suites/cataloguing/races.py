@@ -22,6 +22,7 @@ class RacesSuite:
         (winner,) = (answer for answer in answers if isinstance(answer, ObjectVersion))
         assert (await ready.get_version(BUCKET.bucket_id, b"key")).version == winner
         assert await ready.count_live_blobs() == 1
+        await ready.check_live_blobs()
         await ready.verify()
 
     async def test_one_of_many_bucket_names_wins(self, ready: Catalogue, make: Maker) -> None:
@@ -86,6 +87,7 @@ class RacesSuite:
         await asyncio.gather(*(ready.put_part(part) for part in parts))
         assert [part.part_number for part in await ready.list_parts(upload.upload_id)] == [1, 2, 3, 4, 5]
         assert await ready.count_live_blobs() == 5
+        await ready.check_live_blobs()
         await ready.verify()
 
     async def test_close(self, ready: Catalogue, make: Maker) -> None:

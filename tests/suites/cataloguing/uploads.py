@@ -33,6 +33,7 @@ class UploadsSuite:
         assert await ready.list_parts(upload.upload_id) == (first, second, third, seventh)
         assert await ready.list_parts(upload.upload_id, after=1, limit=2) == (second, third)
         assert await ready.count_live_blobs() == 4
+        await ready.check_live_blobs()
         await ready.verify()
         with pytest.raises(PartsChanged):
             await ready.complete_upload(make.complete(upload, replaced, second))
@@ -49,6 +50,7 @@ class UploadsSuite:
         gone = {replaced.blob.blob_id, third.blob.blob_id, seventh.blob.blob_id}
         assert set(await ready.list_condemned(clock(), 10)) == gone
         assert await ready.count_live_blobs() == 3
+        await ready.check_live_blobs()
         await ready.verify()
 
     async def test_complete_can_be_repeated(self, ready: Catalogue, make: Maker, clock: FakeClock) -> None:
@@ -90,6 +92,7 @@ class UploadsSuite:
         assert await ready.list_parts(upload.upload_id) == (part,)
         await ready.complete_upload(make.complete(upload, part, conditions=Conditions(if_match_etag="old")))
         assert await ready.count_live_blobs() == 2
+        await ready.check_live_blobs()
         await ready.verify()
 
     async def test_abort(self, ready: Catalogue, make: Maker, clock: FakeClock) -> None:

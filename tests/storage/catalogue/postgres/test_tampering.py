@@ -112,6 +112,25 @@ async def test_a_listing_that_lacks_a_version_is_not_given(
         await catalogue.list_versions(BUCKET.bucket_id, ListQuery())
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM blobs WHERE is_inline = 0 AND state = 'live'",
+        "UPDATE blobs SET state = 'condemned' WHERE is_inline = 0",
+        "UPDATE blobs SET blob_id = set_byte(blob_id, 0, 255) WHERE is_inline = 0",
+        "DELETE FROM counts WHERE slot = 3",
+    ],
+)
+async def test_rows_of_blobs_that_were_taken_away_are_found(
+    catalogue: PostgresCatalogue, server: PostgresServer, statement: str
+) -> None:
+    await catalogue.publish_version(Maker().publish(b"stored"))
+    await catalogue.check_live_blobs()
+    server.sql(statement, DATABASE)
+    with pytest.raises(RowDamaged):
+        await catalogue.check_live_blobs()
+
+
 async def test_values_do_not_lie_in_the_clear(catalogue: PostgresCatalogue, server: PostgresServer) -> None:
     everything = server.run(
         "pg_dump", "-h", server.folder, "-p", str(server.port), "-U", "postgres", "--inserts", DATABASE
