@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.engine.journal.anchor import Anchor, AnchorRefused
-from gateway.engine.journal.chain import Head, JournalDamaged
+from gateway.engine.journal.chain import MILESTONE, Head, JournalDamaged
 from gateway.engine.journal.runner import Journal
 from gateway.engine.journal.snapshots import Snapshots, read_part
 from storage.catalogue.base import Catalogue
@@ -136,7 +136,8 @@ class Witness:
         """Whether the chain begins with the realm and was not cut: a catalogue may be older than its journal."""
         if not head.count:
             return True
-        if head.count > 1 and not await self._chain.has(1):
+        # Nothing is cut before the first milestone. One of fewer segments that is not there was lost: it ends the walk.
+        if head.count > MILESTONE and not await self._chain.has(1):
             return False
         # The first command makes an account, with its key: two lines, of which the last one has the rows of both. Lines
         # that an older release wrote have none.

@@ -12,7 +12,7 @@ from gateway.engine.journal import chain as chains
 from gateway.engine.journal import snapshots
 from gateway.engine.journal import witness as module
 from gateway.engine.journal.anchor import Anchor, AnchorRefused, anchor_path, newest_anchor
-from gateway.engine.journal.chain import CatalogueBehind
+from gateway.engine.journal.chain import CatalogueBehind, JournalDamaged
 from gateway.engine.journal.snapshots import Snapshots
 from gateway.engine.journal.witness import NotWitnessed, Witness
 from keys.journal import JournalKeys
@@ -193,8 +193,8 @@ def _showing(stage: Stage, honest: list[bytes]) -> Callable[[bytes], Any]:
 @pytest.mark.parametrize("hides", ["the segment of the anchor", "what follows it", "that it is another"])
 def test_a_gap_behind_an_anchor_hides_no_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hides: str) -> None:
     """A store of other deeds, without its segments up to a snapshot: so does one look that was cut."""
-    monkeypatch.setattr(chains, "MILESTONE", 4)
-    monkeypatch.setattr(snapshots, "MILESTONE", 4)
+    for each in (chains, snapshots, module):
+        monkeypatch.setattr(each, "MILESTONE", 4)
 
     async def test(stage: Stage) -> None:
         keys = stage.records().keys
@@ -231,6 +231,22 @@ def test_a_gap_behind_an_anchor_hides_no_old_state(tmp_path: Path, monkeypatch: 
         told = "gave another journal" if hides == "that it is another" else "does not lead from the anchor"
         with pytest.raises(NotWitnessed, match=told):
             await witness(stage).verify(anchored)
+
+    on_stage(tmp_path, test)
+
+
+def test_a_segment_that_was_lost_early_is_not_taken_for_one_that_was_cut(tmp_path: Path) -> None:
+    async def test(stage: Stage) -> None:
+        for number in range(3):
+            await stage.put(b"%d" % number, b"x")
+            await stage.journal().tend()
+        journal = stage.journal()
+        await Snapshots(stage.catalogue, journal).take()
+        await journal.release()
+        await witness(stage).verify()
+        await stage.blobs.delete(stage.records().keys.segment_id(1))
+        with pytest.raises(JournalDamaged, match="segment 1 of the journal is missing"):
+            await witness(stage).verify()
 
     on_stage(tmp_path, test)
 
