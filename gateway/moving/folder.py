@@ -9,7 +9,7 @@ import hashlib
 import json
 import mimetypes
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -230,20 +230,44 @@ def _guessed(object_key: bytes) -> Headers:
 
 
 def _read_index(tree: Tree) -> dict[bytes, dict[str, Any]]:
-    """Lines by object key; the last of a key counts, since an export that went on may have written it twice."""
+    """Lines by object key; the last of a key counts, since an export adds one for what changed."""
+    lines = {}
     try:
-        descriptor, _ = tree.open_file([INDEX_NAME.encode()])
+        for number, told in enumerate(_index_lines(tree), start=1):
+            if told is None:
+                raise PlaceFailed(f"line {number} of {INDEX_NAME} is not as an export writes it")
+            lines[told["object_key"].encode("utf-8")] = told
     except ItemFailed as failed:
         raise PlaceFailed(f"there is no {INDEX_NAME} of an export: {failed}") from None
-    lines = {}
+    return lines
+
+
+def _index_lines(tree: Tree) -> Iterator[dict[str, Any] | None]:
+    """Every line of the index, None for one that names no object. Raises: ItemFailed where there is no index."""
+    descriptor, _ = tree.open_file([INDEX_NAME.encode()])
     with os.fdopen(descriptor, "rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
+        for line in iter(lambda: file.readline(_MAX_LINE_BYTES), b""):
             try:
                 told = json.loads(line)
-                lines[told["object_key"].encode("utf-8")] = told
+                told["object_key"].encode("utf-8")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                raise PlaceFailed(f"line {number} of {INDEX_NAME} is not as an export writes it") from None
-    return lines
+                told = None
+            yield told
+
+
+def _indexed(tree: Tree) -> dict[bytes, bytes]:
+    """Digests of the lines of an index, where there is one; the last of a key counts."""
+    found = {}
+    with suppress(ItemFailed):
+        for line in filter(None, _index_lines(tree)):
+            found[line["object_key"].encode("utf-8")] = _line_digest(line)
+    return found
+
+
+def _line_digest(line: dict[str, Any]) -> bytes:
+    """What of a line is compared: all but the MD5, which is only known of what is written."""
+    told = json.dumps({**line, "md5": ""}, sort_keys=True)
+    return hashlib.blake2b(told.encode("ascii"), digest_size=16).digest()
 
 
 def _names_of(line: dict[str, Any]) -> list[bytes]:
@@ -291,6 +315,9 @@ class FolderTarget:
     _tree: Tree = field(init=False)
     _pool: _Pooled = field(init=False)
     _paths: dict[bytes, tuple[tuple[str, ...], str]] = field(default_factory=dict, init=False)
+    _indexed: dict[bytes, bytes] | None = field(default=None, init=False)
+    """Of each object in the index, the digest of its line; None until the first is noted."""
+    _indexing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:
         self.name = f"folder {self.root}"
@@ -370,7 +397,7 @@ class FolderTarget:
             raise ItemFailed("what was read back is not what was written")
 
     async def note(self, outgoing: Outgoing) -> None:
-        """Add a line to the index. Raises: PlaceFailed."""
+        """Add a line to the index, unless it says that already. Raises: PlaceFailed."""
         names, md5 = self._paths.pop(outgoing.object_key)
         if not md5 and outgoing.md5_etag and "-" not in outgoing.etag:
             md5 = outgoing.etag
@@ -385,10 +412,17 @@ class FolderTarget:
             "metadata": dict(outgoing.metadata),
             "tags": dict(outgoing.tags),
         }
+        digest = _line_digest(line)
+        async with self._indexing:
+            if self._indexed is None:
+                self._indexed = await self._pool.run(_indexed, self._tree)
+        if self._indexed.get(outgoing.object_key) == digest:
+            return
         try:
             await self._pool.run(self._tree.append, INDEX_NAME.encode(), json.dumps(line).encode("ascii") + b"\n")
         except OSError as error:
             raise PlaceFailed(f"{self.name} cannot be written ({error.strerror}): make room there") from None
+        self._indexed[outgoing.object_key] = digest
 
     async def close(self) -> None:
         """Let go of the folder."""

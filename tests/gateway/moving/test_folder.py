@@ -191,6 +191,26 @@ def test_objects_become_files_that_stay_inside(stage: Stage, tmp_path: Path) -> 
         assert (got["Metadata"], got["ContentType"], got["TagCount"]) == ({"n": str(number)}, "text/x", 1)
 
 
+def test_an_export_that_is_verified_adds_what_changed_to_the_index_alone(stage: Stage, tmp_path: Path) -> None:
+    for key in ("a", "b", "c"):
+        stage.put(key, key.encode(), Tagging="t=1")
+    index = tmp_path / INDEX_NAME
+    assert send(stage, tmp_path)["moved"] == 3
+    first = index.read_bytes()
+    assert send(stage, tmp_path)["already_there"] == 3
+    assert index.read_bytes() == first
+    for value in ("2", "1"):
+        stage.alice.put_object_tagging(Bucket="bucket", Key="b", Tagging={"TagSet": [{"Key": "t", "Value": value}]})
+        assert send(stage, tmp_path)["already_there"] == 3
+    added = [json.loads(line) for line in index.read_bytes().removeprefix(first).splitlines()]
+    assert [(line["object_key"], line["tags"]) for line in added] == [("b", {"t": "2"}), ("b", {"t": "1"})]
+    with index.open("ab") as file:
+        file.write(b"no line of an export\n")
+    before = index.read_bytes()
+    assert send(stage, tmp_path)["already_there"] == 3
+    assert index.read_bytes() == before
+
+
 PLAIN = ["größer/日本語\u3000名.txt", "caf\u00e9", "cafe\u0301", 'a"b*c:d?<e>|\\', "~ #&;'`$(x)"]
 ENCODED = {
     "line\nend": "line%0Aend",
