@@ -102,6 +102,11 @@ class Progress:
         return self.state is State.RUNNING and is_kept
 
     @property
+    def has_begun(self) -> bool:
+        """Whether it dealt with anything to the end: before that another one may simply take its place."""
+        return bool(self.counts[Outcome.MOVED] or self.counts[Outcome.THERE])
+
+    @property
     def difference_count(self) -> int:
         """Versions that are not the same on both sides."""
         return sum(self.counts[outcome] for outcome in (Outcome.KEPT, Outcome.CHANGED, Outcome.FAILED))

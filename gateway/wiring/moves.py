@@ -123,6 +123,8 @@ class MoveCommands:
         if progress is None or wanted.restart or progress.state is State.DONE:
             return self._begun(wanted)
         if progress.options != wanted.kept():
+            if not progress.has_begun:
+                return self._begun(wanted)
             raise PlaceFailed(
                 f"another {kind} of this bucket did not end ({progress.place}), with other {wanted.unlike(progress)}:"
                 " give its command again, or --restart to begin with this one"
@@ -295,7 +297,9 @@ class MoveCommands:
                 await self._close(bucket, wanted, lease)
                 registered = Registered(secrets.token_hex(16), endpoint, key, bucket.account_id.hex())
             elif registered.endpoint.name != endpoint.name:
-                raise PlaceFailed(f"the bucket reads through to {registered.endpoint.name}: finish that first")
+                if REGISTERING not in bucket.configurations or await self._holds_any(bucket):
+                    raise PlaceFailed(f"the bucket reads through to {registered.endpoint.name}: finish that first")
+                registered = replace(registered, source_id=secrets.token_hex(16))
             elif wanted.restart and REGISTERING not in bucket.configurations:
                 raise PlaceFailed("all is registered, and the bucket is open: leave --restart out")
             registered = replace(registered, endpoint=endpoint, key=key)
@@ -320,8 +324,12 @@ class MoveCommands:
         await catalogue.put_configuration(bucket_id, IMPORT, document, lease)  # or else it could not go on by itself
         await catalogue.put_configuration(bucket_id, SEALING, None, lease)
 
+    async def _holds_any(self, bucket: Bucket) -> bool:
+        page = await self._services.catalogue.list_history(bucket.bucket_id, HistoryQuery(limit=1))
+        return bool(page.versions)
+
     async def _check_empty(self, bucket: Bucket) -> None:
-        if (await self._services.catalogue.list_history(bucket.bucket_id, HistoryQuery(limit=1))).versions:
+        if await self._holds_any(bucket):
             raise PlaceFailed("the bucket holds objects: --read-through begins with an empty one")
 
     def _job(self, kind: str, bucket: Bucket, progress: Progress, walk: Any, mover: Any, wanted: Asked) -> Job[Any]:

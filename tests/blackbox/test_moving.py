@@ -229,8 +229,10 @@ def test_a_move_is_stopped_seen_and_taken_up_again(gateway: Gateway, s3: Any, bu
     with ThreadPoolExecutor(1) as pool:
         slow = ["import", str(tmp_path), "--bucket", bucket, "--max-mib-per-s", "1", "--parallel", "1"]
         running = pool.submit(gateway.run, *slow)
-        while not (seen := json.loads(gateway.run(*slow[:1], "--bucket", bucket, "--status", "--json").stdout or "{}")):
+        status, seen = [*slow[:1], "--bucket", bucket, "--status", "--json"], {"moved": 0}
+        while not seen["moved"]:  # before that another one may take its place
             assert not running.done()
+            seen = json.loads(gateway.run(*status).stdout or '{"moved": 0}')
         assert seen["running"]
         elsewhere = gateway.run("import", str(tmp_path / "0"), "--bucket", bucket)
         assert elsewhere.returncode == 3

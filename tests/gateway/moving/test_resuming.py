@@ -234,6 +234,43 @@ def test_what_cannot_go_on_says_why(stage: Stage, lying: Lying, monkeypatch: pyt
     assert stage.run(_resumed(given))["state"] == "done"
 
 
+@pytest.mark.parametrize("typo", ["place", "endpoint", "credentials"])
+@pytest.mark.parametrize("read_through", [False, True])
+def test_what_was_mistyped_gives_way_to_what_is_meant(
+    stage: Stage, lying: Lying, tmp_path: Path, typo: str, read_through: bool
+) -> None:
+    """Nothing was moved yet: no --restart is needed, and no gateway goes on with the wrong one."""
+    meant = {**_asked(lying), "read_through": read_through}
+    (tmp_path / "wrong").touch(mode=0o600)
+    (tmp_path / "wrong").write_text(lying.credentials.read_text().replace("AKID", "typo"))
+    wrong = {"place": "s3://sauce", "endpoint": "https://localhost:9", "credentials": str(tmp_path / "wrong")}
+    given = commands(stage)
+    real, lying.listing = lying.listing, b"no XML"
+    stage.run(given.start(**{**meant, typo: wrong[typo]}))
+    assert stage.run(ended(given))["state"] == "stopped"
+    lying.listing = real
+    again = stage.run(given.start(**meant))
+    assert again["place"] == "s3://source"
+    done = stage.run(ended(given))
+    assert (done["state"], done["difference_count"]) == ("done", 0)
+    assert {key: stage.body_of(key) for key in ("a", "b")} == {"a": BODY, "b": BODY}
+    asked = len(lying.requests)
+    stage.run(given.resume())
+    assert len(lying.requests) == asked
+
+
+@pytest.mark.parametrize(("read_through", "says"), [(False, "--restart"), (True, "finish that first")])
+def test_what_moved_something_gives_way_to_no_other(stage: Stage, lying: Lying, read_through: bool, says: str) -> None:
+    lying.listed = ["a", "redirect"]
+    asked = {**_asked(lying), "read_through": read_through, "parallel": 1}
+    given = commands(stage)
+    stage.run(given.start(**asked))
+    stopped = stage.run(ended(given))
+    assert (stopped["state"], stopped["moved"]) == ("stopped", 1)
+    with pytest.raises(PlaceFailed, match=says):
+        stage.run(given.start(**{**asked, "place": "s3://sauce"}))
+
+
 def test_a_bucket_that_was_closed_for_nothing_opens(stage: Stage) -> None:
     """Cut off between the closing and the naming of the source."""
     bucket = stage.run(stage.services.catalogue.get_bucket("bucket"))
