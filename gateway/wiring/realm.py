@@ -202,7 +202,8 @@ class RealmFiles:
         """
         data = record.encode()
         with taking_turns(self._folders.realm_copy.with_suffix(".lock")):
-            if RealmRecord.read(self._shared).encode() != self._seen:
+            # Where it is lost with the keys folder, and a recovery secret stands for that, nobody else has written it.
+            if self._shared.exists() and RealmRecord.read(self._shared).encode() != self._seen:
                 raise KeyringError(f"another gateway wrote {self._shared} meanwhile: run the command again")
             for path in (self._folders.realm_file, self._folders.realm_copy):
                 write_private_file(path, data, replace=True)

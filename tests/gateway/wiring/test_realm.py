@@ -22,6 +22,7 @@ from keys.kms.base import KeyState
 from keys.kms.routing import local_kms
 from keys.safe_files import write_private_file
 from storage import seams
+from storage.catalogue.address import PostgresAddress
 from tests.gateway.cli.helpers import settings_in, start
 from tests.gateway.wiring.opened import with_gateway
 
@@ -196,3 +197,20 @@ def test_killed_while_the_realm_moves_to_another_key_both_files_open(tmp_path: P
     paths[0].write_bytes(paths[1].read_bytes())
     paths[0].chmod(0o600)
     with_gateway(tmp_path, lambda _: asyncio.sleep(0))
+
+
+def test_a_recovery_secret_makes_both_files_anew_where_the_keys_are_lost(tmp_path: Path) -> None:
+    """With database and blobs elsewhere, the file that all gateways see is the one in the lost folder."""
+    start(settings_in(tmp_path))
+
+    async def recover(gateway: Gateway) -> None:
+        opened = gateway.opened
+        address = PostgresAddress("localhost", 5432, "sealgate", "sealgate")
+        folders = replace(opened.folders, database=address, moved_blobs=tmp_path / "blobs")
+        assert folders.are_stores_elsewhere
+        files = RealmFiles(folders, opened.kms, opened.realm, deadline_s=5)
+        folders.realm_copy.unlink()
+        files.save()
+        assert folders.realm_copy.read_bytes() == folders.realm_file.read_bytes()
+
+    with_gateway(tmp_path, recover)
