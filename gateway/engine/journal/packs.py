@@ -31,6 +31,8 @@ from storage.seams import reach
 
 PACK_BYTES: Final = 8 * 1024 * 1024
 """A pack takes no further entry once it has so many."""
+MOST_TWICE_BYTES: Final = 128 * PACK_BYTES
+"""What is kept in old and new packs at once before the catalogue is verified and the old ones go."""
 SMALL_PACK_BYTES: Final = PACK_BYTES // 2
 MERGED_COUNT: Final = 32
 """So many small packs are worth being written anew as few: a quiet gateway writes one for each lone change."""
@@ -100,6 +102,14 @@ class _Group:
         self.packs.append(pack)
         self.entries |= pack.live
         self.size += pack.live_bytes
+
+
+@dataclass(slots=True)
+class _Old:
+    """Packs that were written anew and are still there."""
+
+    dead_bytes_of: dict[bytes, int] = field(default_factory=dict)
+    kept_bytes: int = 0
 
 
 _HELD: Final = "a backup, or a gateway that writes packs anew, keeps the packs of small objects where they are"
@@ -201,7 +211,7 @@ class Packs:
         return is_doomed(recovered)
 
     async def _rewrite(self, packs: Iterable[BlobStat], is_wanted: _Wanted, lease: Lease) -> PackReport:
-        report, group = PackReport(), _Group()
+        report, group, old = PackReport(), _Group(), _Old()
         try:
             for stat in packs:
                 if stat.blob_id in self._remaining:
@@ -212,10 +222,15 @@ class Packs:
                 if pack is not None and await is_wanted(pack):
                     group.add(pack)
                 if group.size >= PACK_BYTES:
-                    await self._replace(group, report)
+                    await self._write_anew(group, old)
                     group = _Group()
+                if old.kept_bytes >= MOST_TWICE_BYTES:
+                    await self._let_go(old, report)
+                    old = _Old()
             if group.packs:
-                await self._replace(group, report)
+                await self._write_anew(group, old)
+            if old.dead_bytes_of:
+                await self._let_go(old, report)
         finally:
             await self._catalogue.release_lease(lease)
         return report
@@ -251,19 +266,28 @@ class Packs:
         payload = await self._records.read(BlobKind.PACK, blob_id)
         return {name: bytes(sealed) for name, sealed in decode_pack(payload)}
 
-    async def _replace(self, group: _Group, report: PackReport) -> None:
-        """Make what lives durable in new packs, read them back, and then let the old ones go."""
+    async def _write_anew(self, group: _Group, old: _Old) -> None:
+        """Make what lives durable in new packs, and read them back; the old ones may go then."""
         kept: dict[bytes, bytes] = {}
         for blob_id in await write_packs(self._records, group.entries.items()):
             kept |= await self._entries(blob_id)
         if kept != group.entries:
             raise SealedDamaged("record: a pack does not read as it was written")
         reach("packs.written")
+        old.kept_bytes += group.size
+        old.dead_bytes_of |= {pack.stat.blob_id: pack.dead_bytes for pack in group.packs}
+
+    async def _let_go(self, old: _Old, report: PackReport) -> None:
+        """Delete packs whose living entries others have now.
+
+        Raises: RowDamaged: a row may be missing, so that something which lives was taken for dead.
+        """
         # Else a recovery would list what is dead here, and find its bytes nowhere.
         await self._settle()
+        # What has no row counts as dead. Who takes rows away must not have what they named deleted by us.
+        await self._catalogue.verify()
         await self._take_lease()  # all that took its time, and who keeps the packs since must find them
-        for pack in group.packs:
-            blob_id = pack.stat.blob_id
+        for blob_id, dead_bytes in old.dead_bytes_of.items():
             try:
                 await self._records.blobs.delete(blob_id)
             except StorageError as error:
@@ -273,7 +297,7 @@ class Packs:
                 continue
             reach("packs.deleted")
             report.rewritten_pack_count += 1
-            report.freed_pack_bytes += pack.dead_bytes
+            report.freed_pack_bytes += dead_bytes
 
     async def _take_lease(self) -> Lease:
         return await self._catalogue.acquire_lease(LEASE_NAME, self._holder, LEASE_DURATION)

@@ -12,7 +12,7 @@ from gateway.engine.rowless import find_rowless
 from storage import seams
 from storage.blobs.base import BlobStat
 from storage.catalogue.commands import ListQuery
-from storage.errors import LeaseLost, SealedDamaged, StorageUnavailable
+from storage.errors import LeaseLost, RowDamaged, SealedDamaged, StorageUnavailable
 from storage.sealed.header import BlobKind
 from storage.sealed.journal import decode_pack
 from storage.sealed.recovery import RecoveredBlob
@@ -283,6 +283,29 @@ def test_a_purge_reaches_what_is_doomed_and_leaves_the_rest(tmp_path: Path) -> N
         # Doomed is only what is dead: what lives stays whatever is said of it.
         await packs_of(stage).purge(lambda _: True)
         await expect(stage, tmp_path, wanted)
+
+    on_stage(tmp_path, test)
+
+
+def test_no_pack_goes_because_rows_were_taken_away(tmp_path: Path) -> None:
+    """Who can write to the database alone cannot have the gateway destroy what a recovery would bring back."""
+
+    async def test(stage: Stage) -> None:
+        await fill(stage, 3)
+
+        def take_away(tx: Any) -> None:
+            tx.connection.execute("PRAGMA defer_foreign_keys = 1")
+            tx.connection.execute("DELETE FROM blobs WHERE is_inline = 1")
+            tx.begin_command()
+
+        await stage.catalogue._writer.submit(take_away)
+        packs = {each.blob_id for each in await found(stage)}
+        with pytest.raises(RowDamaged):
+            await packs_of(stage).compact(await found(stage))
+        with pytest.raises(RowDamaged):
+            await packs_of(stage).purge(lambda _: True)
+        assert packs <= {each.blob_id for each in await found(stage)}
+        assert await recovered_keys(stage, tmp_path) == {b"%d" % number: b"body %d" % number for number in range(3)}
 
     on_stage(tmp_path, test)
 
