@@ -65,6 +65,13 @@ def import_into(
         bool,
         typer.Option("--read-through", help="Let the bucket answer from its source until all of it is sealed here."),
     ] = False,
+    leave_out_failed: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-failed",
+            help="With --read-through: name objects that cannot be registered, and open the bucket without them.",
+        ),
+    ] = False,
     read_back: ReadBack = False,
     parallel: Parallel = 4,
     max_mib_per_s: MaxMib = 0,
@@ -86,6 +93,7 @@ def import_into(
         "update": update,
         "index": index,
         "read_through": read_through,
+        "leave_out_failed": leave_out_failed,
         "read_back": read_back,
         "parallel": parallel,
         "max_mib_per_s": max_mib_per_s,

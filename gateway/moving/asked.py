@@ -9,7 +9,15 @@ from gateway.moving.places import PlaceFailed
 from gateway.moving.report import Progress
 
 _BUCKET_SCHEME: Final = "s3://"
-_HOW: Final = ("parallel", "max_mib_per_s", "credentials", "profile", "ca_file", "customer_key_file")
+_HOW: Final = (
+    "parallel",
+    "max_mib_per_s",
+    "credentials",
+    "profile",
+    "ca_file",
+    "customer_key_file",
+    "leave_out_failed",
+)
 """What may be another each time that a move goes on. Secrets are in none of it: they are named by their files."""
 
 
@@ -36,6 +44,8 @@ class Asked:
     max_mib_per_s: int = 0
     restart: bool = False
     read_through: bool = False
+    leave_out_failed: bool = False
+    """Whether a bucket that reads through opens without what cannot be registered."""
 
     @classmethod
     def again(cls, progress: Progress) -> Self:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from gateway.engine.filling import Filler
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 SEALING: Final = "sealing"
 """The configuration that keeps how far the sealing is."""
+_LEAVE_OUT: Final = "--leave-out-failed opens the bucket without such objects"
+_ABANDON: Final = "--abandon gives the import up"
 ATTEMPTS: Final = 5
 """How often a version is sealed that clients change meanwhile."""
 
@@ -48,18 +51,29 @@ class Registrar:
     """Makes one listed object after another current in the bucket, without its bytes."""
 
     def __init__(
-        self, services: Services, importer: Importer, source: "BucketSource", source_id: str, closed: "Closed"
+        self,
+        services: Services,
+        importer: Importer,
+        source: "BucketSource",
+        source_id: str,
+        closed: "Closed",
+        *,
+        leave_out: bool,
     ) -> None:
+        """`leave_out`: whether an object that cannot be registered is named and left out, or stops it all."""
         self._services = services
         self._importer = importer
         self._source = source
         self._source_id = source_id
         self._closed = closed
+        self._leave_out = leave_out
 
     async def move(self, history: Sequence[Item], index: int) -> Result:
         """Register one object. What cannot be registered now stops it all: the bucket stays closed until it can.
 
-        Raises: PlaceFailed; ItemFailed for a name that no client can ask for here.
+        What is wrong with the object alone may be left out; never what fails for now, or here.
+
+        Raises: PlaceFailed; ItemFailed for a name that no client can ask for here; what is left out, as it failed.
         """
         item = history[index]
         check_item(item)
@@ -68,7 +82,7 @@ class Registrar:
             is_ours = current.attributes.get("pending") == self._source_id or "origin" in current.attributes
             return Result(Outcome.THERE if is_ours else Outcome.KEPT, why="" if is_ours else "the bucket holds it")
         try:
-            return await self._register(item)
+            return await self._register(item, await self._protection())
         except ItemGone:
             return Result(Outcome.CHANGED, why="the source deleted it since it was listed")
         except LeaseLost:
@@ -76,10 +90,16 @@ class Registrar:
         except NoSuchBucket:
             raise
         except (Interrupted, ItemFailed, ItemChanged, S3Error, Damaged, BlobError, CatalogueConflict) as error:
+            is_its_own = isinstance(error, ItemFailed | ItemChanged) or (
+                isinstance(error, S3Error) and error.row.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            )
+            if is_its_own and self._leave_out:
+                raise
             name = item.object_key.decode("utf-8", "backslashreplace")
-            raise PlaceFailed(f"{name!r} cannot be registered: {error}") from error
+            ways_out = f"{_LEAVE_OUT}, {_ABANDON}" if is_its_own else _ABANDON
+            raise PlaceFailed(f"{name!r} cannot be registered: {error}; {ways_out}") from error
 
-    async def _register(self, item: Item) -> Result:
+    async def _register(self, item: Item, protection: Protection) -> Result:
         looked = await self._source.look(item)
         item = looked.item
         # Whoever stood still meanwhile may find the bucket open, and what it would register deleted by a client.
@@ -88,7 +108,7 @@ class Registrar:
             # Nothing would bear its bytes out later, or there are none: it is brought at once.
             return await self._importer.bring(item, item.mark(), conditions)
         attributes = self._importer.attributes(
-            looked.headers, looked.tags, mark_of(item, looked.tags), await self._protection(), self._source_id
+            looked.headers, looked.tags, mark_of(item, looked.tags), protection, self._source_id
         )
         told = await self._importer.announcer()
         new = NewObject(
@@ -106,7 +126,11 @@ class Registrar:
         return Result(Outcome.MOVED, item.size)
 
     async def _protection(self) -> Protection:
-        protection = await protection_for(self._importer.place, EncryptionRequest())
+        """What objects come under. Raises: PlaceFailed, since that is no object's fault."""
+        try:
+            protection = await protection_for(self._importer.place, EncryptionRequest())
+        except S3Error as error:
+            raise PlaceFailed(f"the bucket's encryption: {error}") from error
         check_etags(protection.etag_mode(self._importer.etag_mode))
         return protection
 

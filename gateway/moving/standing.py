@@ -28,11 +28,12 @@ _NOTHING: Final = "nothing is left to do"
 _RUNS: Final = "wait: --status shows how far it is, --stop stops it"
 _NAMED: Final = "see to what is named, then give the same command again"
 _READ_THROUGH: Final = {
-    Phase.REGISTERING: "the bucket is closed until all is registered",
+    Phase.REGISTERING: "the bucket is closed until all is registered, or --abandon gives the import up",
     Phase.SEALING: "the bucket answers; keep the source as it is until the phase is `cut over`",
     Phase.VERIFIED: "all is sealed here; the source is forgotten next",
     Phase.CUT_OVER: "all is sealed here, and nothing reads the source any more",
 }
+_LEFT_OUT: Final = "what is named was left out: an import without --read-through brings it once the source gives it"
 _LEFT: Final = "restore what is named at the source, or delete it here; until then reading it gives 503"
 
 
@@ -65,7 +66,7 @@ def told(
 
 def _next(kind: str, progress: Progress, phase: Phase | None, *, has_differences: bool, runs: bool) -> str:
     if phase is Phase.CUT_OVER:
-        return _READ_THROUGH[phase]
+        return f"{_READ_THROUGH[phase]}; {_LEFT_OUT}" if has_differences else _READ_THROUGH[phase]
     if runs:
         what = _RUNS
     elif progress.state is not State.DONE or phase is Phase.VERIFIED:

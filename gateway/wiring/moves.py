@@ -70,6 +70,8 @@ class MoveCommands:
         wanted = Asked(**asked)
         if not 1 <= wanted.parallel <= MAX_PARALLEL:
             raise PlaceFailed(f"--parallel is from 1 to {MAX_PARALLEL}")
+        if wanted.leave_out_failed and not wanted.read_through:
+            raise PlaceFailed("--leave-out-failed is for --read-through: nothing else stops at an object that fails")
         async with self._starting:
             bucket = await self._bucket(wanted.bucket)
             under_way = await self._under_way(kind, bucket)
@@ -263,7 +265,9 @@ class MoveCommands:
         if progress is not None:
             importer = Importer(self._services, bucket, source, ImportOptions(), _pace(wanted), self._etag_mode)
             closed = Closed(catalogue, bucket, self._lease(IMPORT, bucket))
-            registrar = Registrar(self._services, importer, source, registered.source_id, closed)
+            registrar = Registrar(
+                self._services, importer, source, registered.source_id, closed, leave_out=wanted.leave_out_failed
+            )
             walk = partial(closed.walk, partial(source.walk, versions=False))
             registering = self._job(IMPORT, bucket, progress, walk, registrar, wanted)
             registering.at_end = closed.open

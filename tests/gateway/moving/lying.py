@@ -80,6 +80,8 @@ _ANSWERS: Final = {
     "error": _Answer(b"<Error><Code>InternalError</Code></Error>"),
     "metadata": _Answer(headers={"x-amz-meta-much": "x" * 5000}),
     "kms": _Answer(BODY[::-1], headers={"x-amz-server-side-encryption": "aws:kms"}),
+    "sse-c": _Answer(b"", 400),
+    "busy": _Answer(b"", 503),
     "gone": _Answer(_NO_SUCH_KEY, 404),
     "redirect": _Answer(b"", 307),
     "large": _Answer(LARGE, headers={"ETag": f'"{_etag(LARGE)}"'}),
