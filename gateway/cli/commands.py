@@ -56,6 +56,7 @@ def commands_of(gateway: Gateway) -> dict[str, Command]:
         "snapshot": gateway.journalling.snapshot,
         "export_anchor": gateway.journalling.export_anchor,
         "move_start": gateway.move_commands.start,
+        "move_abandon": gateway.move_commands.abandon,
         "move_status": gateway.move_commands.status,
         "move_stop": gateway.move_commands.stop,
         "status": lambda: _status(gateway),

@@ -13,7 +13,7 @@ from gateway.cli.control import Answer, ask_gateway
 from gateway.cli.exits import CommandError, Exit, SetupError
 from gateway.cli.options import AsJson, Config, Data, Keys, settings_of
 from gateway.config import Settings
-from gateway.moving.report import EXPORT, IMPORT
+from gateway.moving.report import ABANDONING, EXPORT, IMPORT
 from gateway.wiring.folders import Folders
 
 _LOOK_EVERY_S: Final = 0.5
@@ -78,6 +78,15 @@ def import_into(
     restart: Restart = False,
     status: Status = False,
     stop: Stop = False,
+    abandon: Annotated[
+        bool,
+        typer.Option(
+            "--abandon",
+            help="Give an import with --read-through up: what is not sealed yet goes, the bucket opens, and the source"
+            " is forgotten.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --abandon: say that you know.")] = False,
     data: Data = None,
     keys: Keys = None,
     config: Config = None,
@@ -88,6 +97,16 @@ def import_into(
     Nothing that the bucket holds already is written over. Ended by whatever, the same command goes on.
     """
     settings = settings_of(data, keys, config)
+    if abandon:
+        if source or status or stop:
+            raise CommandError("--abandon takes --bucket and no source, --status or --stop", Exit.USAGE)
+        if not yes:
+            raise CommandError(
+                "what only the source holds goes from this bucket (the source stays as it is): give --yes to go on",
+                Exit.USAGE,
+            )
+        _abandon(settings, bucket, as_json=as_json)
+        return
     asked = _asked(source, bucket, endpoint, region, ca_file, credentials, profile) | {
         "versions": versions,
         "update": update,
@@ -179,7 +198,11 @@ Ask = Callable[[str, Mapping[str, Any]], Awaitable[Answer]]
 def _move(settings: Settings, kind: str, asked: dict[str, Any], *, status: bool, stop: bool, as_json: bool) -> None:
     if not (asked["place"] or status or stop):
         raise CommandError(f"name a folder, or s3://BUCKET with --endpoint, to {kind}", Exit.USAGE)
-    answer = asyncio.run(_anywhere(settings, kind, asked, status=status, stop=stop))
+    which = {"kind": kind, "bucket": asked["bucket"]}
+    first = (
+        ("move_stop", which) if stop else ("move_status", which) if status else ("move_start", {"kind": kind} | asked)
+    )
+    answer = asyncio.run(_anywhere(settings, first, which, follows=not (status or stop)))
     _print(answer, as_json=as_json)
     if not (status or stop):
         if answer["state"] != "done":
@@ -188,15 +211,24 @@ def _move(settings: Settings, kind: str, asked: dict[str, Any], *, status: bool,
             raise CommandError(f"{answer['difference_count']} objects are not the same on both sides", Exit.REFUSED)
 
 
-async def _anywhere(settings: Settings, kind: str, asked: dict[str, Any], *, status: bool, stop: bool) -> Answer:
-    """Ask the gateway that serves; where none does, open everything here."""
+def _abandon(settings: Settings, bucket: str, *, as_json: bool) -> None:
+    which = {"bucket": bucket}
+    kind = {"kind": ABANDONING}
+    answer = asyncio.run(_anywhere(settings, ("move_abandon", which), which | kind, follows=True))
+    _print(answer, as_json=as_json)
+    if answer["state"] != "done":
+        raise CommandError(f"it stopped: {answer.get('problem', '')}; {answer['next']}", Exit.BUSY)
+    if answer["difference_count"]:
+        raise CommandError(f"{answer['difference_count']} versions stay; {answer['next']}", Exit.REFUSED)
+
+
+async def _anywhere(
+    settings: Settings, first: tuple[str, Mapping[str, Any]], which: Mapping[str, Any], *, follows: bool
+) -> Answer:
+    """Ask the gateway that serves; where none does, open everything here. Then look until it ends (`follows`)."""
     folders = Folders.of(settings)
     if not folders.data.is_dir():
         raise SetupError(f"there is no data folder {folders.data}: give --data, or make it with `sealgate serve`")
-    which = {"kind": kind, "bucket": asked["bucket"]}
-    first = (
-        ("move_stop", which) if stop else ("move_status", which) if status else ("move_start", {"kind": kind} | asked)
-    )
     served = await asyncio.to_thread(ask_gateway, folders.data, *first)
     if served is not None:
 
@@ -206,7 +238,7 @@ async def _anywhere(settings: Settings, kind: str, asked: dict[str, Any], *, sta
                 raise CommandError("the gateway ended; the same command goes on", Exit.BUSY)
             return answer
 
-        return served if status or stop else await _follow(ask, which, stops=not served.get("attached"))
+        return await _follow(ask, which, stops=not served.get("attached")) if follows else served
     # Deferred: a gateway that serves spares the command all that it would open.
     from gateway.cli.commands import opened_here  # noqa: PLC0415
 
@@ -216,7 +248,7 @@ async def _anywhere(settings: Settings, kind: str, asked: dict[str, Any], *, sta
             return await commands[command](**arguments)
 
         answer = await run(*first)
-        return answer if status or stop else await _follow(run, which, stops=True)
+        return await _follow(run, which, stops=True) if follows else answer
 
 
 async def _follow(ask: Ask, which: Mapping[str, Any], *, stops: bool) -> Answer:
@@ -241,6 +273,8 @@ async def _follow(ask: Ask, which: Mapping[str, Any], *, stops: bool) -> Answer:
 
 
 def _line(answer: Answer, elapsed_s: float) -> str:
+    if "removed" in answer:
+        return f"{answer['removed']} versions removed, {answer['stayed']} stay"
     mib = answer["moved_bytes"] / 2**20
     counted = answer["moved"] + answer["already_there"] + answer["difference_count"]
     return f"{counted} objects, {mib:.0f} MiB moved in {elapsed_s:.0f} s, {answer['difference_count']} differences"

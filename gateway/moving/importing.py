@@ -316,10 +316,14 @@ class Importer:
 
     async def announcer(self) -> Announcer:
         """Tells whoever wants to know what an import makes."""
-        services = self._services
-        return await services.announcements.by_request(
-            self._bucket, principal_id=_BY_AN_IMPORT, source_address="", request_id="", at=services.clock()
-        )
+        return await announcer_of(self._services, self._bucket)
+
+
+async def announcer_of(services: Services, bucket: Bucket) -> Announcer:
+    """Tells whoever wants to know what imports do in a bucket."""
+    return await services.announcements.by_request(
+        bucket, principal_id=_BY_AN_IMPORT, source_address="", request_id="", at=services.clock()
+    )
 
 
 def _version_id_of(item: Item) -> str:

@@ -86,6 +86,8 @@ class Job(Generic[M]):
     parallel: int
     at_end: Callable[[], Awaitable[None]] | None = None
     """Called once all was dealt with, while nobody else can run it."""
+    check: Callable[[], Awaitable[None]] | None = None
+    """Called at its beginning and whenever its place is kept: what it raises ends it."""
     halted: bool = False
 
     def halt(self) -> None:
@@ -102,6 +104,7 @@ class Job(Generic[M]):
             try:
                 with _told_in(self.progress):
                     await self._save(lease)
+                    await self._check()
                     await self._run()
                     if self.at_end is not None:
                         await self.at_end()
@@ -132,19 +135,23 @@ class Job(Generic[M]):
         await self.catalogue.put_configuration(self.bucket.bucket_id, self.kind, document, lease)
         reach("move.saved")
 
+    async def _check(self) -> None:
+        if self.check is not None:
+            await self.check()
+
     async def _run(self) -> None:
         marks, running = Marks(), set[asyncio.Task[None]]()
         saving = asyncio.create_task(self._keep_saving())
         try:
             async with aclosing(by_key(self.walk(self.progress.mark))) as keys:
                 async for history in keys:
-                    if len(running) >= self.parallel:
-                        await _some_end(running)
+                    while len(running) >= self.parallel:
+                        await _some_end(running, saving)
                     if saving.done():
                         break
                     running.add(asyncio.create_task(self._deal_with(history, marks)))
             while running and not saving.done():
-                await _some_end(running)
+                await _some_end(running, saving)
         finally:
             for task in (*running, saving):
                 task.cancel()
@@ -156,6 +163,7 @@ class Job(Generic[M]):
     async def _keep_saving(self) -> None:
         while True:
             await asyncio.sleep(SAVE_EVERY_S)
+            await self._check()
             await self._save(await self._lease())
 
     async def _deal_with(self, history: Sequence[M], marks: Marks) -> None:
@@ -206,11 +214,11 @@ def _told_in(progress: Progress) -> Iterator[None]:
         progress.stop(str(error) or type(error).__name__)
 
 
-async def _some_end(running: set[asyncio.Task[None]]) -> None:
-    """Take out of them what has ended, up to the first that failed. Raises: as that one."""
-    ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+async def _some_end(running: set[asyncio.Task[None]], saving: asyncio.Task[None]) -> None:
+    """Take out of them what has ended, up to the first that failed. Raises: as that one, or as the saving."""
+    ended, _ = await asyncio.wait({*running, saving}, return_when=asyncio.FIRST_COMPLETED)
     for task in ended:
-        running.remove(task)
+        running.discard(task)
         task.result()
 
 
@@ -285,11 +293,12 @@ class Moves:
             task.result()
         return None
 
-    async def stop(self, kind: str, bucket: Bucket) -> None:
-        """Stop a move by command, and wait for its end."""
+    async def stop(self, kind: str, bucket: Bucket, *, by_command: bool = True) -> None:
+        """Stop a move, and wait for its end; stopped by command it goes on by command alone."""
         held = self._running.pop((kind, bucket.bucket_id), None)
         if held is not None:
-            held[0].halt()
+            if by_command:
+                held[0].halt()
             await _ended(held[1])
 
     async def close(self) -> None:

@@ -21,7 +21,7 @@ from gateway.moving.jobs import Job
 from gateway.moving.pace import Pace
 from gateway.moving.places import Interrupted, Item, ItemChanged, ItemFailed, ItemGone, PlaceFailed, Reading
 from gateway.moving.report import Outcome, Progress, Result, State
-from gateway.moving.through import SOURCE
+from gateway.moving.through import SOURCE, pending_versions
 from gateway.operations import locks
 from gateway.operations.admission import REGISTERING
 from gateway.operations.context import Services
@@ -30,7 +30,7 @@ from gateway.s3.errors import S3Error
 from gateway.s3.notifications import CREATED_PUT
 from gateway.s3.types import Buffer, EncryptionRequest
 from storage.catalogue.base import Catalogue
-from storage.catalogue.commands import Conditions, HistoryQuery, Lease
+from storage.catalogue.commands import Conditions, Lease
 from storage.catalogue.conflicts import NoSuchBucket, NoSuchVersion, PreconditionRefused, WrapsChanged
 from storage.catalogue.records import NO_LOCK, Bucket, ObjectVersion
 from storage.errors import BlobError, CatalogueConflict, Damaged, LeaseLost, StorageError
@@ -163,17 +163,9 @@ class Sealing:
         self._pace = pace
         self._lease = lease
 
-    async def walk(self, after: bytes) -> AsyncGenerator[ObjectVersion]:
+    def walk(self, after: bytes) -> AsyncGenerator[ObjectVersion]:
         """Pending versions behind a key, current or not."""
-        query = HistoryQuery(key_marker=after)
-        while True:
-            page = await self._catalogue.list_history(self._bucket.bucket_id, query)
-            for version in page.versions:
-                if "pending" in version.attributes:
-                    yield version
-            if not page.is_truncated:
-                return
-            query = HistoryQuery(key_marker=page.next_key_marker, version_id_marker=page.next_version_id_marker)
+        return pending_versions(self._catalogue, self._bucket, after)
 
     async def move(self, history: Sequence[ObjectVersion], index: int) -> Result:
         """Bring the bytes of one version. Raises: MoveError, StorageError, KeysError."""
@@ -247,12 +239,15 @@ class Closed:
     bucket: Bucket
     take: Callable[[], Awaitable[Lease]]
     """Takes or renews that lease."""
+    check: Callable[[], Awaitable[None]]
+    """Refuses where the import is being given up."""
     lease: Lease | None = None
     """As it was before the bucket was seen closed: under a later one it may have been open meanwhile."""
 
     async def walk(self, walk: Callable[[bytes], AsyncGenerator[Item]], after: bytes) -> AsyncGenerator[Item]:
         """What the source lists, unless another run has opened the bucket by now. Raises: PlaceFailed, LeaseLost."""
         self.lease = await self.take()
+        await self.check()
         if REGISTERING not in (await self.catalogue.get_bucket(self.bucket.name)).configurations:
             raise PlaceFailed("another run registered everything, and opened the bucket: give the command again")
         async with aclosing(walk(after)) as items:

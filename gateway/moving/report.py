@@ -15,6 +15,8 @@ from typing import Any, Final, Self
 
 IMPORT: Final = "import"
 EXPORT: Final = "export"
+ABANDONING: Final = "abandoning"
+"""The giving up of an import that reads through."""
 MAX_NAMED: Final = 1000
 """Differences that are told by name; all are counted."""
 MAX_KEPT: Final = 100

@@ -20,6 +20,10 @@ class Phase(StrEnum):
     """All is sealed here, each object held against what was registered; the source is not forgotten yet."""
     CUT_OVER = "cut over"
     """The source and its key are forgotten."""
+    ABANDONING = "giving up"
+    """What waits for its bytes goes from the bucket, or stays where a lock holds it."""
+    ABANDONED = "given up"
+    """As cut over, without what was not sealed yet."""
 
 
 _ON: Final = "a gateway that serves goes on with it by itself (import_resume_interval_s); the same command does at once"
@@ -34,6 +38,10 @@ _READ_THROUGH: Final = {
     Phase.CUT_OVER: "all is sealed here, and nothing reads the source any more",
 }
 _LEFT_OUT: Final = "what is named was left out: an import without --read-through brings it once the source gives it"
+_STAYS: Final = (
+    "the bucket is open; what is named is read from the source and sealed as before; give --abandon again once no lock"
+    " holds it"
+)
 _LEFT: Final = "restore what is named at the source, or delete it here; until then reading it gives 503"
 
 
@@ -61,6 +69,33 @@ def told(
     if phase is not None:
         answer["phase"] = phase.value
     answer["next"] = _next(kind, progress, phase, has_differences=bool(answer["difference_count"]), runs=is_running)
+    return answer
+
+
+def told_of_abandoning(progress: Progress, *, is_running: bool) -> dict[str, Any]:
+    """What is said of an import that is being given up, or was."""
+    stayed = progress.counts[Outcome.KEPT]
+    is_over = progress.state is State.DONE and not stayed
+    answer: dict[str, Any] = {
+        "running": is_running,
+        "state": progress.state.value,
+        "place": progress.place,
+        "phase": (Phase.ABANDONED if is_over else Phase.ABANDONING).value,
+        "removed": progress.counts[Outcome.MOVED],
+        "stayed": stayed,
+        "difference_count": progress.difference_count,
+    }
+    if progress.state is State.RUNNING and not is_running:
+        answer |= {"state": State.STOPPED.value, "problem": progress.problem or "it was cut off"}
+    elif progress.problem:
+        answer["problem"] = progress.problem
+    answer["differences"] = progress.answer()["differences"]
+    if is_running:
+        answer["next"] = _RUNS
+    elif progress.state is State.DONE:
+        answer["next"] = _STAYS if stayed else "nothing: the bucket is open, and the source is forgotten"
+    else:
+        answer["next"] = _AGAIN if progress.by_command else _ON
     return answer
 
 

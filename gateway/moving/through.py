@@ -23,6 +23,7 @@ from gateway.moving.places import Item
 from gateway.s3.types import Buffer
 from keys.errors import KeysError
 from storage.catalogue.base import Catalogue
+from storage.catalogue.commands import HistoryQuery
 from storage.catalogue.conflicts import NoSuchBucket
 from storage.catalogue.records import Bucket, ObjectVersion
 from storage.errors import StorageUnavailable
@@ -80,6 +81,19 @@ async def registered_source(catalogue: Catalogue, bucket: Bucket) -> Registered 
     """The source that a bucket reads through to. Raises: NoSuchBucket, StorageError."""
     document = await catalogue.get_configuration(bucket.bucket_id, SOURCE)
     return None if document is None else Registered.decode(document)
+
+
+async def pending_versions(catalogue: Catalogue, bucket: Bucket, after: bytes) -> AsyncGenerator[ObjectVersion]:
+    """Versions behind a key whose bytes are still at the source, current or not. Raises: NoSuchBucket, StorageError."""
+    query = HistoryQuery(key_marker=after)
+    while True:
+        page = await catalogue.list_history(bucket.bucket_id, query)
+        for version in page.versions:
+            if "pending" in version.attributes:
+                yield version
+        if not page.is_truncated:
+            return
+        query = HistoryQuery(key_marker=page.next_key_marker, version_id_marker=page.next_version_id_marker)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from gateway.engine.filling import Filler
 from gateway.engine.integrity import EtagMode
 from gateway.errors import MoveError
+from gateway.moving.abandoning import PARALLEL, Abandoning, check_kept
 from gateway.moving.asked import Asked
 from gateway.moving.endpoint import Patience
 from gateway.moving.exporting import Exporter
@@ -25,8 +26,8 @@ from gateway.moving.jobs import LEASE_DURATION, MAX_PARALLEL, Job, Moves
 from gateway.moving.pace import Pace
 from gateway.moving.places import Item, PlaceFailed, Source, Target
 from gateway.moving.registering import SEALING, Closed, ReadThroughJob, Registrar, Sealing, check_etags
-from gateway.moving.report import EXPORT, IMPORT, Progress, State
-from gateway.moving.standing import Phase, phase_of, told
+from gateway.moving.report import ABANDONING, EXPORT, IMPORT, Progress, State
+from gateway.moving.standing import Phase, phase_of, told, told_of_abandoning
 from gateway.moving.through import SOURCE, Registered, registered_source
 from gateway.operations.admission import REGISTERING
 from gateway.operations.context import Services
@@ -74,6 +75,8 @@ class MoveCommands:
             raise PlaceFailed("--leave-out-failed is for --read-through: nothing else stops at an object that fails")
         async with self._starting:
             bucket = await self._bucket(wanted.bucket)
+            if kind == IMPORT:
+                await check_kept(self._services.catalogue, bucket)
             under_way = await self._under_way(kind, bucket)
             if under_way is not None:
                 self._check_same(kind, under_way, wanted)
@@ -140,6 +143,40 @@ class MoveCommands:
         progress.holder = self._holder
         return progress
 
+    async def abandon(self, *, bucket: str) -> Answer:
+        """Give up an import that reads through, or go on with that. Raises: PlaceFailed."""
+        async with self._starting:
+            named = await self._bucket(bucket)
+            is_attached = await self._under_way(ABANDONING, named) is not None
+            if not is_attached:
+                await self._abandon(named)
+            return await self._told(ABANDONING, named) | ({"attached": True} if is_attached else {})
+
+    async def _abandon(self, bucket: Bucket) -> None:
+        catalogue, clock = self._services.catalogue, self._services.clock
+        progress = await self._held(bucket, ABANDONING)
+        if progress is None or progress.state is State.DONE:
+            if not bucket.configurations.keys() & {SOURCE, REGISTERING}:
+                raise PlaceFailed("no import of this bucket reads through: there is nothing to give up")
+            registered = await registered_source(catalogue, bucket)
+            place = "" if registered is None else registered.endpoint.name
+            progress = Progress(place, {}, clock().isoformat(timespec="seconds"))
+        progress.begin({})
+        progress.holder = self._holder
+        take = self._lease(ABANDONING, bucket)
+        try:
+            lease = await take()
+        except LeaseLost:
+            raise PlaceFailed("another gateway gives this import up: see --status") from None
+        # From here on it goes on however this ends; and no job of the import does.
+        await catalogue.put_configuration(bucket.bucket_id, ABANDONING, progress.encode(clock()), lease)
+        await self._moves.stop(IMPORT, bucket, by_command=False)
+        mover = Abandoning(self._services, bucket, take, [self._lease(kind, bucket) for kind in (IMPORT, SEALING)])
+        job = Job(
+            catalogue, bucket, ABANDONING, clock, self._holder, progress, mover.walk, mover, PARALLEL, mover.finish
+        )
+        self._moves.start(job, _nothing)
+
     async def resume(self) -> None:
         """Go on with every import that did not come to its end and that no command stopped. Raises: StorageError.
 
@@ -148,7 +185,7 @@ class MoveCommands:
         catalogue = self._services.catalogue
         for account in await catalogue.list_accounts():
             for bucket in await catalogue.list_buckets(account.account_id, limit=2**31):
-                if bucket.configurations.keys() & {IMPORT, REGISTERING, SOURCE}:
+                if bucket.configurations.keys() & {IMPORT, REGISTERING, SOURCE, ABANDONING}:
                     # Whatever is wrong with one holds up no other; one that is gone by now is done with.
                     async with self._starting:
                         with suppress(PlaceFailed):
@@ -158,6 +195,11 @@ class MoveCommands:
         wanted: Asked | None = None
         bucket = await self._bucket(name)
         try:
+            giving_up = await self._held(bucket, ABANDONING)
+            if giving_up is not None and giving_up.state is not State.DONE:
+                if not giving_up.by_command and await self._under_way(ABANDONING, bucket) is None:
+                    await self._abandon(bucket)
+                return
             wanted = await self._unfinished(bucket)
             if wanted is not None:
                 _log.info("an import goes on: bucket %s", bucket.bucket_id.hex())
@@ -260,20 +302,22 @@ class MoveCommands:
         is_open = REGISTERING not in (await catalogue.get_bucket(bucket.name)).configurations
         sealing = await self._progress(SEALING, bucket, wanted)
         progress = None if is_open else await self._progress(IMPORT, bucket, wanted)
+        check = partial(check_kept, catalogue, bucket)
         source = BucketSource(registered.endpoint, wanted.parallel, self._patience, registered.key)
         registering: Job[Any] | None = None
         if progress is not None:
             importer = Importer(self._services, bucket, source, ImportOptions(), _pace(wanted), self._etag_mode)
-            closed = Closed(catalogue, bucket, self._lease(IMPORT, bucket))
+            closed = Closed(catalogue, bucket, self._lease(IMPORT, bucket), check)
             registrar = Registrar(
                 self._services, importer, source, registered.source_id, closed, leave_out=wanted.leave_out_failed
             )
             walk = partial(closed.walk, partial(source.walk, versions=False))
             registering = self._job(IMPORT, bucket, progress, walk, registrar, wanted)
-            registering.at_end = closed.open
+            registering.at_end, registering.check = closed.open, check
         lease = self._lease(SEALING, bucket)
         mover = Sealing(self._services, bucket, source, self._filler, _pace(wanted), lease)
         sealer = self._job(SEALING, bucket, sealing, mover.walk, mover, wanted)
+        sealer.check = check
         self._moves.start(ReadThroughJob(catalogue, bucket, IMPORT, registering, sealer, lease), source.close)
 
     def _lease(self, kind: str, bucket: Bucket) -> Callable[[], Awaitable[Lease]]:
@@ -296,6 +340,7 @@ class MoveCommands:
         catalogue, bucket_id = self._services.catalogue, bucket.bucket_id
         try:
             bucket = await self._bucket(bucket.name)
+            await check_kept(catalogue, bucket)
             registered = await registered_source(catalogue, bucket)
             if registered is None:
                 await self._close(bucket, wanted, lease)
@@ -347,9 +392,17 @@ class MoveCommands:
         return await self._told(kind, await self._bucket(bucket))
 
     async def _told(self, kind: str, bucket: Bucket) -> Answer:
+        if kind == IMPORT and await self._is_given_up(bucket):
+            kind = ABANDONING
         running = self._moves.running(kind, bucket)
         # Read after that: whoever ended since has said how.
         bucket = await self._bucket(bucket.name)
+        if kind == ABANDONING:
+            giving_up = running or await self._held(bucket, kind)
+            if giving_up is None:
+                raise PlaceFailed("no import of this bucket was given up")
+            is_running = running is not None or self._runs_elsewhere(giving_up)
+            return told_of_abandoning(giving_up, is_running=is_running)
         first, second = await self._held(bucket, kind), await self._held(bucket, SEALING) if kind == IMPORT else None
         phase = phase_of(bucket.configurations, second)
         current = first if phase is Phase.REGISTERING else second or first
@@ -359,6 +412,13 @@ class MoveCommands:
         is_running = running is not None or self._runs_elsewhere(progress)
         return told(kind, progress, phase, None if current is first else first, is_running=is_running)
 
+    async def _is_given_up(self, bucket: Bucket) -> bool:
+        """Whether the last word about the imports of a bucket is that one is being given up, or was."""
+        giving_up = await self._held(bucket, ABANDONING)
+        if giving_up is None or giving_up.state is not State.DONE:
+            return giving_up is not None
+        return not (await self._bucket(bucket.name)).configurations.keys() & {IMPORT, SEALING}
+
     async def _held(self, bucket: Bucket, kind: str) -> Progress | None:
         held = await self._services.catalogue.get_configuration(bucket.bucket_id, kind)
         return None if held is None else Progress.decode(held)
@@ -366,7 +426,8 @@ class MoveCommands:
     async def stop(self, *, kind: str, bucket: str) -> Answer:
         """Stop a move; it goes on when it is started again. Raises: PlaceFailed where another gateway runs it."""
         async with self._starting:
-            await self._moves.stop(kind, await self._bucket(bucket))
+            for each in (kind, ABANDONING) if kind == IMPORT else (kind,):
+                await self._moves.stop(each, await self._bucket(bucket))
             answer = await self.status(kind=kind, bucket=bucket)
         if answer["running"]:
             raise PlaceFailed(f"another gateway runs this {kind}: give --stop there")
@@ -377,6 +438,10 @@ class MoveCommands:
             return await self._services.catalogue.get_bucket(name)
         except NoSuchBucket:
             raise PlaceFailed(f"there is no bucket {name}: make it with any S3 client first") from None
+
+
+async def _nothing() -> None:
+    """What is let go of at the end of a move without a place."""
 
 
 def _pace(wanted: Asked) -> Pace:

@@ -89,6 +89,9 @@ class DeleteVersion:
     """Whether a GOVERNANCE retention does not hold."""
     seen: Seen | None = None
     """Of a job: nothing is deleted unless the version that is meant is still this one (`PreconditionRefused`)."""
+    pending: str | None = None
+    """Of a job: nothing is deleted unless the version that is meant has this mark, so that its bytes are nowhere here
+    (`PreconditionRefused`)."""
     removal_notices: tuple[Notice, ...] = ()
     """Where a version goes for good."""
     marker_notices: tuple[Notice, ...] = ()

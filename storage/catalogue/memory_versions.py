@@ -20,6 +20,7 @@ from storage.catalogue.records import NULL_VERSION_ID, ObjectVersion, Versioning
 from storage.catalogue.rules import (
     changed,
     check_change,
+    check_pending,
     check_removable,
     check_seen,
     check_version_id,
@@ -83,7 +84,9 @@ class MemoryVersions(MemoryState):
         versioning = self._bucket(bucket_id).versioning
         self._check_conditions(self._find(bucket_id, command.object_key), command.conditions)
         target = self._find(bucket_id, command.object_key, command.version_id)
-        check_seen(command.seen, None if target is None else self._shown(target))
+        shown = None if target is None else self._shown(target)
+        check_seen(command.seen, shown)
+        check_pending(command.pending, shown)
         if command.version_id is None and versioning is not Versioning.NEVER:
             marker_id = command.marker_id if versioning is Versioning.ENABLED else NULL_VERSION_ID
             check_version_id(marker_id, versioning)

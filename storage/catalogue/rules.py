@@ -61,6 +61,12 @@ def check_seen(seen: Seen | None, version: ObjectVersion | None) -> None:
         raise PreconditionRefused("the version is another by now")
 
 
+def check_pending(pending: str | None, version: ObjectVersion | None) -> None:
+    """See that a version still waits for the bytes of a source. Raises: PreconditionRefused."""
+    if pending is not None and (version is None or version.attributes.get("pending") != pending):
+        raise PreconditionRefused("the version waits for no bytes by now")
+
+
 def check_version_id(version_id: str, versioning: Versioning) -> None:
     """See that a new version is called as the bucket has it now. Raises: VersioningChanged."""
     if (version_id != NULL_VERSION_ID) != (versioning is Versioning.ENABLED):

@@ -19,6 +19,7 @@ from storage.catalogue.rules import (
     check_conditions,
     check_lockable,
     check_newest,
+    check_pending,
     check_removable,
     check_seen,
     check_version_id,
@@ -157,8 +158,10 @@ def delete_version(tx: Transaction, bucket_id: bytes, command: DeleteVersion) ->
     _check_conditions(tx, bucket_id, command.conditions, current)
     is_current = command.version_id is None
     target = current if is_current else named_version(tx, bucket_id, command.object_key, command.version_id)
-    if command.seen is not None:
-        check_seen(command.seen, None if target is None else rows.version(target))
+    if command.seen is not None or command.pending is not None:
+        shown = None if target is None else rows.version(target)
+        check_seen(command.seen, shown)
+        check_pending(command.pending, shown)
     if is_current and bucket.versioning != Versioning.NEVER:
         return _lay_marker(tx, bucket, command, current)
     if target is None:

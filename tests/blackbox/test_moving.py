@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.blackbox.clients import MIB, ODD_NAMES, payload, s3_client, sha256
 from tests.blackbox.process import PROGRAM, Gateway
@@ -248,6 +249,42 @@ def test_a_move_is_stopped_seen_and_taken_up_again(gateway: Gateway, s3: Any, bu
     assert len(_listed(s3, bucket)) == 40
 
 
+def test_a_bucket_that_an_object_keeps_closed_has_ways_out(
+    gateway: Gateway, other: Gateway, s3: Any, theirs: Any
+) -> None:
+    """One under a client's own key (SSE-C), which the source gives nobody else."""
+    theirs.create_bucket(Bucket="kept-shut")
+    wanted = {key: payload(5000, number) for number, key in enumerate("abz")}
+    for key, body in wanted.items():
+        theirs.put_object(Bucket="kept-shut", Key=key, Body=body)
+    theirs.put_object(Bucket="kept-shut", Key="m", Body=b"m", SSECustomerAlgorithm="AES256", SSECustomerKey=bytes(32))
+    s3.create_bucket(Bucket="shut")
+    inward = ["import", "s3://kept-shut", "--bucket", "shut", "--read-through", *_of(other), "--parallel", "1"]
+    abandon = ["import", "--bucket", "shut", "--abandon"]
+    for serves in (True, False):
+        stopped = gateway.run(*inward)
+        assert (stopped.returncode, "'m' cannot be registered" in stopped.stderr) == (8, True), stopped.stderr
+        assert all(way in stopped.stderr for way in ("--leave-out-failed", "--abandon"))
+        with pytest.raises(ClientError, match="ServiceUnavailable"):
+            _listed(s3, "shut")
+        unsure = gateway.run(*abandon)
+        assert (unsure.returncode, "--yes" in unsure.stderr) == (2, True)
+        if not serves:
+            gateway.stop()  # the command opens everything by itself
+        try:
+            answer = _moved(gateway, *abandon, "--yes")
+        finally:
+            if not serves:
+                gateway.start()
+        assert (answer["phase"], answer["removed"], answer["stayed"]) == ("given up", 2, 0)
+        assert _listed(s3, "shut") == {}
+    assert _moved(gateway, *abandon[:-1], "--status")["phase"] == "given up"
+    answer = _moved(gateway, *inward, "--leave-out-failed", code=3)
+    assert (answer["phase"], [one["object_key"] for one in answer["differences"]]) == ("cut over", ["m"])
+    assert _bodies(s3, "shut", list(_listed(s3, "shut"))) == {key: sha256(body) for key, body in wanted.items()}
+    assert set(_listed(theirs, "kept-shut")) == {*wanted, "m"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -255,6 +292,9 @@ def test_a_move_is_stopped_seen_and_taken_up_again(gateway: Gateway, s3: Any, bu
         (["import", "--bucket", "x"], 2, "name a folder"),
         (["import", "s3://x", "--bucket", "{}"], 3, "--credentials"),
         (["import", "/", "--bucket", "{}", "--versions"], 3, "not versioned"),
+        (["import", "--bucket", "{}", "--abandon", "--yes"], 3, "nothing to give up"),
+        (["import", "/", "--bucket", "{}", "--abandon", "--yes"], 2, "takes --bucket"),
+        (["import", "/", "--bucket", "{}", "--leave-out-failed"], 3, "for --read-through"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(

@@ -112,9 +112,40 @@ def _credentials(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with running(SeaweedFs(tmp_path_factory.mktemp("seaweedfs"))) as started:
-        for name in ("moved", "through"):
+        for name in ("moved", "through", "given-up"):
             make_bucket(started, name)
         yield started
+
+
+def test_a_killed_giving_up_goes_on(gateway: CrashingGateway, server: S3Server, tmp_path: Path) -> None:
+    """Every object is whole or gone, whenever it was killed; the source has all of them."""
+    theirs, s3 = server.client(), s3_client(gateway)
+    wanted = {f"{number:02}": payload(number * 999 + 1, number) for number in range(8)}
+    for key, content in wanted.items():
+        theirs.put_object(Bucket="given-up", Key=key, Body=content)
+    s3.create_bucket(Bucket="given-up")
+    command = ["import", "s3://given-up", "--bucket", "given-up", "--read-through", "--parallel", "1"]
+    command += ["--endpoint", server.endpoint, "--ca-file", str(server.authority.certificate)]
+    command += ["--credentials", str(_credentials(tmp_path))]
+    abandon = ["import", "--bucket", "given-up", "--abandon", "--yes", "--json"]
+    steps = [("fill.sealed", 3, command)]
+    steps += [(f"abandon.{step}", 1, abandon) for step in ("fenced", "removed", "forgotten", "opened")]
+    for seam, number, given in steps:
+        gateway.arm(seam, number)
+        assert gateway.run(*given).returncode == 8
+        assert gateway.disarm(), f"nothing reached {seam}"
+        gateway.start()
+        listed = [entry["Key"] for entry in s3.list_objects_v2(Bucket="given-up")["Contents"]]
+        bodies = {key: s3.get_object(Bucket="given-up", Key=key)["Body"].read() for key in listed}
+        assert bodies == {key: wanted[key] for key in listed}
+    answer = json.loads(gateway.run(*abandon).stdout)
+    assert (answer["state"], answer["phase"]) == ("done", "given up")
+    sealed = [entry["Key"] for entry in s3.list_objects_v2(Bucket="given-up")["Contents"]]
+    assert sealed == ["00", "01"]
+    assert len(theirs.list_objects_v2(Bucket="given-up")["Contents"]) == len(wanted)
+    assert gateway.run("verify").returncode == 0
+    theirs.close()
+    s3.close()
 
 
 def test_a_killed_read_through_goes_on(gateway: CrashingGateway, server: S3Server, tmp_path: Path) -> None:

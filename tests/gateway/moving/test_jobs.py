@@ -22,7 +22,9 @@ async def test_what_fails_beside_another_failure_is_looked_at_too() -> None:
         raise StorageUnavailable("away")
 
     running = {asyncio.create_task(fail()) for _ in range(2)}
+    saving = asyncio.create_task(asyncio.sleep(60))
     with pytest.raises(StorageUnavailable):
-        await _some_end(running)
+        await _some_end(running, saving)
+    saving.cancel()
     assert len(running) == 1, "left to who ends the move"
     await asyncio.gather(*running, return_exceptions=True)

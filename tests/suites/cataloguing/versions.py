@@ -175,6 +175,23 @@ class VersionsSuite:
         assert answers == (made, removed) * 20
         await ready.verify()
 
+    async def test_what_waits_for_its_bytes_is_deleted_only_while_it_does(self, ready: Catalogue, make: Maker) -> None:
+        waits = make.publish(b"key")
+        waits = replace(waits, version=replace(waits.version, attributes={**waits.version.attributes, "pending": "id"}))
+        command = DeleteVersion(b"key", NULL_VERSION_ID, pending="id")
+        await ready.publish_version(waits)
+        for refused in (replace(command, pending="other"), replace(command, version_id="0" * 32)):
+            (answer,) = await ready.delete_versions(BUCKET.bucket_id, [refused])
+            assert isinstance(answer, PreconditionRefused)
+        await ready.update_version(BUCKET.bucket_id, b"key", None, VersionChange(tags=[("a", "b")]))
+        assert await ready.delete_versions(BUCKET.bucket_id, [command]) == (
+            Deleted(b"key", removed_version_id=NULL_VERSION_ID),
+        )
+        await ready.publish_version(make.publish(b"key"))
+        (answer,) = await ready.delete_versions(BUCKET.bucket_id, [command])
+        assert isinstance(answer, PreconditionRefused), "a client wrote it"
+        await ready.get_version(BUCKET.bucket_id, b"key")
+
     async def test_what_a_job_judged_is_deleted_only_as_it_was(self, ready: Catalogue, make: Maker) -> None:
         seen = Seen.of(await ready.publish_version(make.publish(b"key")))
         judged = DeleteVersion(b"key", seen=seen)
