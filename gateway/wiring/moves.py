@@ -404,7 +404,7 @@ class MoveCommands:
             is_running = running is not None or self._runs_elsewhere(giving_up)
             return told_of_abandoning(giving_up, is_running=is_running)
         first, second = await self._held(bucket, kind), await self._held(bucket, SEALING) if kind == IMPORT else None
-        phase = phase_of(bucket.configurations, second)
+        phase = phase_of(bucket.configurations, second) if kind == IMPORT else None
         current = first if phase is Phase.REGISTERING else second or first
         progress = running or current
         if progress is None:
