@@ -18,6 +18,7 @@ from gateway.moving.pace import Pace
 from gateway.moving.places import Item, PlaceFailed
 from gateway.moving.registering import SEALING, Closed, Sealing
 from gateway.moving.report import ABANDONING, IMPORT, Outcome
+from gateway.moving.through import SOURCE
 from gateway.wiring.moves import MoveCommands
 from storage.errors import StorageUnavailable
 from tests.gateway.moving.lying import BODY, Lying, lying_server
@@ -219,6 +220,27 @@ def test_what_a_lock_holds_stays_and_so_does_its_source(
     stage.run(given.resume())
     assert stage.run(ended(given, bucket="locked"))["phase"] == "cut over", "the import goes on with what stayed"
     assert stage.alice.get_object(Bucket="locked", Key="a")["Body"].read() == BODY
+
+
+def test_what_a_legal_hold_held_goes_once_it_is_lifted(
+    stage: Stage, lying: Lying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.alice.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    bucket = stage.run(stage.services.catalogue.get_bucket("bucket"))
+    stage.run(stage.services.catalogue.enable_object_lock(bucket.bucket_id))
+    lying.listed = ["a", "b", "c"]
+    with monkeypatch.context() as held:
+        given = _open_with_pending(stage, lying, held)
+        stage.alice.put_object_legal_hold(Bucket="bucket", Key="b", LegalHold={"Status": "ON"})
+        done = stage.run(_abandoned(given))
+        assert (done["phase"], done["removed"], done["stayed"], set(why(done))) == ("giving up", 2, 1, {"b"})
+        assert "give --abandon again" in done["next"]
+        assert SOURCE in _configurations(stage), "what stays is read from it"
+        stage.alice.put_object_legal_hold(Bucket="bucket", Key="b", LegalHold={"Status": "OFF"})
+        done = stage.run(_abandoned(given))
+    assert (done["phase"], done["removed"], done["stayed"]) == ("given up", 1, 0)
+    assert stage.alice.list_object_versions(Bucket="bucket").get("Versions", []) == []
+    assert not _configurations(stage) & {SOURCE, IMPORT, SEALING}
 
 
 @pytest.mark.parametrize("seam", ["abandon.fenced", "abandon.removed", "abandon.forgotten", "abandon.opened"])
