@@ -34,7 +34,7 @@ AUDIT_LOG = logging.getLogger("sealgate.audit")
 
 DAMAGE_KINDS: Final = (
     *("BlobMissing", "BlobReadFailed", "SealedDamaged", "RowDamaged", "RealmMismatch"),
-    *("UnwrapFailed", "CanaryFailed", "canary", "KeyringError"),
+    *("UnwrapFailed", "CanaryFailed", "canary", "KeyringError", "CatalogueBehind"),
 )
 """Kinds that are shown from the start as 0: an alert on an increase misses a counter that is born with its first."""
 

@@ -131,6 +131,8 @@ async def serve_here(
                     on_started(server, gateway, bound, is_first=is_first)
 
                 await run_until_stopped(server, on_bound)
+            if gateway.behind is not None:
+                raise gateway.behind
             if gateway.canary.is_wrong_kms:
                 raise CanaryFailed("stopped: the KMS answers, but no longer with the key that sealed this realm")
 

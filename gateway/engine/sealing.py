@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gateway.s3.checksums import PayloadDigests
 from gateway.s3.types import Buffer
 from keys.datakey import DataKey
-from keys.errors import CanaryFailed, KeysError
+from keys.errors import KeysError
 from storage.blobs.base import BlobStore
 from storage.budget import StreamBudget
 from storage.catalogue.records import Blob, BlobRole
@@ -84,7 +84,7 @@ class BlobWriter:
         self._description_key = description_key
         self._hashing_pool = hashing_pool
         self._inline_max_bytes = inline_max_bytes
-        self._may_publish = True
+        self._stopped: KeysError | StorageError | None = None
         self._paused: KeysError | None = None
         self._budget = StreamBudget(HASH_BUDGET_BYTES, least_bytes=INLINE_HASH_SIZE, most_bytes=HASH_BATCH_BYTES)
 
@@ -132,9 +132,9 @@ class BlobWriter:
             inline=inline,
         )
 
-    def stop_publishing(self) -> None:
-        """Let nothing more be published: what was sealed meanwhile may lie under a key that opens nothing."""
-        self._may_publish = False
+    def stop_publishing(self, reason: KeysError | StorageError) -> None:
+        """Let nothing more be published: it would not open, or be lost with the catalogue."""
+        self._stopped = self._stopped or reason
 
     def pause_publishing(self, reason: KeysError | None) -> None:
         """Let nothing be published for that reason; None lets it go on."""
@@ -147,12 +147,11 @@ class BlobWriter:
         A refusal is final, and nobody else knows the id. Left to the sweep, the blobs of lost races would fill the
         disk for a day, and enough of them would make it refuse its work.
 
-        Raises: CanaryFailed once publishing was stopped, the reason while it is paused; the blob is left to the sweep.
+        Raises: the reason once publishing was stopped, or while it is paused; the blob is left to the sweep.
         """
-        if not self._may_publish:
-            raise CanaryFailed("the KMS no longer holds the right key, so nothing is published")
-        if self._paused is not None:
-            raise self._paused
+        reason = self._stopped or self._paused
+        if reason is not None:
+            raise reason
         try:
             yield
         except CatalogueConflict:

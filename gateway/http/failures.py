@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from gateway.engine.journal.chain import CatalogueBehind
 from gateway.s3.errors import (
     ACCESS_DENIED,
     INSUFFICIENT_STORAGE,
@@ -56,6 +57,7 @@ _VERDICTS: dict[type[BaseException], _Verdict] = {
     storage.Damaged: _Verdict(INTERNAL_ERROR, _Tell.ALARM),
     storage.RealmMismatch: _Verdict(INTERNAL_ERROR, _Tell.ALARM),
     storage.CatalogueBusy: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
+    CatalogueBehind: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),
     # Conflicts belong to the operations; these are races that any write can lose between admission and commit.
     conflicts.NoSuchBucket: _Verdict(NO_SUCH_BUCKET, _Tell.NOTHING),
     conflicts.BlobCondemned: _Verdict(SERVICE_UNAVAILABLE, _Tell.LOG),

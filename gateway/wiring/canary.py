@@ -23,7 +23,7 @@ class CanaryWatch:
         telemetry: Telemetry,
         *,
         deadline_s: float,
-        on_wrong: Callable[[], None] = lambda: None,
+        on_wrong: Callable[[CanaryFailed], None] = lambda _: None,
         look_at_others: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`on_wrong` is called at once where the KMS is the wrong one, before the server is told to stop.
@@ -48,9 +48,9 @@ class CanaryWatch:
             await check_canary(self._kms, self._realm.realm_id, self._realm.canary, deadline_s=self._deadline_s)
             if self._look_at_others is not None:
                 await self._look_at_others()
-        except CanaryFailed:
+        except CanaryFailed as failed:
             self.is_kms_right, self.is_wrong_kms = False, True
-            self._on_wrong()
+            self._on_wrong(failed)
             self._telemetry.alarm("canary")
             # The server drains as it does for an operator; the command then ends with the code for wrong keys.
             signal.raise_signal(signal.SIGTERM)

@@ -8,6 +8,7 @@ import hmac
 import logging
 import os
 import secrets
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -30,7 +31,7 @@ from gateway.engine.filling import Filler
 from gateway.engine.integrity import EtagMode
 from gateway.engine.jobs import Report, Tell
 from gateway.engine.journal.backup import Backup
-from gateway.engine.journal.chain import Chain
+from gateway.engine.journal.chain import CatalogueBehind, Chain
 from gateway.engine.journal.packs import PackReport, Packs
 from gateway.engine.journal.runner import Journal
 from gateway.engine.journal.synced import synced
@@ -83,9 +84,9 @@ BUCKET_KEY_AGE_S: Final = 24 * 3600.0
 """A bucket key is replaced by a fresh one daily; old ones go on opening what they wrapped."""
 _CACHE_SWEEP_S: Final = 30.0
 _DELIVERY_PAUSE_S: Final = 1.0
+"""Between two looks for notifications that wait."""
 _LOG_LOOK_S: Final = 0.25
 """How often it is looked whether many lines of access logs wait."""
-"""Between two looks for notifications that wait."""
 _LONE_HOLDER: Final = "owner"
 """Where the owner lock lets one process in, a lease that a killed one left is simply taken up again."""
 
@@ -99,6 +100,8 @@ class Gateway:
         realm_keys, realm_id = opened.realm_keys, opened.realm.realm_id
         self.settings = settings
         self.opened = opened
+        self.behind: CatalogueBehind | None = None
+        """The catalogue was seen to have gone back beneath its journal: nothing more may be acknowledged."""
         self._holder = holder_name() if settings.catalogue == "postgres" else _LONE_HOLDER
         records = record_blobs(opened, stores.blobs)
         self.telemetry = Telemetry(_name_key(realm_keys), with_names=settings.log_names)
@@ -126,6 +129,7 @@ class Gateway:
             clock=utc_now,
             snapshot_interval_s=settings.snapshot_interval_s,
             anchor=settings.anchor,
+            on_behind=self._stop_behind,
         )
         self.telemetry.watch_catalogue(stores.catalogue.statistics)
         self.telemetry.watch_disks(opened.folders.on_disks)
@@ -213,6 +217,7 @@ class Gateway:
             clock=utc_now,
         )
         self.moves = Moves()
+        self._stop_publishing = writer.stop_publishing
         filler = Filler(catalogue=stores.catalogue, custody=custody, writer=writer, blobs=stores.blobs)
         self.move_commands = MoveCommands(self.services, self.moves, etag_mode, self._holder, filler, patience)
         self.identities = Identities(stores.catalogue, realm_keys.open_credential)
@@ -318,9 +323,18 @@ class Gateway:
     async def _carry(self, changes: Sequence[Change], lease: Lease) -> None:
         await self._upload_wraps.carry(changes, lease)
 
+    def _stop_behind(self, behind: CatalogueBehind) -> None:
+        """End as an operator would, by SIGTERM: what is still acknowledged goes with the old catalogue."""
+        if self.behind is None:
+            self.behind = behind
+            self._stop_publishing(behind)
+            self.telemetry.alarm(type(behind).__name__, error=behind)
+            signal.raise_signal(signal.SIGTERM)
+
     async def is_ready(self) -> bool:
         """Whether requests can be served now: keys proved, catalogue answering."""
-        if not self.canary.is_kms_right or not (self.keyring_watch is None or self.keyring_watch.is_kept):
+        are_keys_kept = self.keyring_watch is None or self.keyring_watch.is_kept
+        if self.behind is not None or not (self.canary.is_kms_right and are_keys_kept):
             return False
         try:
             await self.stores.catalogue.realm_id()
@@ -355,7 +369,7 @@ class Gateway:
             yield
         await self.key_life.jobs.stop()
         await self._write_access_logs()
-        await self.journalling.tend()
+        await self.journalling.end()
 
     async def _sweep_quietly(self) -> None:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.engine.journal.anchor import Anchor, anchor_path
+from gateway.engine.journal.chain import CatalogueBehind
 from gateway.engine.journal.runner import Journal
 from gateway.engine.journal.snapshots import Snapshots
 from gateway.engine.journal.witness import Witness
@@ -35,14 +36,19 @@ class Journalling:
         clock: Callable[[], datetime],
         snapshot_interval_s: float,
         anchor: Path | None,
+        on_behind: Callable[[CatalogueBehind], None] = lambda _: None,
     ) -> None:
-        """`anchor` is the file or folder that heads are exported to; None: nowhere."""
+        """`anchor` is the file or folder that heads are exported to; None: nowhere.
+
+        `on_behind` is called each time that the catalogue is seen to be behind its journal.
+        """
         self.journal = journal
         self._catalogue = catalogue
         self._realm_id = realm_id
         self._clock = clock
         self._snapshot_interval = timedelta(seconds=snapshot_interval_s)
         self._anchor = anchor
+        self._on_behind = on_behind
         self._anchored_count = 0
         self._snapshots = Snapshots(catalogue, journal)
         self._trouble: dict[str, str] = {}
@@ -51,6 +57,11 @@ class Journalling:
     async def tend(self) -> None:
         """Carry changes to the journal; what goes wrong is logged."""
         await self._quietly("changes are not carried to the journal", self.journal.tend)
+
+    async def end(self) -> None:
+        """Carry the last changes, and let another gateway, or the next start, take over at once."""
+        await self.tend()
+        await self._quietly("the right to the journal was not given back", self.journal.release)
 
     async def snapshot_if_due(self) -> None:
         """Take a snapshot where there is none, or only an old one; what goes wrong is logged."""
@@ -65,6 +76,8 @@ class Journalling:
             await run()
         except LeaseLost:
             pass  # another gateway does it
+        except CatalogueBehind as behind:
+            self._on_behind(behind)
         except (StorageError, KeysError, OSError) as error:
             if str(error) != self._trouble.get(what):
                 _log.error("%s: %s", what, error)

@@ -63,9 +63,11 @@ async def check_shareable(folders: Folders, blobs: BlobStore) -> None:
     Raises:
         CatalogueUnsafe: they can. StorageError: the backend cannot be asked.
     """
+    if not folders.are_shared:
+        return
     from storage.blobs.s3 import S3BlobStore  # noqa: PLC0415  # as below
 
-    if not folders.are_shared or not isinstance(blobs, S3BlobStore):
+    if not isinstance(blobs, S3BlobStore):
         return
     traits = await blobs.traits()
     if not (traits.conditional_put and traits.conditional_complete):

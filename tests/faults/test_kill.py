@@ -56,6 +56,7 @@ SEAMS: Final = frozenset(
     }
 )
 ELSEWHERE: Final = {
+    "abandon.": "tests/faults/test_moving.py stops at each of them",
     "migrate.": "tests/faults/test_moving.py and tests/several/test_migrate.py stop migrations at them",
     "move.": "tests/faults/test_moving.py stops imports and exports at them",
     "fill.": "tests/faults/test_moving.py stops the sealing of an import that reads through at them",

@@ -14,6 +14,7 @@ from tests.blackbox.process import Gateway
 from tests.several.client import Client, NobodyThere
 from tests.several.conftest import Start
 from tests.several.watched import GRANT, Event, WatchedGateway, events, violations
+from tests.tooling.postgresql import PostgresServer, postgres_settings
 
 LEASE_S = 3.0
 BUCKET = "leases"
@@ -151,3 +152,22 @@ def test_the_watch_finds_what_it_looks_for() -> None:
     assert list(violations([first, second, refused])) == []
     assert len(list(violations([first, second, late]))) == 1
     assert len(list(violations([first, double]))) == 1
+
+
+def test_the_journal_goes_on_at_once_after_a_restart(server: PostgresServer, tmp_path: Path) -> None:
+    """The right to it is given back at the end: else its lease would run out first, and changes wait that long."""
+    server.create_database("restarted")
+    gateway = Gateway(tmp_path / "gateway", postgres_settings(server, "restarted", tmp_path))
+    gateway.start()
+    try:
+        gateway.restart()
+        with closing(Client(gateway, 10)) as client:
+            answer = client.ask("PUT", f"/{BUCKET}")
+        assert answer is not None
+        assert answer.status == 200
+        deadline = time.monotonic() + 10
+        while server.sql("SELECT count(*) FROM outbox", "restarted") != "0":
+            assert time.monotonic() < deadline, "the change is not journalled"
+            time.sleep(0.1)
+    finally:
+        gateway.close()

@@ -37,7 +37,7 @@ def test_a_put_that_ends_after_the_canary_failed_is_not_published(size: int) -> 
 
     async def body(rig: Rig) -> None:
         await rig.put(b"k", b"old")
-        rig.writer.stop_publishing()
+        rig.writer.stop_publishing(CanaryFailed("wrong"))
         with pytest.raises(CanaryFailed):
             await rig.put(b"k", content_of(size))
         assert await rig.get(b"k") == b"old"

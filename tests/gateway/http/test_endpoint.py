@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from defusedxml import ElementTree
 
+from gateway.engine.journal.chain import CatalogueBehind
 from gateway.operations.context import BodyUse, Context
 from gateway.s3.addressing import Address
 from gateway.s3.errors import INSUFFICIENT_STORAGE, MALFORMED_XML, NO_SUCH_KEY, NOT_MODIFIED, S3Error
@@ -97,6 +98,7 @@ FAILURES = [
     (storage.RowDamaged("x"), 500, "InternalError", {"sealgate_damaged_total": {"kind": "RowDamaged"}}),
     (storage.RealmMismatch("x"), 500, "InternalError", {"sealgate_damaged_total": {"kind": "RealmMismatch"}}),
     (storage.CatalogueBusy("x"), 503, "ServiceUnavailable", {}),
+    (CatalogueBehind("x"), 503, "ServiceUnavailable", {}),
     (storage.BlobExists("x"), 500, "InternalError", {"sealgate_unexpected_errors_total": {}}),
     (conflicts.NoSuchBucket(), 404, "NoSuchBucket", {}),
     (conflicts.BlobCondemned(), 503, "ServiceUnavailable", {}),
@@ -153,7 +155,7 @@ def test_failures_become_answers(
 def test_every_class_of_the_trees_is_in_the_table_above() -> None:
     told = {type(error) for error, *_ in FAILURES}
     # A blob is deleted beside requests; where a request gives up what it wrote, the sweep takes what the store keeps.
-    of_no_request = {storage.BlobHeld, storage.CatalogueUnsafe, keys.PassphraseUnfit, keys.AliasTaken}
+    of_no_request = {storage.BlobHeld, storage.CatalogueUnsafe, keys.PassphraseUnfit, keys.AliasTaken, keys.NotWritten}
     for module, root in ((storage, storage.StorageError), (keys, keys.KeysError)):
         kinds = {kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, root)}
         leaves = {kind for kind in kinds if not any(other is not kind and issubclass(other, kind) for other in kinds)}

@@ -15,6 +15,7 @@ from gateway.engine.journal.upload_wraps import UploadWraps
 from gateway.engine.journal.witness import Witness
 from gateway.s3.types import PayloadExpectation
 from gateway.s3.upload_types import CompletedPart
+from keys.errors import CanaryFailed
 from storage import seams
 from storage.catalogue.commands import Conditions, UploadsQuery
 from storage.catalogue.records import BlobState, Part, Upload
@@ -165,7 +166,7 @@ def test_the_journal_goes_on_where_nothing_new_may_be_published(tmp_path: Path) 
         await begin(stage)
         await stage.put(b"gone", b"x")
         await stage.delete(b"gone")
-        stage.objects._writer.stop_publishing()  # the KMS gave a wrong answer
+        stage.objects._writer.stop_publishing(CanaryFailed("wrong"))  # the KMS gave a wrong answer
         await journal_of(stage).tend()
         assert len(await stage.catalogue.list_envelopes()) == 1
         catalogue, restored = await stage.recover(tmp_path / "recovered/catalogue.db")
