@@ -109,12 +109,14 @@ def test_a_listing_without_end_stops_the_import(stage: Stage, lying: Lying) -> N
 
 
 def test_a_move_that_did_not_end_is_told_with_what_was_asked_otherwise(stage: Stage, lying: Lying) -> None:
-    lying.listing = b"none"
-    assert bring(stage, "s3://source", **lying.place)["state"] == "stopped"
+    lying.listed = ["a", "redirect"]
+    asked = {"parallel": 1, **lying.place}
+    stopped = bring(stage, "s3://source", **asked)
+    assert (stopped["state"], stopped["moved"]) == ("stopped", 1)
     with pytest.raises(PlaceFailed, match=r"s3://source.* other --update: .*--restart"):
-        bring(stage, "s3://source", update=True, **lying.place)
+        bring(stage, "s3://source", update=True, **asked)
     with pytest.raises(PlaceFailed, match=r"s3://source.* other --endpoint, source or target: "):
-        bring(stage, "s3://sauce", **lying.place | {"endpoint": "https://localhost:1"})
+        bring(stage, "s3://sauce", **asked | {"endpoint": "https://localhost:1"})
 
 
 def test_a_certificate_that_is_not_trusted_is_told_with_the_flag_for_it(stage: Stage, lying: Lying) -> None:
