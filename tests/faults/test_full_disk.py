@@ -7,6 +7,7 @@ back is used without a restart. FAULTS section 3, F8.
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -87,8 +88,11 @@ def read_all(s3: Any) -> dict[str, bytes]:
 
 
 def unfinished(gateway: Gateway) -> list[Path]:
-    """Temporary files of the blob store."""
-    return list((gateway.data / "blobs").rglob("*.tmp"))
+    """Temporary files of the blob store that stay: the journal makes one for a moment whenever it tries again."""
+    deadline = time.monotonic() + 10
+    while (found := list((gateway.data / "blobs").rglob("*.tmp"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
 
 
 def sweep(gateway: Gateway) -> None:
