@@ -92,14 +92,14 @@ class _Pack:
 
 @dataclass(slots=True)
 class _Group:
-    """Packs that go together, and what of them stays."""
+    """Packs that go together, and what of them stays. What is dead in them is not kept: it may be nearly all."""
 
-    packs: list[_Pack] = field(default_factory=list)
+    dead_bytes_of: dict[bytes, int] = field(default_factory=dict)
     entries: dict[bytes, bytes] = field(default_factory=dict)
     size: int = 0
 
     def add(self, pack: _Pack) -> None:
-        self.packs.append(pack)
+        self.dead_bytes_of[pack.stat.blob_id] = pack.dead_bytes
         self.entries |= pack.live
         self.size += pack.live_bytes
 
@@ -227,7 +227,7 @@ class Packs:
                 if old.kept_bytes >= MOST_TWICE_BYTES:
                     await self._let_go(old, report)
                     old = _Old()
-            if group.packs:
+            if group.dead_bytes_of:
                 await self._write_anew(group, old)
             if old.dead_bytes_of:
                 await self._let_go(old, report)
@@ -275,7 +275,7 @@ class Packs:
             raise SealedDamaged("record: a pack does not read as it was written")
         reach("packs.written")
         old.kept_bytes += group.size
-        old.dead_bytes_of |= {pack.stat.blob_id: pack.dead_bytes for pack in group.packs}
+        old.dead_bytes_of |= group.dead_bytes_of
 
     async def _let_go(self, old: _Old, report: PackReport) -> None:
         """Delete packs whose living entries others have now.

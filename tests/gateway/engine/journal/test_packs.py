@@ -310,6 +310,32 @@ def test_no_pack_goes_because_rows_were_taken_away(tmp_path: Path) -> None:
     on_stage(tmp_path, test)
 
 
+def test_old_packs_go_before_much_lies_there_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(stage: Stage) -> None:
+        for number in range(6):
+            await stage.put(b"%d" % number, b"body %d" % number)
+            if number % 2:
+                await stage.journal().tend()
+        for number in (0, 2, 4):
+            await stage.delete(b"%d" % number)
+        for name, value in (("PACK_BYTES", 1), ("MOST_TWICE_BYTES", 1), ("MAX_DEAD_SHARE", 0.0)):
+            monkeypatch.setattr(module, name, value)
+        verify, there = stage.catalogue.verify, []
+
+        async def verified() -> int:
+            there.append(len(await found(stage)))
+            return await verify()
+
+        monkeypatch.setattr(stage.catalogue, "verify", verified)
+        before = await found(stage)
+        assert len(before) == 3
+        report = await packs_of(stage).compact(before)
+        assert (report.rewritten_pack_count, there) == (len(before), [len(before) + 1] * len(before))
+        await expect(stage, tmp_path, {b"%d" % number: b"body %d" % number for number in (1, 3, 5)})
+
+    on_stage(tmp_path, test)
+
+
 def test_a_gateway_that_stood_still_deletes_no_pack_that_another_one_keeps(tmp_path: Path) -> None:
     async def test(stage: Stage) -> None:
         await fill(stage, 3)
