@@ -43,7 +43,6 @@ from gateway.wiring.folders import Folders
 from gateway.wiring.gateway import Gateway, open_gateway
 from gateway.wiring.listeners import server_settings
 from gateway.wiring.stores import check_shareable
-from keys.errors import CanaryFailed
 from storage.blobs.base import BlobStore
 from storage.errors import StorageFull
 
@@ -131,10 +130,8 @@ async def serve_here(
                     on_started(server, gateway, bound, is_first=is_first)
 
                 await run_until_stopped(server, on_bound)
-            if gateway.behind is not None:
-                raise gateway.behind
-            if gateway.canary.is_wrong_kms:
-                raise CanaryFailed("stopped: the KMS answers, but no longer with the key that sealed this realm")
+            if gateway.ended_by is not None:
+                raise gateway.ended_by
 
 
 async def _prepare(settings: Settings, folders: Folders, told: ServerSettings) -> bool:

@@ -1,7 +1,6 @@
 """The watch over the KMS: a silent one degrades the gateway, one that answers wrongly ends it (DESIGN part 3)."""
 
 import logging
-import signal
 from collections.abc import Awaitable, Callable
 
 from gateway.telemetry import Telemetry
@@ -26,7 +25,7 @@ class CanaryWatch:
         on_wrong: Callable[[CanaryFailed], None] = lambda _: None,
         look_at_others: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`on_wrong` is called at once where the KMS is the wrong one, before the server is told to stop.
+        """`on_wrong` is called at once where the KMS is the wrong one: nothing more may be sealed.
 
         `look_at_others` raises CanaryFailed where one of the KMSs besides the default is another than it was.
         """
@@ -39,21 +38,17 @@ class CanaryWatch:
         telemetry.canary_proved_at.set_to_current_time()  # the realm's keys were opened by that proof
         self.is_kms_right = True
         """The KMS answered, and rightly, when it was last asked."""
-        self.is_wrong_kms = False
-        """The KMS gave a wrong answer to the canary: nothing more may be sealed."""
 
     async def ask(self) -> None:
-        """Ask once. A wrong answer ends the process as an operator would, by SIGTERM."""
+        """Ask once."""
         try:
             await check_canary(self._kms, self._realm.realm_id, self._realm.canary, deadline_s=self._deadline_s)
             if self._look_at_others is not None:
                 await self._look_at_others()
-        except CanaryFailed as failed:
-            self.is_kms_right, self.is_wrong_kms = False, True
-            self._on_wrong(failed)
+        except CanaryFailed:
+            self.is_kms_right = False
             self._telemetry.alarm("canary")
-            # The server drains as it does for an operator; the command then ends with the code for wrong keys.
-            signal.raise_signal(signal.SIGTERM)
+            self._on_wrong(CanaryFailed("stopped: the KMS answers, but no longer with the key that sealed this realm"))
         except KeysError as error:
             # Degrade: what is cached goes on, and the operator is told.
             self.is_kms_right = False

@@ -70,7 +70,7 @@ from gateway.wiring.realm import OpenedKeys, RealmFiles, open_keys
 from gateway.wiring.records import record_blobs
 from gateway.wiring.stores import Stores, open_stores, utc_now
 from gateway.wiring.webhooks import open_webhooks
-from keys.errors import KeysError
+from keys.errors import CanaryFailed, KeysError
 from keys.keyring import Keyring
 from keys.kms.routing import RoutingKms, local_kms, providers_of
 from keys.realm import RealmKeys
@@ -100,8 +100,8 @@ class Gateway:
         realm_keys, realm_id = opened.realm_keys, opened.realm.realm_id
         self.settings = settings
         self.opened = opened
-        self.behind: CatalogueBehind | None = None
-        """The catalogue was seen to have gone back beneath its journal: nothing more may be acknowledged."""
+        self.ended_by: CanaryFailed | CatalogueBehind | None = None
+        """Why nothing more may be sealed or acknowledged, and the process ends."""
         self._holder = holder_name() if settings.catalogue == "postgres" else _LONE_HOLDER
         records = record_blobs(opened, stores.blobs)
         self.telemetry = Telemetry(_name_key(realm_keys), with_names=settings.log_names)
@@ -129,7 +129,7 @@ class Gateway:
             clock=utc_now,
             snapshot_interval_s=settings.snapshot_interval_s,
             anchor=settings.anchor,
-            on_behind=self._stop_behind,
+            on_behind=self._end_behind,
         )
         self.telemetry.watch_catalogue(stores.catalogue.statistics)
         self.telemetry.watch_disks(opened.folders.on_disks)
@@ -262,7 +262,7 @@ class Gateway:
             realm_files,
             self.telemetry,
             deadline_s=settings.kms_deadline_s,
-            on_wrong=writer.stop_publishing,
+            on_wrong=self._end,
             look_at_others=partial(provider_canaries(settings, opened.folders, realm_id).look_again, opened.kms),
         )
         local = local_kms(opened.kms)
@@ -323,18 +323,22 @@ class Gateway:
     async def _carry(self, changes: Sequence[Change], lease: Lease) -> None:
         await self._upload_wraps.carry(changes, lease)
 
-    def _stop_behind(self, behind: CatalogueBehind) -> None:
-        """End as an operator would, by SIGTERM: what is still acknowledged goes with the old catalogue."""
-        if self.behind is None:
-            self.behind = behind
-            self._stop_publishing(behind)
+    def _end_behind(self, behind: CatalogueBehind) -> None:
+        """What would still be acknowledged goes with the old catalogue."""
+        if self.ended_by is None:
             self.telemetry.alarm(type(behind).__name__, error=behind)
-            signal.raise_signal(signal.SIGTERM)
+            self._end(behind)
+
+    def _end(self, reason: CanaryFailed | CatalogueBehind) -> None:
+        """Publish nothing more and drain, as for an operator; the command then ends with the code of the reason."""
+        self.ended_by = reason
+        self._stop_publishing(reason)
+        signal.raise_signal(signal.SIGTERM)
 
     async def is_ready(self) -> bool:
         """Whether requests can be served now: keys proved, catalogue answering."""
         are_keys_kept = self.keyring_watch is None or self.keyring_watch.is_kept
-        if self.behind is not None or not (self.canary.is_kms_right and are_keys_kept):
+        if self.ended_by is not None or not (self.canary.is_kms_right and are_keys_kept):
             return False
         try:
             await self.stores.catalogue.realm_id()
